@@ -1,0 +1,25 @@
+/** Output for people: stdout for the run's lines, stderr for notes and the one error.
+ *  Only the rank that called dp_log_enable writes; everywhere else the calls do nothing. */
+#ifndef DP_BASE_LOG_H
+#define DP_BASE_LOG_H
+
+#include <stdbool.h>
+
+/** Makes this process the one that writes. */
+void dp_log_enable(bool enabled);
+
+/** One line on stdout, flushed; the newline is added. Clears a progress bar first. */
+void dp_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** "warning: ..." on stderr, one line. */
+void dp_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** "trainer: ..." on stderr, one line, whether or not this process writes: the caller has
+ *  made sure that it is the only one. */
+void dp_error_line(const char *message);
+
+/** Redraws the progress bar when stdout is a terminal, at most ten times a second;
+ *  elsewhere nothing. `done` of `total` in `what`. */
+void dp_progress(const char *what, long done, long total);
+
+#endif

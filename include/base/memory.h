@@ -1,0 +1,18 @@
+/** Memory in slabs: aligned, zeroed, and large ones on huge pages where the kernel has them. */
+#ifndef DP_BASE_MEMORY_H
+#define DP_BASE_MEMORY_H
+
+#include "base/status.h"
+#include <stddef.h>
+
+enum { DP_ALIGN = 64 }; /* bytes: a cache line, and the widest vector */
+
+/** `count` elements of `size` bytes, zeroed, aligned to DP_ALIGN; never NULL on DP_OK, also
+ *  for count 0. Errors: DP_EINTERNAL where memory ends (*out unchanged).
+ *  Owner: the caller, who frees with dp_memory_free. */
+dp_status dp_memory_alloc(size_t count, size_t size, void **out);
+
+/** Frees *p and sets it to NULL. *p may be NULL. */
+void dp_memory_free(void *p);
+
+#endif

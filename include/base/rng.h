@@ -1,0 +1,37 @@
+/** Counter-based random numbers: Philox4x32-10.
+ *
+ *  A number is a pure function of (seed, purpose, stream, index), never of a rank, a thread or
+ *  a call order. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
+ *  1, 2, 3", SC11. */
+#ifndef DP_BASE_RNG_H
+#define DP_BASE_RNG_H
+
+#include <stdint.h>
+
+/** What a number is drawn for: a part of the key, so no two uses ever share numbers.
+ *  The values are part of the file format's promise (a resumed run draws the same numbers). */
+typedef enum dp_purpose {
+    DP_FOR_INIT = 1,    /* stream: parameter tensor; index: element */
+    DP_FOR_SHUFFLE = 2, /* stream: epoch; index: position */
+    DP_FOR_SPLIT = 3,   /* stream: 0; index: position */
+} dp_purpose;
+
+/** Ten rounds: counter[4], key[2] -> out[4]. */
+void dp_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/** Four words for one index: key = seed, counter = (index, stream, purpose). */
+void dp_rng_words(uint64_t seed, dp_purpose purpose, uint32_t stream, uint64_t index,
+                  uint32_t out[4]);
+
+/** Uniform in [0, 1), 24 bits. */
+float dp_rng_uniform(uint64_t seed, dp_purpose purpose, uint32_t stream, uint64_t index);
+
+/** Standard normal (Box-Muller in double with our own log, cos), rounded to float. */
+float dp_rng_normal(uint64_t seed, dp_purpose purpose, uint32_t stream, uint64_t index);
+
+/** order[0..n) = a permutation of 0..n-1: a function of (seed, purpose, stream) alone.
+ *  Fisher-Yates; bounded draws by 32x32 -> 64 bit multiplication. n < 2^31. */
+void dp_rng_permutation(uint64_t seed, dp_purpose purpose, uint32_t stream, int n,
+                        int32_t *order);
+
+#endif

@@ -1,0 +1,27 @@
+/** Errors: one code, one message, made once where it happened.
+ *
+ *  A function that can fail because of the world (file, config, shape, NaN) returns a
+ *  dp_status; our own bugs are asserts. The codes are the program's exit codes. */
+#ifndef DP_BASE_STATUS_H
+#define DP_BASE_STATUS_H
+
+typedef enum dp_status {
+    DP_OK = 0,
+    DP_EINTERNAL = 1, /* our fault, or no memory */
+    DP_EUSAGE = 2,    /* command line or config */
+    DP_EDATA = 3,     /* data set */
+    DP_EFILE = 4,     /* checkpoint, metrics or other file of ours */
+    DP_EDIVERGED = 5, /* loss or gradient not finite */
+    DP_STOPPED = 75,  /* stopped before the last epoch, after a checkpoint */
+} dp_status;
+
+/** Records the message of a failure and returns `code`.
+ *  The message says what was wrong, where, and what to do, in one line without a newline.
+ *  A later failure replaces it. Safe in any thread. */
+dp_status dp_fail(dp_status code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/** The message of the last failure, "" if there was none. Owner: this module. */
+const char *dp_status_message(void);
+
+#endif
