@@ -1,12 +1,15 @@
-# trainer: `make help` lists the targets.
+# trainer: `make help` lists the targets; `make V=1` shows the commands.
 
 CC       := gcc
 MPICC    := mpicc
 BUILD    := build
 SAN      ?=
+NP       ?=
+PYTHON   ?= $(firstword $(wildcard /usr/bin/python3) python3)
+export PYTHON
 ARCH     := $(shell uname -m)
 COMMIT   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-HDF5     := $(shell pkg-config --exists hdf5 2>/dev/null && echo hdf5 || echo hdf5-serial)
+HDF5     := $(shell pkg-config --exists hdf5-serial 2>/dev/null && echo hdf5-serial || echo hdf5)
 
 # Bits must not depend on the compiler's mood: no contraction, no fast-math, FMA where written.
 CFLAGS   := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -31,36 +34,98 @@ SRC      := $(filter-out src/kernels/set.c src/cli/main.c,$(wildcard src/*/*.c))
 OBJ      := $(SRC:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/src/kernels/set_%.o)
 LIB      := $(BUILD)/libtrainer.a
 
-.PHONY: all clean
-all: trainer
+# Objects are made anew when the commands that make them change; one file knows the commit.
+FLAGS    := $(CC) $(MPICC) $(CPPFLAGS) $(CFLAGS) $(LDLIBS) $(foreach set,$(SETS),$(SET_$(set)))
+write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
+# For a make of our own: all cores, unless the user's says how many.
+JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+Q        := $(if $(V),,@)
 
-trainer: $(BUILD)/trainer
-	@ln -sf $< $@
+.PHONY: all run test check bench format lint info clean help test-programs FORCE
+all: trainer ## build ./trainer (the default)
+
+# ./trainer is the last one that was built: the usual one, or SAN=1's.
+trainer: $(BUILD)/trainer FORCE
+	@[ "$$(readlink $@)" = $< ] || ln -sf $< $@
 
 $(BUILD)/trainer: $(BUILD)/src/cli/main.o $(LIB)
-	$(MPICC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "  LINK $@"
+	$(Q)$(MPICC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
 $(LIB): $(OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
 
+$(BUILD)/flags: FORCE
+	@command -v $(MPICC) >/dev/null || { \
+	    echo "No $(MPICC) here: scripts/install-deps.sh installs what is missing." >&2; exit 1; }
+	$(call write_if_new,$(FLAGS))
+
+$(BUILD)/commit: FORCE
+	$(call write_if_new,$(COMMIT))
+
+$(OBJ) $(BUILD)/src/cli/main.o: $(BUILD)/flags
+$(BUILD)/src/base/version.o: $(BUILD)/commit
+$(BUILD)/src/base/version.o: CPPFLAGS += -DDP_COMMIT='"$(COMMIT)"'
+
 # The kernels are one source, compiled for each instruction set.
 $(BUILD)/src/kernels/set_%.o: src/kernels/set.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -O3 $(SET_$*) -DDP_SET=$* -DDP_SET_$* -c -o $@ $<
+	@mkdir -p $(@D) && echo "  CC   $@"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -O3 $(SET_$*) -DDP_SET=$* -DDP_SET_$* -c -o $@ $<
 
 $(BUILD)/src/comm/%.o: CC := $(MPICC)
 $(BUILD)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	@mkdir -p $(@D) && echo "  CC   $@"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-# Unit tests: one Criterion program a file.
-UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
+# Tests: one Criterion program a file in tests/unit, one program for mpirun a file in tests/mpi.
+UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
+MULTI    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mpi/*.c))
 $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
-	@mkdir -p $(@D)
-	$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) -lcriterion $(LDLIBS)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) -lcriterion $(LDLIBS)
+$(BUILD)/tests/mpi/%: tests/mpi/%.c $(LIB)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+test-programs: $(BUILD)/trainer $(UNIT) $(MULTI)
 
-clean:
+BENCH    := $(patsubst scripts/%.c,$(BUILD)/%,$(wildcard scripts/bench/*.c))
+$(BUILD)/bench/%: scripts/bench/%.c $(LIB)
+	@mkdir -p $(@D) && echo "  LINK $@"
+	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+
+# What install-deps.sh brings is seen by the make that starts after it.
+run: ## install what is missing, get MNIST, train configs/mlp.ini on it (NP=ranks)
+	@scripts/install-deps.sh
+	@$(MAKE) $(JOBS) all
+	@scripts/train-mnist.sh $(if $(NP),-n $(NP))
+
+test: ## install what is missing, run every test (SAN=1: the quick ones, with sanitizers)
+	@scripts/install-deps.sh
+	@$(MAKE) $(JOBS) test-programs
+	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(if $(filter 1,$(SAN)),quick,all)
+
+check: ## run the quick tests, under a minute
+	@$(MAKE) $(JOBS) test-programs
+	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh quick
+
+bench: all $(BENCH) ## measure speed
+	@if [ -x scripts/bench/run.sh ]; then BUILD=$(BUILD) scripts/bench/run.sh; \
+	else for program in $(BENCH); do $$program || exit; done; fi
+
+format: ## lay out the C code as .clang-format says
+	@scripts/lint.sh --format
+
+lint: ## look for mistakes in layout, includes, C, shell and Python
+	@scripts/lint.sh
+
+info: ## print what was found here: compiler, MPI, libraries, cores, data
+	@CC=$(CC) MPICC=$(MPICC) HDF5=$(HDF5) BUILD=$(BUILD) scripts/info.sh
+
+clean: ## remove what was built (runs/ and data/ stay)
 	rm -rf build trainer
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,5 +1,6 @@
 /** Output for people: stdout for the run's lines, stderr for notes and the one error.
- *  Only the rank that called dp_log_enable writes; everywhere else the calls do nothing. */
+ *  Only the rank that called dp_log_enable writes; everywhere else the calls do nothing.
+ */
 #ifndef DP_BASE_LOG_H
 #define DP_BASE_LOG_H
 

@@ -1,6 +1,6 @@
 /** The run's configuration: INI text -> one validated struct, by one table of keys.
- *  The table (src/config/keys.c) gives the parser, the defaults, the ranges, `trainer help`, the
- *  resolved text and what may change on a resume. */
+ *  The table (src/config/keys.c) gives the parser, the defaults, the ranges, the help,
+ *  the resolved text and what may change on a resume. */
 #ifndef DP_CONFIG_CONFIG_H
 #define DP_CONFIG_CONFIG_H
 
@@ -13,7 +13,8 @@
 enum { DP_TEXT = 1024 }; /* bytes of a text value, with its end */
 
 /** Plain data, no pointers: rank 0 fills it, its bytes are broadcast.
- *  Enumerated values are kept as their text; the table guarantees that they are in the list. */
+ *  Enumerated values are kept as their text, which is one of the table's list. Equal
+ *  configs have equal bytes. */
 typedef struct dp_config {
     struct {
         char name[DP_TEXT];   /* default: the config file's stem */
@@ -26,15 +27,16 @@ typedef struct dp_config {
         char format[16]; /* auto | idx | csv | hdf5 */
         char dir[DP_TEXT], train[DP_TEXT], test[DP_TEXT];
         char target[DP_TEXT];
-        double validation;  /* count, or fraction below 1 */
-        char normalize[16]; /* unit | standardize | none */
+        double validation;     /* count, or fraction below 1 */
+        char normalize[16];    /* unit | standardize | none */
         char classes[DP_TEXT]; /* names separated by commas */
         int64_t limit;
     } data;
     struct {
         char layers[DP_TEXT];
-        char init[16]; /* torch | he | xavier | constant | file */
-        char init_weight[DP_TEXT], init_bias[DP_TEXT]; /* numbers separated by blanks or commas */
+        char init[16];             /* torch | he | xavier | constant | file */
+        char init_weight[DP_TEXT]; /* numbers separated by blanks or commas */
+        char init_bias[DP_TEXT];
         char init_file[DP_TEXT];
     } model;
     struct {
@@ -57,7 +59,7 @@ typedef struct dp_config {
         bool shuffle, drop_last;
         int64_t log_every, eval_every, patience, max_steps;
         double max_time; /* seconds */
-        bool zero_grad;  /* false: gradients of earlier steps stay in, as without zero_grad() */
+        bool zero_grad;  /* false: earlier steps' gradients stay in the sum */
     } train;
     struct {
         char every[16]; /* auto | number of epochs, 0 = only at the end and on a stop */
@@ -69,18 +71,19 @@ typedef struct dp_config {
         double flush; /* seconds */
     } metrics;
     struct {
-        char threads[16]; /* auto | number */
-        char kernels[16]; /* auto | avx512 | avx2 | portable */
+        char threads[16];   /* auto | number */
+        char kernels[16];   /* auto | avx512 | avx2 | portable */
         char allreduce[16]; /* tree | mpi */
         int64_t block;
         double timeout; /* seconds */
     } parallel;
 } dp_config;
 
-/** Reads and validates a config file, then the overrides ("section.key=value"), which win.
- *  Relative defaults are resolved: run.name from the path's stem, run.output from the name.
- *  Errors: DP_EUSAGE (*out unchanged); the message names file:line, or the override, and for an
- *  unknown section or key the nearest name.   MPI: local */
+/** Reads and validates a config file, then the overrides ("section.key=value"), which
+ *  win; the last of several for one key wins. Resolves the defaults that depend on other
+ *  keys: run.name from the path's stem, run.output from the name.
+ *  Errors: DP_EUSAGE (*out unchanged); the message names file:line, or the override, and
+ *  for an unknown section or key the nearest name.   MPI: local, one thread at a time */
 dp_status dp_config_read(const char *path, int noverrides, char *const *overrides,
                          dp_config *out);
 
@@ -88,17 +91,18 @@ dp_status dp_config_read(const char *path, int noverrides, char *const *override
 dp_status dp_config_parse(const char *name, const char *text, int noverrides,
                           char *const *overrides, dp_config *out);
 
-/** The resolved INI text: every key, in the table's order, in a form that parses to the same
- *  struct, bit for bit (doubles by the shortest text that reads back).
+/** The resolved INI text: every key, in the table's order, in a form that parses to the
+ *  same struct, bit for bit (doubles by the shortest text that reads back).
  *  Owner: the caller frees *out.  Errors: DP_EINTERNAL (no memory) */
 dp_status dp_config_text(const dp_config *config, char **out);
 
-/** Lists what differs between an existing run's config and a new one and may not change on a
- *  resume (DESIGN: config). DP_OK if nothing; else DP_EUSAGE with a message that lists each
+/** Lists what differs between an existing run's config and a new one and may not change
+ *  on a resume. DP_OK if nothing; else DP_EUSAGE with a message that lists each
  *  `section.key: old -> new` and says what to do. */
 dp_status dp_config_may_resume(const dp_config *old, const dp_config *now);
 
-/** Whether two configs give the same run: equal in every key that may not change on a resume. */
+/** Whether two configs give the same run: equal in every key that may not change on a
+ *  resume. */
 bool dp_config_same_run(const dp_config *a, const dp_config *b);
 
 /** `trainer help`: topic NULL (all sections), "section" or "section.key".

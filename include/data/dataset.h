@@ -9,42 +9,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { DP_DATA_DIMS = 4 };
+
 /** One file's worth of samples. */
 typedef struct dp_table {
-    int n;            /* samples */
-    int features;     /* per sample */
-    int nshape;       /* of a sample: [1,28,28] (bytes of an image) or [features] */
-    int shape[4];
-    bool bytes;       /* raw is uint8_t[n][features], else float[n][features] */
-    void *raw;        /* owner: this table */
-    int32_t *label;   /* [n] class labels, or NULL; owner: this table */
-    float *target;    /* [n][ntargets], or NULL; owner: this table */
-    int ntargets;
-    char **column;    /* names: features then targets (CSV), or NULL; owner: this table */
+    int n;        /* samples */
+    int features; /* per sample */
+    int nshape;   /* of a sample: [1,28,28] (channels, rows, columns of an image) or
+                     [features] */
+    int shape[DP_DATA_DIMS];
+    bool bytes;     /* raw is uint8_t[n][features], else float[n][features] */
+    void *raw;      /* owner: this table */
+    int32_t *label; /* [n] class labels (cross_entropy), or NULL; owner: this table */
+    float *target;  /* [n][ntargets] (mse, bce), or NULL; owner: this table */
+    int ntargets;   /* 0 without target */
+    int ncolumns;  /* CSV: features, then the names of the targets or of the label; else 0
+                    */
+    char **column; /* [ncolumns] or NULL; one allocation; owner: this table */
 } dp_table;
 
 /** The data of a run: training and test tables, and the splits. */
 typedef struct dp_dataset {
-    dp_table train, test;  /* test.n = 0: no test set */
-    int classes;           /* number of classes (cross_entropy), else 0 */
-    int outputs;           /* width of the model's output layer: classes, or targets */
-    char **class_name;     /* [classes] or NULL; owner: this */
-    int32_t *train_row;    /* [train_n] rows of `train` that are trained on, ascending */
+    dp_table train, test; /* train.n: after data.limit; test.n = 0: no test set */
+    int classes;          /* number of classes (cross_entropy), else 0 */
+    int outputs;          /* width of the model's output layer: classes, or targets */
+    char **class_name;    /* [classes] (cross_entropy), [2] (bce) or NULL; one allocation;
+                             owner: this */
+    int32_t *train_row;   /* [train_n] rows of `train` that are trained on, ascending */
     int train_n;
-    int32_t *val_row;      /* [val_n] rows of `train` that are held out, ascending */
+    int32_t *val_row; /* [val_n] rows of `train` that are held out, ascending */
     int val_n;
-    int nmean;             /* 0: none; 1: one for all; features: one a column */
-    double *mean, *std;    /* [nmean], double: as stored in the checkpoint */
-    float *mean_f, *inv_std_f; /* [nmean]: as the kernels take them */
-    char fingerprint[72];  /* hex digest over the training and test files' contents as read */
+    int nmean;    /* 0: none; 1: one for all; features: one a column */
+    double *mean; /* [nmean], of bytes over value / 255: as stored in the checkpoint */
+    double
+        *std; /* [nmean] what is divided by: the deviation, or 1 in a constant column */
+    float *mean_f;        /* [nmean] as the kernels take them */
+    float *inv_std_f;     /* [nmean] 1 / std */
+    char fingerprint[72]; /* hex digest over both tables as used (after data.limit):
+                             shapes, values, labels, targets; no names */
 } dp_dataset;
 
-/** Opens what the config names, cuts limit and validation, and takes the statistics of the
- *  training split if normalize = standardize (per-sample sums in double along the block tree
- *  over the split's index).
- *  `classes` of the config name the classes.  Errors: DP_EDATA naming the file and what is wrong
- *  in it, DP_EUSAGE for a split that doesn't fit (validation >= n, ...).
- *  Owner: the caller, who frees with dp_dataset_destroy.   MPI: local (every rank, or rank 0) */
+/** Opens what the config names, cuts limit and validation, and takes the statistics of
+ * the training split if normalize = standardize (per-sample sums in double along the
+ * block tree over the split's index). `data.classes` names the classes, and then says how
+ * many there are; without it there are (largest label of the whole training file) + 1.
+ *  Notes (dp_warn): constant columns under standardize, classes without a sample.
+ *  Errors: DP_EDATA naming the file and what is wrong in it, DP_EUSAGE for a split that
+ * doesn't fit (validation >= n, ...). Owner: the caller, who frees with
+ * dp_dataset_destroy.   MPI: local (every rank, or rank 0) */
 dp_status dp_dataset_open(const dp_config *config, dp_dataset **out);
 
 void dp_dataset_destroy(dp_dataset **data);
@@ -52,13 +64,24 @@ void dp_dataset_destroy(dp_dataset **data);
 /** Rough memory of the tables in bytes. */
 size_t dp_dataset_bytes(const dp_dataset *data);
 
-/* Readers, one file each: a new format is a new file and a row in dataset.c's table. */
+/** What a trained model expects of a file. All zero: whatever the file holds. Borrows. */
+typedef struct dp_schema {
+    int features; /* width of a sample; 0: any */
+    int classes;  /* labels must be below it; 0: any */
+    int ncolumns; /* 0, or features + targets */
+    char *const
+        *column; /* [ncolumns] dp_table.column of the training file: the columns of a CSV
+                    file are matched by these names, in this order, and others ignored */
+    bool optional; /* labels or targets may be missing: label and target are then NULL */
+} dp_schema;
 
-/** IDX images (magic 0x803, or any uint8 IDX of 2 or more dimensions) and labels (0x801), each
- *  plain or .gz. Checks magic, dimensions, exact length and that counts agree; labels must be
- *  < 256 classes and the set of labels dense enough to count (largest label + 1 = classes).
- *  Labels are checked against `classes` (0: take largest + 1). */
-dp_status dp_idx_read(const char *images, const char *labels, int classes, dp_table *out);
+/** Reads one file of any format, as eval and predict need it: nothing is cut or
+ * normalised. path: as data.train ("file.h5:/group" too); NULL: the config's test set,
+ * and where it names none, out->n = 0. Of the config, format, dir, test, target, classes
+ * and loss.name count. Errors: DP_EDATA (*out unchanged), also for a width other than the
+ * schema's. Owner: the caller, who frees with dp_table_free. */
+dp_status dp_dataset_read(const dp_config *config, const char *path,
+                          const dp_schema *schema, dp_table *out);
 
 /** Frees what a reader allocated and zeroes the table. */
 void dp_table_free(dp_table *table);

@@ -13,19 +13,20 @@ typedef struct dp_sampler {
     int steps;          /* steps an epoch: ceil(n/batch), floor with drop_last */
     bool shuffle;
     uint64_t seed;
-    int64_t epoch;      /* of `order`, from 1; 0: none yet */
-    int32_t *order;     /* [n] rows in the order of the epoch; owner: this */
+    int64_t epoch;  /* of `order`, from 1; 0: none yet */
+    int32_t *order; /* [n] rows in the order of the epoch; owner: this */
 } dp_sampler;
 
-/** Errors: DP_EINTERNAL (no memory), DP_EUSAGE (batch > n, or no step left by drop_last). */
-dp_status dp_sampler_create(const int32_t *row, int n, int batch, bool shuffle, bool drop_last,
-                            uint64_t seed, dp_sampler **out);
+/** Errors: DP_EINTERNAL (no memory), DP_EUSAGE (batch > n, or no step left by drop_last).
+ */
+dp_status dp_sampler_create(const int32_t *row, int n, int batch, bool shuffle,
+                            bool drop_last, uint64_t seed, dp_sampler **out);
 
 /** Puts `order` to epoch `epoch` (from 1). */
 void dp_sampler_epoch(dp_sampler *sampler, int64_t epoch);
 
-/** The rows of step `s` (from 0) of the epoch: order + s*batch; *n = how many (the last may be
- *  short). */
+/** The rows of step `s` (from 0) of the epoch: order + s*batch; *n = how many (the last
+ * may be short). */
 const int32_t *dp_sampler_batch(const dp_sampler *sampler, int s, int *n);
 
 void dp_sampler_destroy(dp_sampler **sampler);

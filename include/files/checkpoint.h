@@ -13,7 +13,8 @@ enum { DP_SLOTS = 4 }; /* most optimizer slots */
 
 /** What a checkpoint holds. For writing, all pointers are borrowed from the caller. */
 typedef struct dp_snapshot {
-    char program[64], commit[64], created[40]; /* created: set by the writer, ISO 8601 UTC */
+    char program[64], commit[64],
+        created[40]; /* created: set by the writer, ISO 8601 UTC */
     int ranks, threads;
 
     char *config; /* resolved INI text */
@@ -21,13 +22,13 @@ typedef struct dp_snapshot {
     int ntensors;
     dp_tensor *tensors; /* offsets into params and every slot */
     float *params;
-    char layers[2048];      /* with the output layer: "dense:512 relu dense:10" */
+    char layers[2048]; /* with the output layer: "dense:512 relu dense:10" */
     char loss[16];
-    int nshape, shape[4];   /* input_shape: [1,28,28] or [n] */
-    int nclasses;           /* class names; 0 for regression */
+    int nshape, shape[4]; /* input_shape: [1,28,28] or [n] */
+    int nclasses;         /* class names; 0 for regression */
     char **classes;
-    int ncolumns;           /* names of the input columns then the targets (tables); else 0 */
-    int ntargets;           /* how many of the names are targets */
+    int ncolumns; /* names of the input columns then the targets (tables); else 0 */
+    int ntargets; /* how many of the names are targets */
     char **columns;
 
     char optimizer[16];
@@ -37,10 +38,10 @@ typedef struct dp_snapshot {
     float *slot[DP_SLOTS];
 
     char normalize[16];
-    bool bytes;             /* the features were uint8 */
-    int nmean;              /* 0, 1 or F */
+    bool bytes; /* the features were uint8 */
+    int nmean;  /* 0, 1 or F */
     double *mean, *std;
-    char fingerprint[72];   /* of the data set */
+    char fingerprint[72]; /* of the data set */
     int64_t train_samples, val_samples, test_samples;
 
     int64_t epoch;    /* completed */
@@ -49,28 +50,29 @@ typedef struct dp_snapshot {
     double loss_sum;  /* of the open epoch */
     int64_t samples;  /* of the open epoch */
     uint64_t seed;
-    double best;      /* best metric so far, NaN if none */
+    double best;       /* best metric so far, NaN if none */
     int64_t best_step; /* the checkpoint that best.h5 points to, 0 if none */
-    int64_t patience; /* epochs without a better one */
+    int64_t patience;  /* epochs without a better one */
 
     int64_t nepochs; /* /metrics/epochs */
     dp_epoch_row *epochs;
     bool regression; /* with the R2 and MAE columns */
 } dp_snapshot;
 
-/** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`), then
- *  removes what `keep` (>= 1; the newest that many stay, and the one that best.h5 names) makes
- *  superfluous; removes only files that it could have written itself. Tried `retries` more times.
- *  `folder` is runs/<name>/checkpoints and exists. On failure the previous files are whole. */
+/** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`),
+ * then removes what `keep` (>= 1; the newest that many stay, and the one that best.h5
+ * names) makes superfluous; removes only files that it could have written itself. Tried
+ * `retries` more times. `folder` is runs/<name>/checkpoints and exists. On failure the
+ * previous files are whole. */
 dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, int retries);
 
 /** Reads one file. Owner: the caller, who frees with dp_checkpoint_free. */
 dp_status dp_checkpoint_read(const char *path, dp_snapshot **out);
 
-/** The newest valid checkpoint in `folder`: damaged ones are named in a warning, renamed to
- *  <name>.damaged and passed over. *out NULL if there is none (DP_OK); DP_EFILE only where the
- *  folder cannot be read. */
+/** The newest valid checkpoint in `folder`: damaged ones are named in a warning, renamed
+ * to <name>.damaged and passed over. *out NULL if there is none (DP_OK); DP_EFILE only
+ * where the folder cannot be read. */
 dp_status dp_checkpoint_newest(const char *folder, dp_snapshot **out);
 
 /** Frees a snapshot that dp_checkpoint_read made and all it holds. *s may be NULL. */

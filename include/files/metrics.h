@@ -1,5 +1,5 @@
-/** metrics.h5: what happened in the run, for people with h5py, readable while the run goes on.
- *  MPI: local (rank 0 calls). */
+/** metrics.h5: what happened in the run, for people with h5py, readable while the run
+ * goes on. MPI: local (rank 0 calls). */
 #ifndef DP_FILES_METRICS_H
 #define DP_FILES_METRICS_H
 
@@ -19,15 +19,15 @@ typedef struct dp_step_row {
 typedef struct dp_epoch_row {
     int64_t epoch, step; /* step: taken at its end */
     double train_loss, val_loss, val_accuracy, test_loss, test_accuracy;
-    double seconds, samples_per_second; /* training only */
+    double seconds, samples_per_second;        /* training only */
     double val_r2, val_mae, test_r2, test_mae; /* columns of regression runs only */
 } dp_epoch_row;
 
 /** A row of /profile, seconds of an epoch summed over its steps; of rank 0, thread 0. */
 typedef struct dp_profile_row {
     int64_t epoch;
-    double data_seconds, forward_seconds, backward_seconds, reduce_seconds, update_seconds,
-        idle_seconds; /* idle: waiting at barriers and for other ranks */
+    double data_seconds, forward_seconds, backward_seconds, reduce_seconds,
+        update_seconds, idle_seconds; /* idle: waiting at barriers and for other ranks */
 } dp_profile_row;
 
 /** The run's facts for the root attributes. */
@@ -41,15 +41,15 @@ typedef struct dp_run_facts {
 
 typedef struct dp_metrics dp_metrics;
 
-/** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE columns
- *  of /epochs. flush_seconds: the shortest time between two writes; it lengthens itself so that
- *  writing stays under 1% of the time.
- *  Owner: the caller, who ends it with dp_metrics_destroy. */
+/** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
+ * columns of /epochs. flush_seconds: the shortest time between two writes; it lengthens
+ * itself so that writing stays under 1% of the time. Owner: the caller, who ends it with
+ * dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             double flush_seconds, dp_metrics **out);
 
-/** Takes over the rows of an existing metrics.h5 up to and including `step` / `epoch` (later ones
- *  are cut); a missing file gives no rows. */
+/** Takes over the rows of an existing metrics.h5 up to and including `step` / `epoch`
+ * (later ones are cut); a missing file gives no rows. */
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
 /** Adds a row in memory. Errors: DP_EINTERNAL (no memory). */
@@ -57,13 +57,15 @@ dp_status dp_metrics_step(dp_metrics *metrics, const dp_step_row *row);
 dp_status dp_metrics_epoch(dp_metrics *metrics, const dp_epoch_row *row);
 dp_status dp_metrics_profile(dp_metrics *metrics, const dp_profile_row *row);
 
-/** The epoch rows so far (for the checkpoint). Owner: metrics; valid until the next call. */
+/** The epoch rows so far (for the checkpoint). Owner: metrics; valid until the next call.
+ */
 const dp_epoch_row *dp_metrics_epochs(const dp_metrics *metrics, int64_t *n);
 
 /** Root attribute status: "running", "stopped", "diverged" or "complete". */
 void dp_metrics_status(dp_metrics *metrics, const char *status);
 
-/** Root attributes test_loss and test_accuracy (the best checkpoint's, scored once at the end). */
+/** Root attributes test_loss and test_accuracy (the best checkpoint's, scored once at the
+ * end). */
 void dp_metrics_final_test(dp_metrics *metrics, double loss, double accuracy);
 
 /** Writes the file if the flush time has come, atomically. Errors: DP_EFILE. */
@@ -72,8 +74,8 @@ dp_status dp_metrics_tick(dp_metrics *metrics);
 /** Writes the file now, if anything changed. Errors: DP_EFILE (previous file whole). */
 dp_status dp_metrics_flush(dp_metrics *metrics);
 
-/** Reads the status of an existing metrics.h5 into out[size]; "" if there is none or it is
- *  damaged. */
+/** Reads the status of an existing metrics.h5 into out[size]; "" if there is none or it
+ * is damaged. */
 void dp_metrics_read_status(const char *path, char *out, int size);
 
 void dp_metrics_destroy(dp_metrics **metrics);

@@ -1,10 +1,13 @@
 /** HDF5 files that are whole at any instant, and the only module that includes hdf5.h.
  *
- *  Writing: the file is built in memory (core driver), put behind a 512-byte user block (magic,
- *  length, digest of the whole), written beside its target under a name that does not end in
- *  .h5, fsynced, renamed over it, and the folder fsynced. Reading: the user block and the digest
- *  are checked with plain reads before HDF5 sees the bytes. File locking is off.
- *  MPI: local (rank 0 calls).  Errors: DP_EFILE with file and reason, unless said otherwise. */
+ *  Writing: the file is built in memory (core driver), put behind a 512-byte user block
+ *  (magic, length, digest of the whole), written beside its target under a name that does
+ *  not end in .h5, fsynced, renamed over it, and the folder fsynced. Reading: the user
+ *  block and the digest are checked with plain reads before HDF5 sees the bytes. File
+ *  locking is off.
+ *
+ *  MPI: local (rank 0 calls), one thread at a time.
+ *  Errors: DP_EFILE with file and reason, unless said otherwise. */
 #ifndef DP_H5_H5FILE_H
 #define DP_H5_H5FILE_H
 
@@ -15,26 +18,33 @@
 
 typedef struct dp_h5 dp_h5; /* one HDF5 file, in memory (writing) or opened (reading) */
 
-typedef enum dp_h5_type { DP_H5_F32, DP_H5_F64, DP_H5_I64, DP_H5_I32, DP_H5_U8 } dp_h5_type;
+typedef enum dp_h5_type {
+    DP_H5_F32,
+    DP_H5_F64,
+    DP_H5_I64,
+    DP_H5_I32,
+    DP_H5_U8
+} dp_h5_type;
 
 /* ---- writing ---- */
 
 /** An empty file in memory. `path` stands in messages until it is written. */
 dp_status dp_h5_create(const char *path, dp_h5 **out);
 
-/** Makes a group (parents included). */
+/** Makes a group (parents included; one that exists is fine). */
 dp_status dp_h5_group(dp_h5 *file, const char *group);
 
-/** Attributes of a group or dataset ("/" is the root). Strings are variable-length UTF-8. */
-dp_status dp_h5_attr_text(dp_h5 *file, const char *object, const char *name, const char *v);
+/** Attributes of a group or dataset ("/" is the root). Text is variable-length UTF-8. */
+dp_status dp_h5_attr_text(dp_h5 *file, const char *object, const char *name,
+                          const char *v);
 dp_status dp_h5_attr_i64(dp_h5 *file, const char *object, const char *name, int64_t v);
 dp_status dp_h5_attr_f64(dp_h5 *file, const char *object, const char *name, double v);
-/** One-dimensional attribute of n values. */
+/** One-dimensional attribute of n >= 0 values. */
 dp_status dp_h5_attr_i64s(dp_h5 *file, const char *object, const char *name, int n,
                           const int64_t *v);
 dp_status dp_h5_attr_f64s(dp_h5 *file, const char *object, const char *name, int n,
                           const double *v);
-/** One-dimensional attribute of n variable-length UTF-8 strings. */
+/** One-dimensional attribute of n >= 0 variable-length UTF-8 strings. */
 dp_status dp_h5_attr_texts(dp_h5 *file, const char *object, const char *name, int n,
                            const char *const *v);
 
@@ -52,58 +62,88 @@ typedef struct dp_h5_column {
     size_t offset; /* bytes from the row's start */
 } dp_h5_column;
 
-/** A one-dimensional compound table, chunked, unlimited: `rows` rows of `size` bytes each. */
+/** A one-dimensional compound table, chunked, unlimited: nrows rows of `size` bytes. */
 dp_status dp_h5_put_table(dp_h5 *file, const char *dataset, int ncolumns,
                           const dp_h5_column *columns, size_t size, int64_t nrows,
                           const void *rows);
 
-/** Closes the image and puts it at its path as the head of this file says. On failure the file
- *  that was there is whole and nothing is left beside it. *file is freed in every case. */
+/** Closes the image and puts it at its path as the head of this file says. On failure the
+ *  file that was there is whole and nothing is left beside it. *file is freed always. */
 dp_status dp_h5_commit(dp_h5 **file);
 
 /** Drops a file in either direction. *file may be NULL. */
 void dp_h5_close(dp_h5 **file);
 
-/** The same for other files (config.ini, CSV, reports): text written beside, fsynced, renamed. */
+/* ---- names on the disk: each change is atomic and guarded ---- */
+
+/** `guard` is asked just before each rename and removal here; where it fails, nothing is
+ *  changed and its status goes up. NULL takes it away. */
+void dp_file_set_guard(dp_status (*guard)(void *arg), void *arg);
+
+/** The same for other files (config.ini, CSV, reports): bytes written beside, fsynced,
+ *  renamed, and the folder fsynced. */
 dp_status dp_file_replace(const char *path, const void *bytes, size_t n);
 
-/** Makes `path` a symlink to `target` (relative) by a rename over it; fsyncs the folder. */
+/** Makes `path` a symlink to `target` (relative) by a rename over it; fsyncs the
+ *  folder. */
 dp_status dp_file_symlink(const char *path, const char *target);
+
+/** Renames within a folder, and fsyncs it. */
+dp_status dp_file_rename(const char *from, const char *to);
+
+/** Removes a file or symlink; a missing one is fine. Not fsynced. */
+dp_status dp_file_remove(const char *path);
+
+/** Whether a name (no folder) is one that a writer of ours used beside its target:
+ *  left by a killed process if that no longer runs. */
+bool dp_file_is_leftover(const char *name);
 
 /* ---- reading ---- */
 
-/** Opens one of our own files: user block, length and digest are checked first (a damaged file
- *  is DP_EFILE and HDF5 never sees it), then it is read from memory. */
+/** Opens one of our own files: user block, length and digest are checked first (a damaged
+ *  file is DP_EFILE and HDF5 never sees it), then it is read from memory. */
 dp_status dp_h5_open(const char *path, dp_h5 **out);
 
-/** Opens any HDF5 file (a data set, init_file), ours or not. Errors carry `code`. */
+/** Opens any HDF5 file (a data set, init_file); one of ours is checked as above.
+ *  Errors of this and of all later reads from the file carry `code`. */
 dp_status dp_h5_open_any(const char *path, dp_status code, dp_h5 **out);
+
+/** Whether `path` is a regular file that begins with our user block's magic. */
+bool dp_h5_is_ours(const char *path);
 
 /** Whether the object exists. */
 bool dp_h5_has(dp_h5 *file, const char *object);
 
-dp_status dp_h5_get_attr_text(dp_h5 *file, const char *object, const char *name, char *out,
-                              size_t size);
-dp_status dp_h5_get_attr_i64(dp_h5 *file, const char *object, const char *name, int64_t *out);
-dp_status dp_h5_get_attr_f64(dp_h5 *file, const char *object, const char *name, double *out);
+/** Attributes of one value; text must fit out[size] with its end. */
+dp_status dp_h5_get_attr_text(dp_h5 *file, const char *object, const char *name,
+                              char *out, size_t size);
+dp_status dp_h5_get_attr_i64(dp_h5 *file, const char *object, const char *name,
+                             int64_t *out);
+dp_status dp_h5_get_attr_f64(dp_h5 *file, const char *object, const char *name,
+                             double *out);
 /** Up to `most` values; *n = how many there are. */
 dp_status dp_h5_get_attr_f64s(dp_h5 *file, const char *object, const char *name, int most,
                               double *out, int *n);
+/** All strings of an attribute. Owner: the caller frees *out, one allocation. */
+dp_status dp_h5_get_attr_texts(dp_h5 *file, const char *object, const char *name, int *n,
+                               char ***out);
 
-/** Shape and type class of a dataset; ndim up to 8. type: the nearest dp_h5_type to hold it. */
+/** Shape of a numeric dataset; ndim up to 8. type: the nearest dp_h5_type to hold it. */
 dp_status dp_h5_shape(dp_h5 *file, const char *dataset, dp_h5_type *type, int *ndim,
                       int64_t dims[8]);
 
 /** Reads a whole dataset, converted to `type`; `count` must be its number of elements. */
-dp_status dp_h5_get(dp_h5 *file, const char *dataset, dp_h5_type type, int64_t count, void *out);
+dp_status dp_h5_get(dp_h5 *file, const char *dataset, dp_h5_type type, int64_t count,
+                    void *out);
 
 /** Scalar string dataset. Owner: the caller frees *out. */
 dp_status dp_h5_get_text(dp_h5 *file, const char *dataset, char **out);
 
-/** Reads a table's columns by name into rows of `size` bytes; missing columns become NaN (0 for
- *  integers). Owner: the caller frees *rows. */
+/** Reads a table's columns by name into rows of `size` bytes; missing columns become NaN
+ *  (0 for integers). Owner: the caller frees *rows. */
 dp_status dp_h5_get_table(dp_h5 *file, const char *dataset, int ncolumns,
-                          const dp_h5_column *columns, size_t size, int64_t *nrows, void **rows);
+                          const dp_h5_column *columns, size_t size, int64_t *nrows,
+                          void **rows);
 
 /** The HDF5 library's version, "1.10.8". */
 const char *dp_h5_version(void);

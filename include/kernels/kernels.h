@@ -1,19 +1,23 @@
-/** The numerical kernels: a table of functions for each instruction set, all with the same bits.
+/** The numerical kernels: a table of functions for each instruction set, with the same
+ * bits.
  *
  *  Layout. Activations of a piece of N samples are kept twice:
  *    feature-major strips  t[S][F][64], S = ceil(N/64): sample n, feature f is at
  *                          t[(n/64 * F + f) * 64 + n%64]. Vector lanes run over samples.
- *    batch-major           x[N][ld]: one row a sample, ld = dp_ld(F). Lanes run over features.
- *  Lanes of samples >= N, and columns >= F of a batch-major row, hold anything finite; no result
- *  depends on them. Weights are W[O][I] row-major, never packed, never transposed.
+ *    batch-major           x[N][ld]: one row a sample, ld = dp_ld(F). Lanes run over
+ *                          features.
+ *  Lanes of samples >= N, and columns >= F of a batch-major row, hold anything finite; no
+ *  result depends on them. Lanes past N rounded up to 16 are neither read nor written,
+ * nor are columns past F rounded up to 16. Weights are W[O][I] row-major, never packed,
+ * never transposed.
  *
- *  Numbers. Every output is one FMA chain in a fixed order: forward over i from the bias, input
- *  gradient over o from 0, weight gradient over the samples of a block from 0 and then along the
- *  block tree (base/tree.h). No sum is split over lanes or threads.
+ *  Numbers. Every output is one FMA chain in a fixed order: forward over i from the bias,
+ *  input gradient over o from 0, weight gradient over the samples of a block from 0 and
+ * then along the block tree (base/tree.h). No sum is split over lanes or threads.
  *
- *  Threads. Every function is called by all threads of a team inside one parallel region, with
- *  the same arguments, and computes this thread's share of the outputs. No barrier inside: the
- *  caller puts one where the next call reads what this one writes.
+ *  Threads. Every function is called by all threads of a team inside one parallel region,
+ *  with the same arguments, and computes this thread's share of the outputs. No barrier
+ *  inside: the caller puts one where the next call reads what this one writes.
  *
  *  All pointers are aligned to 64 bytes unless said otherwise; nothing aliases. */
 #ifndef DP_KERNELS_KERNELS_H
@@ -29,8 +33,9 @@ typedef struct dp_team {
     int id, n; /* this thread, and the number of threads */
 } dp_team;
 
-/** Row stride in floats of a batch-major array with F columns: F rounded up to 16, and not a
- *  multiple of 1024 (cache sets). */
+/** Row stride in floats of a batch-major array with F columns: F rounded up to an odd
+ * number of cache lines (16 floats each), so that a column of rows spreads over all cache
+ * sets. */
 int dp_ld(int F);
 
 /** Floats in a feature-major array of N samples and F features. */
@@ -38,8 +43,8 @@ size_t dp_strip_floats(int N, int F);
 
 /** An activation function: elementwise, y = f(z), dz = dy f'(z). */
 typedef struct dp_act {
-    const char *name;  /* as in model.layers */
-    bool needs_z;      /* f' is a function of z; else of y alone, and z may share y's memory */
+    const char *name; /* as in model.layers */
+    bool needs_z;     /* f' is a function of z; else of y alone, and z may be y */
     /** y[k] = f(z[k]), k < n; n a multiple of 16; y may be z. */
     void (*forward)(const float *z, float *y, size_t n);
     /** d[k] *= f'(.), k < n; n a multiple of 16; z is NULL unless needs_z. */
@@ -57,14 +62,15 @@ typedef struct dp_scale {
 } dp_scale;
 
 typedef struct dp_kernels {
-    const char *name;         /* "avx512", "avx2", "portable" */
-    int lanes;                /* floats in a vector */
-    bool (*supported)(void);  /* by this CPU */
+    const char *name;        /* "avx512", "avx2", "portable" */
+    int lanes;               /* floats in a vector */
+    bool (*supported)(void); /* by this CPU */
 
     /** Rows of the data set -> activations of the input, both layouts.
      *  raw[rows][F] uint8 or float (unaligned); row[n] is the row of sample n, n < N.
      *  t[S][F][64] and x[N][dp_ld(F)]; x may be NULL (evaluation).
-     *  Bytes / 255 is the correctly rounded quotient. Par: threads share samples or features. */
+     *  Bytes / 255 is the correctly rounded quotient. Par: threads share samples or
+     * features. */
     void (*load)(dp_team team, int N, int F, const void *raw, const int32_t *row,
                  const dp_scale *scale, float *t, float *x);
 
@@ -77,9 +83,9 @@ typedef struct dp_kernels {
                     const float *b, const dp_act *act, float *zt, float *yt, float *y);
 
     /** dX = dY W, times f'(.) of the layer below.
-     *  dyt[S][O][64] W[O][I] -> dxt[S][I][64]; act, zt, yt belong to the layer below, of width I
-     *  (act NULL: no factor; zt NULL unless act->needs_z).
-     *  Each output: acc = 0, then fma(W[o][i], dy[o], acc) for o = 0.. O-1. */
+     *  dyt[S][O][64] W[O][I] -> dxt[S][I][64]; act, zt, yt belong to the layer below, of
+     * width I (act NULL: no factor; zt NULL unless act->needs_z). Each output: acc = 0,
+     * then fma(W[o][i], dy[o], acc) for o = 0.. O-1. */
     void (*dinput)(dp_team team, int N, int I, int O, const float *dyt, const float *W,
                    const dp_act *act, const float *zt, const float *yt, float *dxt);
 
@@ -92,34 +98,41 @@ typedef struct dp_kernels {
                     const float *dyt, float *dW, float *db);
 
     /** Softmax cross-entropy on logits, fused with its gradient.
-     *  zt[S][C][64] label[N] -> loss[N], correct[N] (1 if argmax, first of equals, is the label),
-     *  dzt[S][C][64] = softmax - target (NOT divided by the batch; lanes >= N set to 0).
-     *  loss = logsumexp(z) - sum_c target_c z_c, target_c = (1-s)[c == label] + s/C.
-     *  correct, dzt may be NULL. */
-    void (*cross_entropy)(dp_team team, int N, int C, const float *zt, const int32_t *label,
-                          float smoothing, float *loss, uint8_t *correct, float *dzt);
+     *  zt[S][C][64] label[N] -> loss[N], correct[N] (1 if argmax, first of equals, is the
+     * label), dzt[S][C][64] = softmax - target (NOT divided by the batch; lanes from N up
+     * to a multiple of 16 set to 0, as in mse and bce). loss = logsumexp(z) - sum_c
+     * target_c z_c, target_c = (1-s)[c == label] + s/C. correct, dzt may be NULL. */
+    void (*cross_entropy)(dp_team team, int N, int C, const float *zt,
+                          const int32_t *label, float smoothing, float *loss,
+                          uint8_t *correct, float *dzt);
 
-    /** Mean squared error over O outputs: loss[n] = sum_o (z - y)^2 / O, dz = 2 (z - y) / O.
-     *  target[N][O] (unpadded). dzt may be NULL. */
-    void (*mse)(dp_team team, int N, int O, const float *zt, const float *target, float *loss,
-                float *dzt);
+    /** Mean squared error over O outputs: loss[n] = sum_o (z - y)^2 / O, dz = 2 (z - y) /
+     * O. target[N][O] (unpadded). dzt may be NULL. */
+    void (*mse)(dp_team team, int N, int O, const float *zt, const float *target,
+                float *loss, float *dzt);
 
-    /** Binary cross-entropy on logits: loss[n] = mean over O of max(z,0) - z y + log1p(exp(-|z|)),
-     *  dz = (sigmoid(z) - y) / O. target[N][O] in {0,1}. correct[n]: all of (z > 0) == y. */
-    void (*bce)(dp_team team, int N, int O, const float *zt, const float *target, float *loss,
-                uint8_t *correct, float *dzt);
+    /** Binary cross-entropy on logits: loss[n] = mean over O of max(z,0) - z y +
+     * log1p(exp(-|z|)), dz = (sigmoid(z) - y) / O. target[N][O] in {0,1}. correct[n]: all
+     * of (z > 0) == y. */
+    void (*bce)(dp_team team, int N, int O, const float *zt, const float *target,
+                float *loss, uint8_t *correct, float *dzt);
 
     /** Probabilities for prediction: p[n][c] (unpadded [N][C]) = softmax of zt over c. */
     void (*softmax)(dp_team team, int N, int C, const float *zt, float *p);
 
-    /** Elementwise on arrays of any n and alignment, one thread: at most 2 ulp from the exact
-     *  value over the whole range, subnormal results included. */
+    /** Elementwise on arrays of any n and alignment, one thread: at most 2 ulp from the
+     * exact value over the whole range, subnormal results included. */
     void (*exp)(const float *x, float *y, size_t n);
     void (*log)(const float *x, float *y, size_t n);
     void (*tanh)(const float *x, float *y, size_t n);
     void (*sigmoid)(const float *x, float *y, size_t n);
 
-    const dp_act *acts; /* ended by name NULL: relu tanh sigmoid gelu leaky_relu softplus */
+    /** Independent FMA chains in registers, `rounds` times: the number of floating-point
+     *  operations done (a multiply-add is 2). */
+    double (*burn)(long rounds);
+
+    /** Ended by a name NULL: relu tanh sigmoid gelu leaky_relu softplus. */
+    const dp_act *acts;
 } dp_kernels;
 
 /** The set named "auto" (the best this CPU has), "avx512", "avx2" or "portable".
@@ -132,8 +145,8 @@ const char *dp_kernels_available(void);
 /** The activation of that name in a set, or NULL. */
 const dp_act *dp_act_find(const dp_kernels *set, const char *name);
 
-/** Runs independent FMA chains in registers for about `seconds` on this thread and returns
- *  GFLOP/s: the peak that the other figures are a share of. */
+/** Runs independent FMA chains in registers for about `seconds` on this thread and
+ * returns GFLOP/s: the peak that the other figures are a share of. */
 double dp_kernels_peak(const dp_kernels *set, double seconds);
 
 #endif

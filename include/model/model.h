@@ -1,0 +1,64 @@
+/** The model: a list of layers over one flat slab of parameters.
+ *  The allreduce, the optimizer and the files see the slab and its tensors, never a
+ * layer. */
+#ifndef DP_MODEL_MODEL_H
+#define DP_MODEL_MODEL_H
+
+#include "config/config.h"
+#include "nn/layer.h"
+
+enum { DP_CHUNK = 4096 }; /* floats: sums over parameters go by chunks of a tensor */
+
+typedef struct dp_model {
+    const dp_kernels *set;
+    char text[2 * DP_TEXT]; /* layers with the output layer: "dense:512 relu dense:10" */
+    int inputs, outputs;    /* features, width of the last layer */
+    int nlayers;
+    dp_layer *layers; /* as written, without buffers; owner: this */
+    int ntensors;
+    dp_tensor *tensors; /* in the slab's order; owner: this */
+    size_t parameters;  /* floats in tensors */
+    size_t floats;      /* of the slab: tensors padded to 16 floats, padding stays 0 */
+    float *params;      /* [floats]; owner: this */
+    int nchunks;
+    size_t *chunk; /* [nchunks+1] where each chunk begins in the slab; owner: this */
+} dp_model;
+
+/** Layers from config->model.layers, then dense:outputs. Parameters are zero.
+ *  Errors: DP_EUSAGE for what the text has wrong.  Owner: the caller; dp_model_destroy.
+ *  MPI: local */
+dp_status dp_model_create(const dp_kernels *set, const char *layers, int inputs,
+                          int outputs, dp_model **out);
+void dp_model_destroy(dp_model **model);
+
+/** Initial parameters as config->model.init says. Numbers are a function of (seed,
+ * tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE
+ * (init_file). MPI: local */
+dp_status dp_model_init(dp_model *model, const dp_config *config);
+
+/** Copies the tensors of a checkpoint into the slab. Names and shapes must be the
+ * model's. params is laid out by its own tensors.  Errors: DP_EFILE naming the tensor */
+dp_status dp_model_load(dp_model *model, const char *path, int ntensors,
+                        const dp_tensor *tensors, const float *params);
+
+/** The slab's floats that rank r of `ranks` owns begin at chunk nchunks * r / ranks. */
+int dp_model_slice(const dp_model *model, int ranks, int rank);
+
+/** What a piece of samples passes through: the layers with their activations. */
+typedef struct dp_net {
+    const dp_model *model;
+    int capacity; /* samples */
+    int nlayers;  /* activations behind a dense layer are fused into it */
+    dp_layer *layers;
+    int nsignals; /* nlayers + 1; the first is the input, the last the logits */
+    dp_signal *signals;
+    float *slab; /* of all signals */
+    size_t bytes;
+} dp_net;
+
+/** training: with batch-major copies and gradients.  Owner: the caller; dp_net_destroy.
+ */
+dp_status dp_net_create(const dp_model *model, int capacity, bool training, dp_net **out);
+void dp_net_destroy(dp_net **net);
+
+#endif

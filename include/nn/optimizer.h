@@ -1,0 +1,52 @@
+/** Optimizers: elementwise update rules, exactly PyTorch's, on a range of the flat slab.
+ *  A new one is a new file and a row in optimizer.c. */
+#ifndef DP_NN_OPTIMIZER_H
+#define DP_NN_OPTIMIZER_H
+
+#include "config/config.h"
+#include <stddef.h>
+#include <stdint.h>
+
+/** The numbers of one step, the same for all elements and all ranks. */
+typedef struct dp_update {
+    float scale; /* gradient = scale * sum: 1/batch, and the clipping factor */
+    float lr, weight_decay, momentum;
+    bool nesterov;
+    float beta1, beta2, one_beta1, one_beta2; /* one_beta = 1 - beta, rounded once */
+    float eps;
+    float step_size;  /* adam: lr / (1 - beta1^t) */
+    float sqrt_bias2; /* adam: sqrt(1 - beta2^t) */
+    float decay;      /* adamw: 1 - lr * weight_decay */
+} dp_update;
+
+typedef struct dp_optimizer {
+    const char *name;
+    int (*slots)(const dp_config *config, const char *names[2]); /* state arrays in use */
+    /** p[n], slot[k][n] updated from the gradient sums sum[n].  Elementwise, no FMA: the
+     * same bits for any vector width. */
+    void (*update)(const dp_update *u, size_t n, const float *sum, float *p,
+                   float *const slot[2]);
+} dp_optimizer;
+
+/** NULL if there is none of that name. */
+const dp_optimizer *dp_optimizer_find(const char *name);
+
+/** The numbers of step t (from 1) at learning rate lr, without `scale`. Pure. */
+dp_update dp_optimizer_prepare(const dp_config *config, double lr, int64_t t);
+
+/** Sum of squares of scale * v[k], k < n: 64 interleaved chains in float, then in double
+ * in the order of the chains. The same bits for any vector width. */
+double dp_sum_squares(const float *v, size_t n, float scale);
+
+extern const dp_optimizer dp_optimizer_sgd, dp_optimizer_adam, dp_optimizer_adamw;
+
+/** Elementwise loops are compiled for each vector width and chosen by the CPU; the bits
+ * are the same, since no operation is contracted or reordered. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#define DP_CLONES                                                                        \
+    __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#else
+#define DP_CLONES
+#endif
+
+#endif

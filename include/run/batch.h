@@ -1,0 +1,34 @@
+/** A piece of a batch on its way into a net: rows of a table, their labels or targets. */
+#ifndef DP_RUN_BATCH_H
+#define DP_RUN_BATCH_H
+
+#include "data/dataset.h"
+#include "model/model.h"
+#include "nn/loss.h"
+#include <omp.h>
+
+/* This thread of the parallel region that it is called in. */
+#define DP_TEAM() ((dp_team){omp_get_thread_num(), omp_get_num_threads()})
+
+enum { DP_PIECE = 1024 }; /* samples that pass through a net together, at most */
+
+typedef struct dp_batch {
+    int capacity, outputs;
+    int32_t *label; /* [capacity]; owner: this */
+    float *target;  /* [capacity][outputs]; owner: this */
+    float *loss;    /* [capacity]; owner: this */
+    uint8_t *correct;
+} dp_batch;
+
+dp_status dp_batch_create(int capacity, int outputs, dp_batch **out);
+void dp_batch_destroy(dp_batch **batch);
+
+/** Loads rows[0..N) into the net's input, and this thread's part of their labels or
+ * targets. Whole team; barrier afterwards. */
+void dp_batch_load(dp_batch *batch, dp_team team, dp_net *net, const dp_scale *scale,
+                   const dp_table *table, const int32_t *rows, int N);
+
+/** The loss's view of the loaded piece. */
+dp_truth dp_batch_truth(const dp_batch *batch, int N, float smoothing);
+
+#endif

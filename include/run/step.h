@@ -1,0 +1,63 @@
+/** One optimizer step on a global batch: forward, loss, backward, allreduce, update. */
+#ifndef DP_RUN_STEP_H
+#define DP_RUN_STEP_H
+
+#include "comm/comm.h"
+#include "comm/exchange.h"
+#include "data/dataset.h"
+#include "model/model.h"
+#include "nn/loss.h"
+#include "nn/optimizer.h"
+
+/** Where the time of rank 0, thread 0 went, in seconds. */
+typedef struct dp_times {
+    double data, forward, backward, reduce, update, idle;
+} dp_times;
+
+/** What a step found. */
+typedef struct dp_step_result {
+    double loss;      /* batch mean before the update */
+    double loss_sum;  /* of the batch */
+    double grad_norm; /* of the mean gradient, before clipping */
+    double seconds, comm_seconds;
+    bool stop; /* some rank wants to stop */
+    int bad;   /* the first tensor with a gradient that is not finite, or -1 */
+} dp_step_result;
+
+typedef struct dp_stepper dp_stepper;
+
+/** Buffers and the exchange for global batches of up to `batch` rows of data->train.
+ *  Borrows everything; the optimizer's state is here.
+ *  MPI: collective.  Errors: DP_EINTERNAL, DP_EUSAGE; not agreed.
+ *  Owner: the caller, who frees with dp_stepper_destroy */
+dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
+                            const dp_dataset *data, dp_model *model, const dp_loss *loss,
+                            const dp_scale *scale, int batch, int threads,
+                            dp_stepper **out);
+void dp_stepper_destroy(dp_stepper **stepper);
+
+/** Step t (from 1) at learning rate lr on rows[0..n) of the training table, the same on
+ * every rank; this rank computes its part. Parameters are the same on every rank
+ * afterwards. MPI: collective */
+void dp_step(dp_stepper *stepper, const int32_t *rows, int n, double lr, int64_t t,
+             bool want_stop, dp_step_result *out);
+
+/** The optimizer's state: slab k of model->floats (NULL past the last) and its name.
+ * Between dp_stepper_gather and the next step every rank holds the whole of it.  MPI:
+ * local */
+float *dp_stepper_slot(const dp_stepper *stepper, int k, const char **name);
+
+/** Brings the owners' parts of the optimizer's state together.  MPI: collective */
+void dp_stepper_gather(dp_stepper *stepper);
+
+/** Time since the last call.  MPI: local */
+dp_times dp_stepper_times(dp_stepper *stepper);
+
+/** Bytes of activations, gradients and optimizer state.  MPI: local */
+size_t dp_stepper_bytes(const dp_stepper *stepper);
+
+/** The share of the samples that the rank with most of them computes, times the ranks: 1
+ * is even. MPI: local */
+double dp_step_unevenness(int n, int block, int ranks, int *idle);
+
+#endif

@@ -1,0 +1,195 @@
+/* Rates of the three GEMMs of a dense layer, as shares of the FMA peak of the same run.
+ *
+ *   gemm [SET [SECONDS]]     SET auto|avx512|avx2|portable; SECONDS a measurement,
+ * default 0.05
+ *
+ * One line a shape, batch and number of threads (1 and OMP_NUM_THREADS): GFLOP/s, and
+ * percent of the peak that as many threads reach at once. Each kernel's result is held
+ * against the reference first; a wrong one ends the program with 1. */
+#include "base/memory.h"
+#include "kernels/ref.h"
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 16, KINDS = 3 };
+static const char *const kinds[KINDS] = {"forward", "dinput", "dweight"};
+static const int batches[] = {16, 64, 256, 1024};
+static const int layers[][2] = {{784, 512}, {512, 512}, {512, 10}};
+
+typedef struct problem {
+    int N, I, O;
+    float *X, *W, *b, *dY;                        /* plain, as the reference takes them */
+    float *xt, *x, *yt, *y, *dyt, *dxt, *dW, *db; /* as the kernels do */
+} problem;
+
+static float *floats(size_t n) {
+    void *p = NULL;
+    if (dp_memory_alloc(n, sizeof(float), &p) != DP_OK) {
+        fprintf(stderr, "gemm: %s\n", dp_status_message());
+        exit(1);
+    }
+    return p;
+}
+
+/* Numbers in [-1, 1) that never sum to much. */
+static float *noise(size_t n) {
+    static uint32_t state = 1;
+    float *p = floats(n);
+    for (size_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        p[i] = (float)(int32_t)state * 0x1p-31f;
+    }
+    return p;
+}
+
+static float *at(float *strips, int F, int n, int f) {
+    return strips + ((size_t)(n / DP_STRIP) * F + f) * DP_STRIP + n % DP_STRIP;
+}
+
+static problem problem_create(int N, int I, int O) {
+    size_t NI = (size_t)N * I, NO = (size_t)N * O, OI = (size_t)O * I;
+    problem p = {.N = N, .I = I, .O = O};
+    p.X = noise(NI), p.W = noise(OI), p.b = noise(O), p.dY = noise(NO);
+    p.xt = floats(dp_strip_floats(N, I)), p.dxt = floats(dp_strip_floats(N, I));
+    p.yt = floats(dp_strip_floats(N, O)), p.dyt = floats(dp_strip_floats(N, O));
+    p.x = floats((size_t)N * dp_ld(I)), p.y = floats((size_t)N * dp_ld(O));
+    p.dW = floats(OI), p.db = floats(O);
+    for (int n = 0; n < N; n++) {
+        for (int i = 0; i < I; i++) {
+            *at(p.xt, I, n, i) = p.x[(size_t)n * dp_ld(I) + i] = p.X[(size_t)n * I + i];
+        }
+        for (int o = 0; o < O; o++) {
+            *at(p.dyt, O, n, o) = p.dY[(size_t)n * O + o];
+        }
+    }
+    return p;
+}
+
+static void problem_destroy(problem *p) {
+    float *all[] = {p->X,  p->W, p->b,   p->dY,  p->xt, p->x,
+                    p->yt, p->y, p->dyt, p->dxt, p->dW, p->db};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        dp_memory_free(&all[i]);
+    }
+}
+
+static void run(const dp_kernels *set, dp_team team, const problem *p, int kind) {
+    const dp_act *relu = dp_act_find(set, "relu");
+    if (kind == 0) {
+        set->forward(team, p->N, p->I, p->O, p->xt, p->W, p->b, relu, NULL, p->yt, p->y);
+    } else if (kind == 1) {
+        set->dinput(team, p->N, p->I, p->O, p->dyt, p->W, relu, NULL, p->xt, p->dxt);
+    } else {
+        set->dweight(team, p->N, p->I, p->O, BLOCK, p->x, p->dyt, p->dW, p->db);
+    }
+}
+
+static void check(const char *what, double got, double want, double terms) {
+    if (!(fabs(got - want) <= 1e-6 * terms)) {
+        fprintf(stderr, "gemm: %s is wrong: %g, the reference says %g\n", what, got,
+                want);
+        exit(1);
+    }
+}
+
+static void verify(const dp_kernels *set, const problem *p) {
+    int N = p->N, I = p->I, O = p->O;
+    double *Z = malloc(sizeof *Z * N * O), *dX = malloc(sizeof *dX * N * I);
+    double *dW = malloc(sizeof *dW * O * I), *db = malloc(sizeof *db * O);
+    dp_forward_ref(N, I, O, p->X, p->W, p->b, Z);
+    dp_dinput_ref(N, I, O, p->dY, p->W, dX);
+    dp_dweight_ref(N, I, O, p->X, p->dY, dW, db);
+    for (int kind = 0; kind < KINDS; kind++) {
+        run(set, (dp_team){0, 1}, p, kind);
+    }
+    for (int n = 0; n < N; n++) {
+        for (int o = 0; o < O; o++) {
+            double want = fmax(Z[(size_t)n * O + o], 0);
+            check("forward's yt", *at(p->yt, O, n, o), want, I);
+            check("forward's y", p->y[(size_t)n * dp_ld(O) + o], want, I);
+        }
+        for (int i = 0; i < I; i++) {
+            double slope = p->X[(size_t)n * I + i] > 0;
+            check("dinput", *at(p->dxt, I, n, i), slope * dX[(size_t)n * I + i], O);
+        }
+    }
+    for (size_t k = 0; k < (size_t)O * I; k++) {
+        check("dweight", p->dW[k], dW[k], N);
+    }
+    for (int o = 0; o < O; o++) {
+        check("dweight's db", p->db[o], db[o], N);
+    }
+    free(Z), free(dX), free(dW), free(db);
+}
+
+/* GFLOP/s of `threads` threads together: the best of bursts of about a millisecond. */
+static double rate(const dp_kernels *set, const problem *p, int kind, int threads,
+                   double seconds) {
+    double flop = 2.0 * p->N * p->I * p->O, best = 0;
+    int calls = 1 + (int)(1e8 * threads / flop);
+#pragma omp parallel num_threads(threads)
+    {
+        dp_team team = {omp_get_thread_num(), threads};
+        double start = omp_get_wtime(), before = start, after = start;
+        do {
+#pragma omp barrier
+            before = omp_get_wtime();
+            for (int c = 0; c < calls; c++) {
+                run(set, team, p, kind);
+#pragma omp barrier
+            }
+            after = omp_get_wtime();
+            /* One thread's clock decides for all when to stop. */
+#pragma omp single copyprivate(after)
+            best = fmax(best, flop * calls / (after - before) * 1e-9);
+        } while (after - start < seconds);
+    }
+    return best;
+}
+
+static double peak(const dp_kernels *set, int threads, double seconds) {
+    double sum = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        double mine = dp_kernels_peak(set, seconds);
+#pragma omp critical
+        sum += mine;
+    }
+    return sum;
+}
+
+int main(int argc, char **argv) {
+    const dp_kernels *set = dp_kernels_find(argc > 1 ? argv[1] : "auto");
+    double seconds = argc > 2 ? atof(argv[2]) : 0.05;
+    if (!set || seconds <= 0) {
+        fprintf(stderr, "usage: gemm [%s [SECONDS]]\n", dp_kernels_available());
+        return 2;
+    }
+    int counts[2] = {1, omp_get_max_threads()};
+    printf("%-13s %5s %7s %8s", "layer", "batch", "threads", "peak");
+    for (int kind = 0; kind < KINDS; kind++) {
+        printf("  %8s    %%", kinds[kind]);
+    }
+    printf("   (GFLOP/s, %s)\n", set->name);
+    for (size_t l = 0; l < sizeof layers / sizeof *layers; l++) {
+        for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            problem p = problem_create(batches[b], layers[l][0], layers[l][1]);
+            verify(set, &p);
+            for (int t = 0; t < (counts[1] > 1 ? 2 : 1); t++) {
+                double top = peak(set, counts[t], seconds);
+                printf("%4d -> %-5d %5d %7d %8.1f", p.I, p.O, p.N, counts[t], top);
+                for (int kind = 0; kind < KINDS; kind++) {
+                    double r = rate(set, &p, kind, counts[t], seconds);
+                    printf("  %8.1f %4.1f", r, 100 * r / top);
+                }
+                printf("\n");
+                fflush(stdout);
+            }
+            problem_destroy(&p);
+        }
+    }
+    return 0;
+}

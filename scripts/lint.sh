@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Looks for mistakes that a tool can see: `make lint`; with --format lays out the C code instead.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+python=${PYTHON:-/usr/bin/python3}
+files() { git ls-files -co --exclude-standard -- "$@" | sort -u | while read -r f; do [ ! -f "$f" ] || echo "$f"; done; }
+mapfile -t c < <(files '*.c' '*.h')
+mapfile -t shell < <(files '*.sh' .ci/run)
+mapfile -t py < <(files '*.py')
+
+if [ "${1-}" = --format ]; then
+    clang-format -i "${c[@]}"
+    exit
+fi
+
+bad=0
+# check NAME COMMAND...: quiet where all is well.
+check() {
+    local name=$1 start=$SECONDS
+    shift
+    if ! command -v "$1" >/dev/null; then
+        echo "$name: no $1 here (scripts/install-deps.sh --lint installs it)"
+        bad=1
+    elif "$@"; then
+        echo "$name: good ($((SECONDS - start)) s)"
+    else
+        echo "$name: see above"
+        bad=1
+    fi
+}
+
+check "layout of ${#c[@]} C files" clang-format --dry-run -Werror "${c[@]}"
+check "includes" "$python" scripts/check-includes.py
+check "C, by cppcheck" cppcheck --quiet --std=c11 --language=c -Iinclude -D__x86_64__ \
+    --enable=warning,portability,performance --suppressions-list=tests/cppcheck.supp \
+    --error-exitcode=1 -j "$(nproc)" src
+check "${#shell[@]} shell scripts" shellcheck -x "${shell[@]}"
+check "${#py[@]} Python files" "$python" -c '
+import sys
+for path in sys.argv[1:]:
+    compile(open(path).read(), path, "exec")' "${py[@]}"
+exit $bad

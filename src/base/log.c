@@ -1,0 +1,101 @@
+#include "base/log.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool writes = false;
+static bool bar_shown = false;
+
+void dp_log_enable(bool enabled) {
+    writes = enabled;
+}
+
+static void clear_bar(void) {
+    if (bar_shown) {
+        fputs("\r\033[K", stdout);
+        bar_shown = false;
+    }
+}
+
+void dp_log(const char *format, ...) {
+    if (!writes) {
+        return;
+    }
+    clear_bar();
+    va_list args;
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+    fflush(stdout);
+}
+
+void dp_warn(const char *format, ...) {
+    if (!writes) {
+        return;
+    }
+    clear_bar();
+    fflush(stdout);
+    char text[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    /* One write, so that lines of several processes don't mix. */
+    fprintf(stderr, "warning: %s\n", text);
+}
+
+void dp_error_line(const char *message) {
+    clear_bar();
+    fflush(stdout);
+    fprintf(stderr, "trainer: %s\n", message);
+}
+
+/* Whether a person watches stdout. mpirun gives each rank a pseudo-terminal, whatever its own stdout
+ * is, so under it the parent's is asked. */
+static bool on_terminal(void) {
+    if (!isatty(STDOUT_FILENO)) {
+        return false;
+    }
+    if (!getenv("PMIX_RANK")) {
+        return true;
+    }
+    char link[64], target[64];
+    snprintf(link, sizeof link, "/proc/%d/fd/1", (int)getppid());
+    ssize_t n = readlink(link, target, sizeof target);
+    return n > 8 && (memcmp(target, "/dev/pts", 8) == 0 || memcmp(target, "/dev/tty", 8) == 0);
+}
+
+void dp_progress(const char *what, long done, long total) {
+    static double last = 0;
+    static int terminal = -1;
+    if (!writes || total <= 0) {
+        return;
+    }
+    if (terminal < 0) {
+        terminal = on_terminal();
+    }
+    if (!terminal) {
+        return;
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double t = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    if (t - last < 0.1) {
+        return;
+    }
+    last = t;
+    enum { WIDTH = 30 };
+    char bar[WIDTH + 1];
+    long full = done * WIDTH / total;
+    for (int i = 0; i < WIDTH; i++) {
+        bar[i] = i < full ? '#' : '.';
+    }
+    bar[WIDTH] = '\0';
+    printf("\r%s [%s] %3ld%%\033[K", what, bar, done * 100 / total);
+    fflush(stdout);
+    bar_shown = true;
+}

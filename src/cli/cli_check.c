@@ -1,0 +1,66 @@
+#include "base/log.h"
+#include "cli.h"
+#include "run/session.h"
+#include "run/step.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Each layer's input and output width and parameters, as the model stacks them. */
+static void print_layers(const dp_model *model) {
+    dp_log("%-4s %-16s %10s %10s %12s", "", "layer", "input", "output", "parameters");
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        size_t count = 0;
+        for (int k = 0; k < layer->ntensors; k++) {
+            count += layer->tensor[k].count;
+        }
+        dp_log("%-4d %-16s %10d %10d %12zu", l,
+               layer->act ? layer->act->name : layer->kind->name, layer->I, layer->O,
+               count);
+    }
+    dp_log("%-4s %-16s %10s %10s %12zu", "", "in all", "", "", model->parameters);
+}
+
+static dp_status print_memory(const dp_session *session) {
+    dp_stepper *stepper = NULL;
+    dp_status s = dp_stepper_create(session->comm, &session->config, session->data,
+                                    session->model, session->loss, &session->scale,
+                                    session->batch, session->threads, &stepper);
+    s = dp_comm_agree(session->comm, s);
+    if (s == DP_OK) {
+        double mib = 1024.0 * 1024.0;
+        dp_log("memory  a rank: data %.1f MiB, parameters %.1f MiB, activations, "
+               "gradients and "
+               "optimizer %.1f MiB",
+               (double)dp_dataset_bytes(session->data) / mib,
+               (double)(session->model->floats * sizeof(float)) / mib,
+               (double)dp_stepper_bytes(stepper) / mib);
+    }
+    dp_stepper_destroy(&stepper);
+    return s;
+}
+
+dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
+    dp_config config = {0};
+    dp_session *session = NULL;
+    char *text = NULL;
+    dp_status s = dp_cli_config(comm, argc, argv, &config);
+    if (s == DP_OK) {
+        s = dp_session_create(comm, &config, &session);
+    }
+    if (s == DP_OK) {
+        s = dp_comm_agree(comm, dp_config_text(&config, &text));
+    }
+    if (s == DP_OK) {
+        dp_log("%s", text);
+        dp_session_header(session);
+        print_layers(session->model);
+        s = print_memory(session);
+    }
+    if (s == DP_OK) {
+        dp_log("ok: nothing was trained");
+    }
+    free(text);
+    dp_session_destroy(&session);
+    return s;
+}

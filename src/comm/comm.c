@@ -1,0 +1,183 @@
+#include "base/log.h"
+#include "comm_impl.h"
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* MPI's own failures (a lost rank, a broken link) can't be unwound together: one way out.
+ */
+static void on_mpi_error(MPI_Comm *where, int *code, ...) {
+    (void)where;
+    char text[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    MPI_Error_string(*code, text, &length);
+    char message[MPI_MAX_ERROR_STRING + 100];
+    snprintf(message, sizeof message, "MPI failed, another rank may be gone: %s", text);
+    dp_error_line(message);
+    MPI_Abort(MPI_COMM_WORLD, DP_EINTERNAL);
+}
+
+/* The cores' worth of time that a cgroup (v2) allows, or INT_MAX. */
+static int quota_cores(void) {
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (!f) {
+        return INT_MAX;
+    }
+    long quota = 0, period = 0;
+    int n = fscanf(f, "%ld %ld", &quota, &period);
+    fclose(f);
+    if (n != 2 || quota <= 0 || period <= 0) {
+        return INT_MAX;
+    }
+    long cores = quota / period;
+    return cores < 1 ? 1 : (int)cores;
+}
+
+/* How many cores this rank may use, and the ranks of its host together. */
+static void count_cores(dp_comm *comm) {
+    cpu_set_t mine, all;
+    CPU_ZERO(&mine);
+    if (sched_getaffinity(0, sizeof mine, &mine) != 0) {
+        CPU_SET(0, &mine);
+    }
+    MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, comm->node);
+    int quota = quota_cores();
+    int own = CPU_COUNT(&mine), shared = CPU_COUNT(&all);
+    comm->node_cores = shared < quota ? shared : quota;
+    /* A mask that others share too is divided among the ranks of the host. */
+    int part = comm->node_cores / comm->node_size;
+    comm->my_cores = own < part ? own : part;
+    if (comm->my_cores < 1) {
+        comm->my_cores = 1;
+    }
+}
+
+dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
+    if (getenv("PMIX_RANK") || getenv("OMPI_COMM_WORLD_RANK")) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    }
+    int provided = 0;
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+        return dp_fail(DP_EINTERNAL, "MPI does not start");
+    }
+    dp_comm *comm = calloc(1, sizeof *comm);
+    if (!comm) {
+        MPI_Abort(MPI_COMM_WORLD, DP_EINTERNAL);
+    }
+    MPI_Errhandler handler;
+    MPI_Comm_create_errhandler(on_mpi_error, &handler);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
+    MPI_Comm_dup(MPI_COMM_WORLD, &comm->world);
+    MPI_Comm_rank(comm->world, &comm->rank);
+    MPI_Comm_size(comm->world, &comm->size);
+    MPI_Comm_split_type(comm->world, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL,
+                        &comm->node);
+    MPI_Comm_set_errhandler(comm->world, handler);
+    MPI_Comm_set_errhandler(comm->node, handler);
+    MPI_Errhandler_free(&handler);
+    MPI_Comm_size(comm->node, &comm->node_size);
+    int node_rank = 0;
+    MPI_Comm_rank(comm->node, &node_rank);
+    int first = node_rank == 0;
+    MPI_Allreduce(&first, &comm->nodes, 1, MPI_INT, MPI_SUM, comm->world);
+    count_cores(comm);
+    *out = comm;
+    return DP_OK;
+}
+
+void dp_comm_finalize(dp_comm **comm) {
+    if (!*comm) {
+        return;
+    }
+    MPI_Comm_free(&(*comm)->node);
+    MPI_Comm_free(&(*comm)->world);
+    free(*comm);
+    *comm = NULL;
+    MPI_Finalize();
+}
+
+int dp_comm_rank(const dp_comm *comm) {
+    return comm->rank;
+}
+
+int dp_comm_size(const dp_comm *comm) {
+    return comm->size;
+}
+
+int dp_comm_nodes(const dp_comm *comm) {
+    return comm->nodes;
+}
+
+int dp_comm_node_size(const dp_comm *comm) {
+    return comm->node_size;
+}
+
+int dp_comm_node_cores(const dp_comm *comm) {
+    return comm->node_cores;
+}
+
+const char *dp_comm_library(void) {
+    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    MPI_Get_library_version(text, &length);
+    text[strcspn(text, ",\n")] = '\0';
+    return text;
+}
+
+int dp_comm_auto_threads(const dp_comm *comm) {
+    const char *asked = getenv("OMP_NUM_THREADS");
+    if (asked) {
+        int n = atoi(asked);
+        if (n >= 1 && n <= 1024) {
+            return n;
+        }
+    }
+    return comm->my_cores;
+}
+
+dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
+    int failed = mine == DP_OK ? INT_MAX : comm->rank, first = INT_MAX;
+    MPI_Allreduce(&failed, &first, 1, MPI_INT, MPI_MIN, comm->world);
+    if (first == INT_MAX) {
+        return DP_OK;
+    }
+    int code = mine;
+    MPI_Bcast(&code, 1, MPI_INT, first, comm->world);
+    comm->speaker = first;
+    return (dp_status)code;
+}
+
+bool dp_comm_speaks(const dp_comm *comm) {
+    return comm->rank == comm->speaker;
+}
+
+void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes) {
+    char *p = data;
+    while (bytes > 0) {
+        int n = bytes > INT_MAX / 2 ? INT_MAX / 2 : (int)bytes;
+        MPI_Bcast(p, n, MPI_BYTE, 0, comm->world);
+        p += n;
+        bytes -= (size_t)n;
+    }
+}
+
+void dp_comm_sum(dp_comm *comm, double *v, int n) {
+    MPI_Allreduce(MPI_IN_PLACE, v, n, MPI_DOUBLE, MPI_SUM, comm->world);
+}
+
+double dp_comm_max(dp_comm *comm, double v) {
+    double most = v;
+    MPI_Allreduce(&v, &most, 1, MPI_DOUBLE, MPI_MAX, comm->world);
+    return most;
+}
+
+void dp_comm_abort(dp_comm *comm, dp_status code, const char *message) {
+    dp_error_line(message);
+    MPI_Abort(comm->world, code);
+    abort();
+}

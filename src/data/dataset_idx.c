@@ -1,0 +1,293 @@
+#include "base/memory.h"
+#include "reader.h"
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+enum {
+    IMAGES_DIMS_MOST = DP_DATA_DIMS + 1,
+    INFLATE_MOST = 1032, /* deflate can't make more than so many bytes out of one */
+    PATH_MOST = DP_TEXT + 64,
+};
+
+typedef struct idx {
+    const char *path;
+    gzFile gz; /* zlib reads plain files as they are */
+    int ndim;
+    size_t dim[IMAGES_DIMS_MOST];
+    size_t total; /* bytes after the header: the product of dim */
+} idx;
+
+/* Why a read came short: damage in the gzip stream, or simply the end. */
+static dp_status short_read(const idx *f, size_t got, size_t wanted) {
+    int code = Z_OK;
+    const char *why = gzerror(f->gz, &code);
+    if (code == Z_ERRNO) {
+        return dp_fail(DP_EDATA, "%s: cannot read: %s", f->path, strerror(errno));
+    }
+    if (code != Z_OK && code != Z_BUF_ERROR) {
+        return dp_fail(DP_EDATA, "%s: damaged gzip data (%s); get the file anew", f->path,
+                       why);
+    }
+    return dp_fail(DP_EDATA,
+                   "%s: truncated: %zu bytes%s where %zu are needed; get the file anew",
+                   f->path, got, gzdirect(f->gz) ? "" : " when unpacked", wanted);
+}
+
+static dp_status read_exactly(const idx *f, size_t before, void *out, size_t n) {
+    size_t got = 0;
+    while (got < n) {
+        size_t step = n - got < 1u << 30 ? n - got : 1u << 30;
+        int r = gzread(f->gz, (char *)out + got, (unsigned)step);
+        if (r <= 0) {
+            return short_read(f, before + got, before + n);
+        }
+        got += (size_t)r;
+    }
+    return DP_OK;
+}
+
+static uint32_t big_endian(const unsigned char b[4]) {
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+static dp_status read_dimensions(idx *f) {
+    unsigned char head[4 + 4 * IMAGES_DIMS_MOST];
+    size_t size = 4 + 4 * (size_t)f->ndim;
+    dp_status status = read_exactly(f, 4, head + 4, size - 4);
+    f->total = 1;
+    for (int d = 0; status == DP_OK && d < f->ndim; d++) {
+        f->dim[d] = big_endian(head + 4 + 4 * d);
+        if (f->dim[d] == 0 || f->dim[d] > INT_MAX ||
+            __builtin_mul_overflow(f->total, f->dim[d], &f->total) ||
+            f->total > SIZE_MAX / 8) {
+            status = dp_fail(DP_EDATA, "%s: damaged header: dimension %d is %zu", f->path,
+                             d, f->dim[d]);
+        }
+    }
+    if (status == DP_OK && f->total / f->dim[0] > INT_MAX) {
+        status = dp_fail(DP_EDATA, "%s: damaged header: %zu values a sample", f->path,
+                         f->total / f->dim[0]);
+    }
+    return status;
+}
+
+/* The header's promise against the file's length, so that a damaged header allocates
+ * nothing. */
+static dp_status check_length(const idx *f, size_t length) {
+    size_t size = 4 + 4 * (size_t)f->ndim;
+    size_t need = size + f->total;
+    if (gzdirect(f->gz) && length > need) {
+        return dp_fail(DP_EDATA,
+                       "%s: %zu bytes too many: its header promises %zu, it has %zu",
+                       f->path, length - need, need, length);
+    }
+    size_t most = gzdirect(f->gz) ? length : length * INFLATE_MOST;
+    if (most < need) {
+        return dp_fail(
+            DP_EDATA,
+            "%s: truncated: its header promises %zu bytes, but the file has %zu%s; "
+            "get the file anew",
+            f->path, need, length, gzdirect(f->gz) ? "" : " (compressed)");
+    }
+    return DP_OK;
+}
+
+static dp_status read_header(idx *f, bool images) {
+    struct stat info;
+    if (stat(f->path, &info) != 0) {
+        return dp_fail(DP_EDATA, "%s: %s", f->path, strerror(errno));
+    }
+    unsigned char magic[4] = {0};
+    dp_status status = read_exactly(f, 0, magic, 4);
+    if (status != DP_OK) {
+        return status;
+    }
+    f->ndim = magic[3];
+    bool is_idx = magic[0] == 0 && magic[1] == 0 && magic[2] == 8;
+    if (!is_idx || (images && (f->ndim < 2 || f->ndim > IMAGES_DIMS_MOST)) ||
+        (!images && f->ndim != 1)) {
+        return dp_fail(DP_EDATA,
+                       "%s: not an IDX file of %s: it begins with 0x%08x, not 0x%08x%s",
+                       f->path, images ? "images" : "labels", big_endian(magic),
+                       images ? 0x803u : 0x801u,
+                       is_idx && f->ndim == 1 ? " (these are labels)" : "");
+    }
+    status = read_dimensions(f);
+    return status == DP_OK ? check_length(f, (size_t)info.st_size) : status;
+}
+
+/* Reads a whole file of bytes; *out is the caller's. */
+static dp_status read_file(idx *f, bool images, uint8_t **out) {
+    f->gz = gzopen(f->path, "rb");
+    if (!f->gz) {
+        return dp_fail(DP_EDATA, "%s: cannot open: %s", f->path, strerror(errno));
+    }
+    gzbuffer(f->gz, 1 << 18);
+    uint8_t *bytes = NULL;
+    dp_status status = read_header(f, images);
+    if (status == DP_OK) {
+        status = dp_memory_alloc(f->total, 1, (void **)&bytes);
+    }
+    size_t size = 4 + 4 * (size_t)f->ndim;
+    if (status == DP_OK) {
+        status = read_exactly(f, size, bytes, f->total);
+    }
+    char more;
+    if (status == DP_OK) {
+        /* One byte more: there must be none, and gzip's own checksum is read on the way.
+         */
+        int r = gzread(f->gz, &more, 1);
+        int code = Z_OK;
+        gzerror(f->gz, &code);
+        if (r > 0) {
+            status = dp_fail(DP_EDATA, "%s: more bytes than the %zu its header promises",
+                             f->path, size + f->total);
+        } else if (code != Z_OK) {
+            status = short_read(f, size + f->total, size + f->total + 8);
+        }
+    }
+    gzclose(f->gz);
+    if (status == DP_OK) {
+        *out = bytes;
+    } else {
+        dp_memory_free(&bytes);
+    }
+    return status;
+}
+
+static dp_status read_labels(const char *path, const char *images, int classes,
+                             dp_table *out) {
+    idx f = {.path = path};
+    uint8_t *bytes = NULL;
+    dp_status status = read_file(&f, false, &bytes);
+    if (status == DP_OK && f.total != (size_t)out->n) {
+        status = dp_fail(DP_EDATA, "%s holds %d images, but %s holds %zu labels", images,
+                         out->n, path, f.total);
+    }
+    if (status == DP_OK) {
+        status =
+            dp_memory_alloc((size_t)out->n, sizeof *out->label, (void **)&out->label);
+    }
+    for (int i = 0; status == DP_OK && i < out->n; i++) {
+        out->label[i] = bytes[i];
+        if (classes > 0 && bytes[i] >= classes) {
+            status = dp_fail(
+                DP_EDATA,
+                "%s: label %d of sample %d (from 0) is out of range: there are %d "
+                "classes, 0 to %d",
+                path, bytes[i], i, classes, classes - 1);
+        }
+    }
+    dp_memory_free(&bytes);
+    return status;
+}
+
+dp_status dp_idx_read(const char *images, const char *labels, int classes,
+                      dp_table *out) {
+    idx f = {.path = images};
+    dp_status status = read_file(&f, true, (uint8_t **)&out->raw);
+    if (status != DP_OK) {
+        return status;
+    }
+    out->bytes = true;
+    out->n = (int)f.dim[0];
+    out->features = (int)(f.total / f.dim[0]);
+    if (f.ndim == 3) { /* one channel */
+        out->shape[out->nshape++] = 1;
+    }
+    for (int d = 1; d < f.ndim; d++) {
+        out->shape[out->nshape++] = (int)f.dim[d];
+    }
+    return labels ? read_labels(labels, images, classes, out) : DP_OK;
+}
+
+bool dp_idx_find(const char *folder, const char *name, char *out) {
+    static const char *const ending[] = {"", ".gz"};
+    for (int i = 0; i < 2; i++) {
+        int n = snprintf(out, PATH_MOST, "%s/%s%s", folder, name, ending[i]);
+        if (n < PATH_MOST && access(out, F_OK) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The labels' name beside an images file, without .gz. False: the name doesn't say. */
+static bool labels_name(const char *path, char folder[PATH_MOST], char name[PATH_MOST]) {
+    const char *slash = strrchr(path, '/');
+    const char *base = slash ? slash + 1 : path;
+    snprintf(folder, PATH_MOST, "%.*s", slash ? (int)(slash - path) : 1,
+             slash ? path : ".");
+    if (slash == path) {
+        snprintf(folder, PATH_MOST, "/");
+    }
+    snprintf(name, PATH_MOST, "%s", base);
+    char *images = strstr(name, "images");
+    if (!images) {
+        return false;
+    }
+    memcpy(images, "labels", 6);
+    char *kind = strstr(images, "idx");
+    if (kind && isdigit((unsigned char)kind[3])) {
+        kind[3] = '1';
+    }
+    size_t n = strlen(name);
+    if (n > 3 && strcmp(name + n - 3, ".gz") == 0) {
+        name[n - 3] = '\0';
+    }
+    return true;
+}
+
+/* Regression and yes-or-no losses take the label as a number. */
+static dp_status labels_to_targets(const char *labels, dp_kind kind, dp_table *out) {
+    dp_status status =
+        dp_memory_alloc((size_t)out->n, sizeof *out->target, (void **)&out->target);
+    for (int i = 0; status == DP_OK && i < out->n; i++) {
+        out->target[i] = (float)out->label[i];
+        if (kind == DP_BINARY && out->label[i] > 1) {
+            status = dp_fail(
+                DP_EDATA,
+                "%s: label %d of sample %d (from 0): loss.name = bce takes 0 and 1 "
+                "only; for more classes use cross_entropy",
+                labels, out->label[i], i);
+        }
+    }
+    out->ntargets = 1;
+    dp_memory_free(&out->label);
+    return status;
+}
+
+dp_status dp_idx_read_pair(const char *path, const dp_want *want, dp_table *out) {
+    char folder[PATH_MOST], name[PATH_MOST], labels[PATH_MOST];
+    bool guessed = labels_name(path, folder, name);
+    bool found = guessed && dp_idx_find(folder, name, labels);
+    if (!found && !want->schema.optional) {
+        /* Missing images first: their name is what the user wrote. */
+        if (access(path, F_OK) != 0) {
+            return dp_fail(DP_EDATA, "%s: %s", path, strerror(errno));
+        }
+        return guessed
+                   ? dp_fail(DP_EDATA,
+                             "%s: no labels beside it: looked for %s/%s and %s.gz", path,
+                             folder, name, name)
+                   : dp_fail(
+                         DP_EDATA,
+                         "%s: cannot tell the name of its labels: an IDX file of images "
+                         "is to have \"images\" in its name, its labels \"labels\"",
+                         path);
+    }
+    bool numbers = want->kind != DP_CLASSES;
+    dp_status status =
+        dp_idx_read(path, found ? labels : NULL, numbers ? 0 : want->schema.classes, out);
+    if (status == DP_OK && found && numbers) {
+        status = labels_to_targets(labels, want->kind, out);
+    }
+    return status;
+}

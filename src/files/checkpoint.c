@@ -1,0 +1,210 @@
+#include "files/checkpoint.h"
+#include "base/log.h"
+#include "parts.h"
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char LAST[] = "last.h5", BEST[] = "best.h5";
+
+void dp_step_name(int64_t step, char out[DP_STEP_NAME]) {
+    snprintf(out, DP_STEP_NAME, "step-%08lld.h5", (long long)step);
+}
+
+int64_t dp_step_of_name(const char *name) {
+    long long step = -1;
+    char same[DP_STEP_NAME];
+    if (sscanf(name, "step-%18lld", &step) != 1 || step < 0) {
+        return -1;
+    }
+    dp_step_name(step, same);
+    return strcmp(same, name) == 0 ? step : -1;
+}
+
+static void join(const char *folder, const char *name, char out[PATH_MAX]) {
+    snprintf(out, PATH_MAX, "%s/%s", folder, name);
+}
+
+static void step_path(const char *folder, int64_t step, char out[PATH_MAX]) {
+    char name[DP_STEP_NAME];
+    dp_step_name(step, name);
+    join(folder, name, out);
+}
+
+/* ---- what is in the folder ---- */
+
+static int newest_first(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* The steps of all regular files with a checkpoint's name, newest first. A folder that is
+   missing has none. The caller frees *out. */
+static dp_status list_steps(const char *folder, int64_t **out, int *n) {
+    *out = NULL;
+    *n = 0;
+    DIR *d = opendir(folder);
+    if (d == NULL) {
+        return errno == ENOENT ? DP_OK
+                               : dp_fail(DP_EFILE, "cannot read the folder %s: %s",
+                                         folder, strerror(errno));
+    }
+    dp_status status = DP_OK;
+    int room = 0;
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        char path[PATH_MAX];
+        struct stat info;
+        int64_t step = dp_step_of_name(e->d_name);
+        join(folder, e->d_name, path);
+        if (step < 0 || lstat(path, &info) != 0 || !S_ISREG(info.st_mode)) {
+            continue;
+        }
+        if (*n == room) {
+            room = room * 2 + 16;
+            int64_t *more = realloc(*out, (size_t)room * sizeof *more);
+            if (more == NULL) {
+                status =
+                    dp_fail(DP_EINTERNAL, "out of memory for the list of %s", folder);
+                break;
+            }
+            *out = more;
+        }
+        (*out)[(*n)++] = step;
+    }
+    closedir(d);
+    if (*n > 0) {
+        qsort(*out, (size_t)*n, sizeof **out, newest_first);
+    }
+    return status;
+}
+
+/* The step that a link of ours names, -1 if there is none. */
+static int64_t link_step(const char *folder, const char *link) {
+    char path[PATH_MAX], target[DP_STEP_NAME] = "";
+    join(folder, link, path);
+    ssize_t n = readlink(path, target, sizeof target - 1);
+    return n > 0 ? dp_step_of_name(target) : -1;
+}
+
+static dp_status set_link(const char *folder, const char *link, int64_t step) {
+    char path[PATH_MAX], target[DP_STEP_NAME];
+    if (link_step(folder, link) == step) {
+        return DP_OK;
+    }
+    join(folder, link, path);
+    dp_step_name(step, target);
+    return dp_file_symlink(path, target);
+}
+
+/* ---- writing ---- */
+
+/* What can't be removed is in nobody's way: a warning, no failure. */
+static void remove_superfluous(const char *folder, int64_t current, int keep) {
+    int64_t *step = NULL;
+    int n = 0;
+    if (list_steps(folder, &step, &n) != DP_OK) {
+        dp_warn("%s", dp_status_message());
+    }
+    int64_t best = link_step(folder, BEST);
+    for (int i = keep; i < n; i++) {
+        char path[PATH_MAX];
+        step_path(folder, step[i], path);
+        if (step[i] == current || step[i] == best || !dp_h5_is_ours(path)) {
+            continue;
+        }
+        if (dp_file_remove(path) != DP_OK) {
+            dp_warn("%s", dp_status_message());
+        }
+    }
+    free(step);
+}
+
+/* last.h5 moves before anything is removed, so it names a whole file at every instant. */
+static dp_status write_once(const char *folder, const dp_snapshot *s, bool best) {
+    char path[PATH_MAX];
+    step_path(folder, s->step, path);
+    dp_status status = dp_snapshot_write(path, s);
+    status = status ? status : set_link(folder, LAST, s->step);
+    if (status == DP_OK && best) {
+        status = set_link(folder, BEST, s->step);
+    }
+    return status;
+}
+
+dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *s, bool best,
+                              int keep, int retries) {
+    assert(keep >= 1 && retries >= 0 && s->step >= 0);
+    dp_status status = write_once(folder, s, best);
+    struct timespec pause = {.tv_nsec = 100000000};
+    for (int i = 0; i < retries && status != DP_OK; i++) {
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 400000000) {
+            pause.tv_nsec *= 2;
+        }
+        status = write_once(folder, s, best);
+    }
+    if (status == DP_OK) {
+        remove_superfluous(folder, s->step, keep);
+    }
+    return status;
+}
+
+/* ---- finding the newest ---- */
+
+/* Makes the links name what `s`, the newest valid checkpoint, knows: a killed writer may
+   not have come to them, and what they named may have been damaged. */
+static dp_status repair_links(const char *folder, dp_snapshot *s) {
+    char path[PATH_MAX];
+    struct stat info;
+    dp_status status = set_link(folder, LAST, s->step);
+    if (status == DP_OK && s->best_step == 0) {
+        join(folder, BEST, path);
+        return stat(path, &info) == 0 ? DP_OK : dp_file_remove(path);
+    }
+    if (status != DP_OK) {
+        return status;
+    }
+    step_path(folder, s->best_step, path);
+    if (stat(path, &info) == 0 && dp_damaged(path)) {
+        status = dp_set_aside(path);
+        if (status != DP_OK) {
+            return status;
+        }
+    }
+    if (stat(path, &info) != 0) {
+        dp_warn("%s, the best checkpoint, is gone; %s/%s names the newest one now", path,
+                folder, BEST);
+        s->best_step = s->step;
+    }
+    return set_link(folder, BEST, s->best_step);
+}
+
+dp_status dp_checkpoint_newest(const char *folder, dp_snapshot **out) {
+    int64_t *step = NULL;
+    int n = 0;
+    *out = NULL;
+    dp_status status = list_steps(folder, &step, &n);
+    for (int i = 0; i < n && status == DP_OK && *out == NULL; i++) {
+        char path[PATH_MAX];
+        step_path(folder, step[i], path);
+        status = dp_checkpoint_read(path, out);
+        if (status == DP_EFILE && dp_damaged(path)) {
+            status = dp_set_aside(path);
+        }
+    }
+    free(step);
+    if (status == DP_OK && *out != NULL) {
+        status = repair_links(folder, *out);
+    }
+    if (status != DP_OK) {
+        dp_checkpoint_free(out);
+    }
+    return status;
+}

@@ -1,0 +1,40 @@
+/** What the files of this module share. */
+#ifndef DP_FILES_PARTS_H
+#define DP_FILES_PARTS_H
+
+#include "files/checkpoint.h"
+#include "h5/h5file.h"
+#include <stddef.h>
+
+/** A table's column from its row's field. */
+#define DP_I64(row, field)                                                               \
+    { #field, true, offsetof(row, field) }
+#define DP_F64(row, field)                                                               \
+    { #field, false, offsetof(row, field) }
+
+enum { DP_EPOCH_PLAIN = 9, DP_EPOCH_ALL = 13 };
+
+/** Columns of an epoch table: the first DP_EPOCH_PLAIN, or all for regression. */
+extern const dp_h5_column dp_epoch_columns[DP_EPOCH_ALL];
+
+/** Writes one checkpoint file, without links. */
+dp_status dp_snapshot_write(const char *path, const dp_snapshot *snapshot);
+
+enum { DP_STEP_NAME = 40 };
+
+/** The file name of a step's checkpoint, and back: -1 if `name` is none. */
+void dp_step_name(int64_t step, char out[DP_STEP_NAME]);
+int64_t dp_step_of_name(const char *name);
+
+/** What a damaged file's name ends in when it is set aside. */
+#define DP_DAMAGED ".damaged"
+
+/** Whether a file of ours that could not be read is to be passed over: its bytes are not
+ *  those that were written. Anything else (no permission, another version's format) is
+ * for people to decide: going on without the file would lose work. */
+bool dp_damaged(const char *path);
+
+/** Warns with the last failure's message, and renames the file to <path>.damaged. */
+dp_status dp_set_aside(const char *path);
+
+#endif

@@ -1,0 +1,303 @@
+#include "files/rundir.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "parts.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { HOST = 65, LOCK_TEXT = 128 };
+
+/* What run.lock says of a folder's owner. */
+typedef struct owner {
+    long long generation; /* 0: nobody yet */
+    char host[HOST];
+    long pid;
+} owner;
+
+struct dp_rundir {
+    char *output, *lock, *metrics, *config, *checkpoints; /* paths; owner: this */
+    int fd;                                               /* run.lock */
+    bool locked;                                          /* the flock is ours */
+    owner self;
+};
+
+/* ---- run.lock ---- */
+
+/* Fields of fixed width: one write changes the whole text, and a kill cannot halve it. */
+static int render_owner(const owner *o, char out[LOCK_TEXT]) {
+    return snprintf(out, LOCK_TEXT, "generation %-12lld\nhost %-64s\npid %-12ld\n",
+                    o->generation, o->host, o->pid);
+}
+
+static owner parse_owner(const char *text) {
+    owner o = {0};
+    if (sscanf(text, "generation %18lld host %64s pid %18ld", &o.generation, o.host,
+               &o.pid) != 3 ||
+        o.generation < 0) {
+        return (owner){0};
+    }
+    return o;
+}
+
+/* 0 or an errno. */
+static int read_lock(int fd, char text[LOCK_TEXT]) {
+    ssize_t n = pread(fd, text, LOCK_TEXT - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    return n < 0 ? errno : 0;
+}
+
+static dp_status fail(const char *verb, const char *path, int error) {
+    return dp_fail(DP_EFILE, "cannot %s %s: %s", verb, path, strerror(error));
+}
+
+static dp_status refuse(const dp_rundir *d, const owner *o) {
+    if (o->generation == 0) {
+        return dp_fail(DP_EFILE, "%s is in use by another process (flock on %s)",
+                       d->output, d->lock);
+    }
+    return dp_fail(
+        DP_EFILE,
+        "%s is in use by process %ld on %s: wait for its end, or give this run "
+        "another run.output",
+        d->output, o->pid, o->host);
+}
+
+/* Waits for the flock. Without it, a holder on another host is overruled by the
+   generation (that node may be cut off, or the file system may not know locks between
+   hosts). */
+static dp_status take_lock(dp_rundir *d, double wait) {
+    const struct timespec pause = {.tv_nsec = 50000000};
+    double end = dp_clock() + wait;
+    while (flock(d->fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == ENOLCK || errno == ENOSYS || errno == EOPNOTSUPP) {
+            return DP_OK;
+        }
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return fail("lock", d->lock, errno);
+        }
+        if (dp_clock() < end) {
+            nanosleep(&pause, NULL);
+            continue;
+        }
+        char text[LOCK_TEXT];
+        int error = read_lock(d->fd, text);
+        if (error != 0) {
+            return fail("read", d->lock, error);
+        }
+        owner holder = parse_owner(text);
+        bool elsewhere = holder.generation > 0 && strcmp(holder.host, d->self.host) != 0;
+        return elsewhere ? DP_OK : refuse(d, &holder);
+    }
+    d->locked = true;
+    return DP_OK;
+}
+
+static dp_status raise_generation(dp_rundir *d) {
+    char text[LOCK_TEXT];
+    int error = read_lock(d->fd, text);
+    if (error != 0) {
+        return fail("read", d->lock, error);
+    }
+    d->self.generation = parse_owner(text).generation + 1;
+    int n = render_owner(&d->self, text);
+    ssize_t done = pwrite(d->fd, text, (size_t)n, 0);
+    if (done != n || fsync(d->fd) != 0) {
+        return fail("write", d->lock, done < 0 || done == n ? errno : ENOSPC);
+    }
+    return DP_OK;
+}
+
+dp_status dp_rundir_check(dp_rundir *dir) {
+    /* Opened anew: only that makes a network file system ask its server. */
+    int fd = open(dir->lock, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return fail("read", dir->lock, errno);
+    }
+    char text[LOCK_TEXT], own[LOCK_TEXT];
+    int error = read_lock(fd, text);
+    close(fd);
+    if (error != 0) {
+        return fail("read", dir->lock, error);
+    }
+    render_owner(&dir->self, own);
+    if (strcmp(text, own) != 0) {
+        owner now = parse_owner(text);
+        return dp_fail(DP_EFILE,
+                       "%s was taken over by process %ld on %s (generation %lld): this "
+                       "process (generation %lld) changes nothing more in it",
+                       dir->output, now.pid, now.host, now.generation,
+                       dir->self.generation);
+    }
+    /* The holder that we overruled may have gone meanwhile. */
+    dir->locked = dir->locked || flock(dir->fd, LOCK_EX | LOCK_NB) == 0;
+    return DP_OK;
+}
+
+static dp_status guard(void *dir) {
+    return dp_rundir_check(dir);
+}
+
+/* ---- the folder ---- */
+
+static dp_status make_folders(const char *path) {
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    if (length >= sizeof part) {
+        return fail("make", path, ENAMETOOLONG);
+    }
+    for (size_t n = 1; n <= length; n++) {
+        if (n < length && path[n] != '/') {
+            continue;
+        }
+        memcpy(part, path, n);
+        part[n] = '\0';
+        struct stat info;
+        if (mkdir(part, 0777) != 0 &&
+            (stat(part, &info) != 0 || !S_ISDIR(info.st_mode))) {
+            return fail("make the folder", part, errno);
+        }
+    }
+    return DP_OK;
+}
+
+/* Calls `take` for each name in `folder`; it removes the file if the name is one of ours.
+ */
+static dp_status sweep(const char *folder, bool (*ours)(const char *name)) {
+    DIR *d = opendir(folder);
+    if (d == NULL) {
+        return fail("read the folder", folder, errno);
+    }
+    dp_status status = DP_OK;
+    for (struct dirent *e = readdir(d); e != NULL && status == DP_OK; e = readdir(d)) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        if (ours(e->d_name)) {
+            status = dp_file_remove(path);
+        }
+    }
+    closedir(d);
+    return status;
+}
+
+static bool is_link(const char *name) {
+    return strcmp(name, "last.h5") == 0 || strcmp(name, "best.h5") == 0;
+}
+
+/* A checkpoint, or one that was set aside. */
+static bool is_checkpoint(const char *name) {
+    char plain[NAME_MAX + 1];
+    size_t n = strlen(name), suffix = strlen(DP_DAMAGED);
+    if (n > suffix && strcmp(name + n - suffix, DP_DAMAGED) == 0) {
+        n -= suffix;
+    }
+    snprintf(plain, sizeof plain, "%.*s", (int)n, name);
+    return dp_step_of_name(plain) >= 0;
+}
+
+static bool is_run_file(const char *name) {
+    return strcmp(name, "metrics.h5") == 0 || strcmp(name, "config.ini") == 0 ||
+           strcmp(name, "metrics.h5" DP_DAMAGED) == 0;
+}
+
+/* The links go first, so that they never name a file that is not there. */
+dp_status dp_rundir_clear(dp_rundir *dir) {
+    dp_status status = sweep(dir->checkpoints, is_link);
+    status = status ? status : sweep(dir->checkpoints, is_checkpoint);
+    return status ? status : sweep(dir->output, is_run_file);
+}
+
+/* ---- opening ---- */
+
+static char *join(const char *folder, const char *name) {
+    char *path = NULL;
+    return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}
+
+static dp_status fill_handle(dp_rundir *d, const char *output) {
+    d->fd = -1;
+    d->output = strdup(output);
+    d->lock = join(output, "run.lock");
+    d->metrics = join(output, "metrics.h5");
+    d->config = join(output, "config.ini");
+    d->checkpoints = join(output, "checkpoints");
+    d->self.pid = (long)getpid();
+    if (gethostname(d->self.host, HOST) != 0 || d->self.host[0] == '\0') {
+        strcpy(d->self.host, "unknown");
+    }
+    d->self.host[HOST - 1] = '\0';
+    bool good = d->output && d->lock && d->metrics && d->config && d->checkpoints;
+    return good ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory for %s", output);
+}
+
+static void free_handle(dp_rundir *d) {
+    if (d->fd >= 0) {
+        close(d->fd);
+    }
+    free(d->output);
+    free(d->lock);
+    free(d->metrics);
+    free(d->config);
+    free(d->checkpoints);
+    free(d);
+}
+
+static dp_status own(dp_rundir *d, double wait) {
+    d->fd = open(d->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (d->fd < 0) {
+        return fail("write", d->lock, errno);
+    }
+    dp_status status = take_lock(d, wait);
+    return status ? status : raise_generation(d);
+}
+
+dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out) {
+    dp_rundir *d = calloc(1, sizeof *d);
+    if (d == NULL) {
+        return dp_fail(DP_EINTERNAL, "out of memory for %s", output);
+    }
+    dp_status status = fill_handle(d, output);
+    status = status ? status : make_folders(d->checkpoints);
+    status = status ? status : own(d, wait);
+    if (status != DP_OK) {
+        free_handle(d);
+        return status;
+    }
+    dp_file_set_guard(guard, d);
+    status = sweep(d->output, dp_file_is_leftover);
+    status = status ? status : sweep(d->checkpoints, dp_file_is_leftover);
+    if (status != DP_OK) {
+        dp_rundir_close(&d);
+        return status;
+    }
+    *out = d;
+    return DP_OK;
+}
+
+void dp_rundir_close(dp_rundir **dir) {
+    if (*dir != NULL) {
+        dp_file_set_guard(NULL, NULL);
+        free_handle(*dir);
+        *dir = NULL;
+    }
+}
+
+const char *dp_rundir_metrics(const dp_rundir *dir) {
+    return dir->metrics;
+}
+
+const char *dp_rundir_config(const dp_rundir *dir) {
+    return dir->config;
+}
+
+const char *dp_rundir_checkpoints(const dp_rundir *dir) {
+    return dir->checkpoints;
+}

@@ -1,0 +1,155 @@
+#include "h5core.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static const char MAGIC[] = "trainer file 1\n";
+
+/* ---- the user block ---- */
+
+/* The block is a function of the length and the digest alone, so a reader makes the one
+   that should be there and compares: no byte of it can change unseen. */
+static void render_block(size_t length, const char digest[9],
+                         unsigned char block[DP_H5_BLOCK]) {
+    memset(block, '\n', DP_H5_BLOCK);
+    int n = snprintf(
+        (char *)block, DP_H5_BLOCK,
+        "%slength %zu\n"
+        "crc32 %s\n\n"
+        "This is an HDF5 file behind a user block of 512 bytes: h5py, h5dump and\n"
+        "other HDF5 programs open it as it is. length counts all its bytes; crc32\n"
+        "is taken over all of them, with its own digits as dashes.\n",
+        MAGIC, length, digest);
+    block[n] = '\n';
+}
+
+void dp_h5_seal(const unsigned char *file, size_t size,
+                unsigned char block[DP_H5_BLOCK]) {
+    char digest[9] = "--------";
+    render_block(size, digest, block);
+    uLong crc = crc32_z(crc32_z(0, NULL, 0), block, DP_H5_BLOCK);
+    crc = crc32_z(crc, file + DP_H5_BLOCK, size - DP_H5_BLOCK);
+    snprintf(digest, sizeof digest, "%08lx", (unsigned long)crc);
+    render_block(size, digest, block);
+}
+
+static bool has_magic(const unsigned char *bytes, size_t size) {
+    return size >= DP_H5_BLOCK && memcmp(bytes, MAGIC, strlen(MAGIC)) == 0;
+}
+
+static dp_status check_block(const dp_h5 *f) {
+    if (!has_magic(f->image, f->size)) {
+        return dp_fail(f->code, "%s: damaged, or not a file of trainer's (no user block)",
+                       f->path);
+    }
+    unsigned char block[DP_H5_BLOCK];
+    dp_h5_seal(f->image, f->size, block);
+    if (memcmp(f->image, block, DP_H5_BLOCK) == 0) {
+        return DP_OK;
+    }
+    char text[64] = "";
+    memcpy(text, f->image + strlen(MAGIC), sizeof text - 1);
+    uintmax_t length = 0;
+    if (sscanf(text, "length %ju\n", &length) == 1 && length > f->size) {
+        return dp_fail(f->code, "%s: truncated: %zu of %ju bytes are there", f->path,
+                       f->size, length);
+    }
+    return dp_fail(f->code, "%s: damaged: its digest does not match its bytes", f->path);
+}
+
+static dp_status fail_read(const dp_h5 *f, int error) {
+    return dp_fail(f->code, "cannot read %s: %s", f->path, strerror(error));
+}
+
+/* O_NONBLOCK: a FIFO must not hang us. */
+static int open_plain(const char *path, size_t *size) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    if (fd < 0) {
+        return -1;
+    }
+    int error = fstat(fd, &info) != 0    ? errno
+                : S_ISDIR(info.st_mode)  ? EISDIR
+                : !S_ISREG(info.st_mode) ? EINVAL
+                                         : 0;
+    if (error != 0) {
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    *size = (size_t)info.st_size;
+    return fd;
+}
+
+/* Up to n bytes; -1 with errno. */
+static ssize_t read_fully(int fd, unsigned char *out, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t now = read(fd, out + done, n - done);
+        if (now < 0 && errno == EINTR) {
+            continue;
+        }
+        if (now < 0) {
+            return -1;
+        }
+        if (now == 0) {
+            break;
+        }
+        done += (size_t)now;
+    }
+    return (ssize_t)done;
+}
+
+static dp_status read_image(dp_h5 *f) {
+    size_t size = 0;
+    int fd = open_plain(f->path, &size);
+    if (fd < 0) {
+        return fail_read(f, errno);
+    }
+    f->image = malloc(size + 1);
+    if (f->image == NULL) {
+        close(fd);
+        return dp_fail(DP_EINTERNAL, "out of memory for %s (%zu bytes)", f->path, size);
+    }
+    ssize_t done = read_fully(fd, f->image, size);
+    int error = errno;
+    close(fd);
+    if (done < 0) {
+        return fail_read(f, error);
+    }
+    f->size = (size_t)done;
+    return DP_OK;
+}
+
+dp_status dp_h5_load(dp_h5 *f) {
+    dp_status status = read_image(f);
+    return status ? status : check_block(f);
+}
+
+dp_status dp_h5_readable(const dp_h5 *f) {
+    size_t size = 0;
+    int fd = open_plain(f->path, &size);
+    if (fd < 0) {
+        return fail_read(f, errno);
+    }
+    close(fd);
+    return DP_OK;
+}
+
+bool dp_h5_is_ours(const char *path) {
+    unsigned char head[DP_H5_BLOCK];
+    size_t size = 0;
+    int fd = open_plain(path, &size);
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t done = read_fully(fd, head, sizeof head);
+    close(fd);
+    return done > 0 && has_magic(head, (size_t)done);
+}

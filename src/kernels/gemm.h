@@ -1,0 +1,141 @@
+/* forward and dinput: out[m][n] = sum over k of w(m,k) x[k][n], lanes over samples.
+ *
+ * A tile of `rows` results by 16 to 64 samples stays in registers while k runs over a
+ * chunk. Chunks are as long as the strip's part of x stays in L1; between them the sums
+ * wait in `out` itself, so each remains one chain. Weights enter as scalars, straight
+ * from where they are. */
+#ifndef DP_KERNELS_GEMM_H
+#define DP_KERNELS_GEMM_H
+
+#include "split.h"
+
+enum { CHUNK = 128 }; /* k in a chunk: 32 KB of a strip */
+
+typedef struct gemm {
+    int M, K;
+    ptrdiff_t row, step; /* w(m,k) = W[m * row + k * step] */
+    const float *W;
+    const float *b; /* [M]: where the sums start; NULL for 0 */
+    const float *x; /* [S][K][64] */
+    float *out;     /* [S][M][64] */
+    /* for what follows the sums */
+    int N;
+    const dp_act *act;
+    float *yt, *y;              /* forward: act's result [S][M][64], and [N][dp_ld(M)] */
+    const float *at_zt, *at_yt; /* dinput: where act's derivative is taken [S][M][64] */
+} gemm;
+
+typedef struct tile {
+    int K;
+    const float *w, *x;
+    float *z;
+    const float *b; /* NULL for 0 */
+    bool first;     /* start from b, else from z */
+} tile;
+
+static ALWAYS_INLINE void run_tile(int rows, int vecs, tile t, ptrdiff_t row,
+                                   ptrdiff_t step) {
+    vf acc[12][4];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++) {
+            acc[r][v] = !t.first ? vf_load(t.z + r * DP_STRIP + v * LANES)
+                                 : vf_set(t.b ? t.b[r] : 0.0f);
+        }
+    }
+    for (int k = 0; k < t.K; k++) {
+        vf x[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++) {
+            x[v] = vf_load(t.x + k * DP_STRIP + v * LANES);
+        }
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            vf w = vf_set(t.w[r * row + k * step]);
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++) {
+                acc[r][v] = vf_fma(w, x[v], acc[r][v]);
+            }
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++) {
+            vf_store(t.z + r * DP_STRIP + v * LANES, acc[r][v]);
+        }
+    }
+}
+
+/* Makes `rows`, at most `most`, a constant. */
+static ALWAYS_INLINE void tile_of_rows(int rows, int most, int vecs, tile t,
+                                       ptrdiff_t row, ptrdiff_t step) {
+#define ROWS(n)                                                                          \
+    case n:                                                                              \
+        if (n <= most) {                                                                 \
+            run_tile(n, vecs, t, row, step);                                             \
+        }                                                                                \
+        break
+    switch (rows) {
+        ROWS(1);
+        ROWS(2);
+        ROWS(3);
+        ROWS(4);
+        ROWS(5);
+        ROWS(6);
+        ROWS(7);
+        ROWS(8);
+        ROWS(9);
+        ROWS(10);
+        ROWS(11);
+        ROWS(12);
+    }
+#undef ROWS
+}
+
+/* Makes the number of vectors a constant. */
+static ALWAYS_INLINE void any_tile(int rows, int quarters, tile t, ptrdiff_t row,
+                                   ptrdiff_t step) {
+    if (TILE_QUARTERS == 1 || quarters == 1) {
+        tile_of_rows(rows, tile_rows(1), QUARTER_VECS, t, row, step);
+    } else if (quarters == 2) {
+        tile_of_rows(rows, tile_rows(2), 2 * QUARTER_VECS, t, row, step);
+    } else if (quarters == 3) {
+        tile_of_rows(rows, tile_rows(3), 3 * QUARTER_VECS, t, row, step);
+    } else {
+        tile_of_rows(rows, tile_rows(4), 4 * QUARTER_VECS, t, row, step);
+    }
+}
+
+/* Rows [m0,m1) of quarters [q0,q1) of strip s; `finish` is called with rows [m,m+rows) as
+ * soon as they are done and still in L1. `columns`: w(m,k) runs down the columns of W,
+ * else along its rows. */
+static ALWAYS_INLINE void
+gemm_strip(const gemm *g, bool columns, int s, int q0, int q1, int m0, int m1,
+           void (*finish)(const gemm *g, int s, int q0, int q1, int m, int rows)) {
+    ptrdiff_t row = columns ? 1 : g->row, step = columns ? g->step : 1;
+    int wide = TILE_QUARTERS == 1 ? 1 : q1 - q0;
+    int chunks = ceil_div(g->K, CHUNK), tiles = ceil_div(m1 - m0, tile_rows(wide));
+    for (int c = 0; c < chunks; c++) {
+        int k0 = share_begin(g->K, c, chunks), k1 = share_begin(g->K, c + 1, chunks);
+        for (int i = 0; i < tiles; i++) {
+            int m = m0 + share_begin(m1 - m0, i, tiles);
+            int rows = m0 + share_begin(m1 - m0, i + 1, tiles) - m;
+            for (int q = q0; q < q1; q += wide) {
+                tile t = {.K = k1 - k0,
+                          .w = g->W + m * row + k0 * step,
+                          .x = g->x + ((size_t)s * g->K + k0) * DP_STRIP + q * QUARTER,
+                          .z = g->out + ((size_t)s * g->M + m) * DP_STRIP + q * QUARTER,
+                          .b = g->b ? g->b + m : NULL,
+                          .first = c == 0};
+                any_tile(rows, wide, t, row, step);
+            }
+            if (c == chunks - 1) {
+                finish(g, s, q0, q1, m, rows);
+            }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,80 @@
+#include "kernels/kernels.h"
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+extern const dp_kernels dp_kernels_portable;
+#ifdef __x86_64__
+extern const dp_kernels dp_kernels_avx512, dp_kernels_avx2;
+#endif
+
+/* Best first. */
+static const dp_kernels *const sets[] = {
+#ifdef __x86_64__
+    &dp_kernels_avx512,
+    &dp_kernels_avx2,
+#endif
+    &dp_kernels_portable,
+};
+enum { SETS = sizeof sets / sizeof *sets };
+
+int dp_ld(int F) {
+    int lines = F / 16 + (F % 16 != 0);
+    return (lines | 1) * 16;
+}
+
+size_t dp_strip_floats(int N, int F) {
+    return (size_t)(N / DP_STRIP + (N % DP_STRIP != 0)) * (size_t)F * DP_STRIP;
+}
+
+const dp_kernels *dp_kernels_find(const char *name) {
+    for (int i = 0; i < SETS; i++) {
+        if ((strcmp(name, "auto") == 0 || strcmp(name, sets[i]->name) == 0) &&
+            sets[i]->supported()) {
+            return sets[i];
+        }
+    }
+    return NULL;
+}
+
+const char *dp_kernels_available(void) {
+    static _Thread_local char names[64];
+    size_t used = 0;
+    for (int i = 0; i < SETS; i++) {
+        if (sets[i]->supported()) {
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s",
+                                     used ? " " : "", sets[i]->name);
+            assert(used < sizeof names);
+        }
+    }
+    return names;
+}
+
+const dp_act *dp_act_find(const dp_kernels *set, const char *name) {
+    for (const dp_act *act = set->acts; act->name; act++) {
+        if (strcmp(act->name, name) == 0) {
+            return act;
+        }
+    }
+    return NULL;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double dp_kernels_peak(const dp_kernels *set, double seconds) {
+    /* The best of short runs: a pause of the machine spoils one of them only. */
+    enum { ROUNDS = 20000 };
+    double best = 0, start = now(), before = start;
+    do {
+        double flop = set->burn(ROUNDS), after = now();
+        double rate = flop / (after - before) * 1e-9;
+        best = rate > best ? rate : best;
+        before = after;
+    } while (before - start < seconds);
+    return best;
+}

@@ -1,0 +1,100 @@
+/* Rows of the data set, bytes or floats, become activations in both layouts in one pass.
+ */
+#include "split.h"
+
+typedef struct loader {
+    int N, F;
+    const uint8_t *raw;
+    const int32_t *row;
+    const dp_scale *scale;
+    float *t, *x;
+} loader;
+
+/* v / 255 for v = 0.. 255, correctly rounded: one Newton step on the reciprocal's result.
+ */
+static ALWAYS_INLINE vf div255(vf v) {
+    vf inverse = vf_set(1.0f / 255.0f);
+    vf q = v * inverse;
+    return vf_fma(vf_fma(-q, vf_set(255.0f), v), inverse, q);
+}
+
+/* 16 features of one sample at `from`. */
+static ALWAYS_INLINE void convert(bool bytes, bool unit, bool scaled, const uint8_t *from,
+                                  const float *mean, const float *inv_std, float *to) {
+    for (int v = 0; v < QUARTER; v += LANES) {
+        vf y =
+            bytes ? vf_bytes(from + v) : vf_loadu((const float *)(const void *)from + v);
+        if (unit) {
+            y = div255(y);
+        }
+        if (scaled) {
+            y = (y - vf_load(mean + v)) * vf_load(inv_std + v);
+        }
+        vf_store(to + v, y);
+    }
+}
+
+/* Features [f, f + 16) of quarter `quarter`. */
+static ALWAYS_INLINE void load_square(const loader *l, bool bytes, bool unit, bool scaled,
+                                      const float *mean, const float *inv_std,
+                                      int quarter, int f) {
+    size_t size = bytes ? 1 : sizeof(float);
+    int features = least(l->F - f, QUARTER);
+    int n = quarter * QUARTER, samples = least(l->N - n, QUARTER);
+    ptrdiff_t ld = dp_ld(l->F);
+    float square[QUARTER * QUARTER] __attribute__((aligned(64)));
+    bool direct = l->x && samples == QUARTER;
+    float *to = direct ? l->x + n * ld + f : square;
+    ptrdiff_t stride = direct ? ld : QUARTER;
+    for (int k = 0; k < samples; k++) {
+        const uint8_t *from = l->raw + ((size_t)l->row[n + k] * l->F + f) * size;
+        uint8_t edge[QUARTER * sizeof(float)] __attribute__((aligned(64)));
+        if (features < QUARTER) {
+            memset(edge, 0, sizeof edge);
+            memcpy(edge, from, (size_t)features * size);
+            from = edge;
+        }
+        convert(bytes, unit, scaled, from, mean, inv_std, to + k * stride);
+    }
+    if (samples < QUARTER) {
+        memset(square + samples * QUARTER, 0,
+               (size_t)(QUARTER - samples) * QUARTER * sizeof *square);
+        for (int k = 0; l->x && k < samples; k++) {
+            memcpy(l->x + (n + k) * ld + f, square + k * QUARTER,
+                   QUARTER * sizeof *square);
+        }
+    }
+    to_strip(to, stride, features,
+             l->t + ((size_t)(quarter / STRIP_QUARTERS) * l->F + f) * DP_STRIP +
+                 quarter % STRIP_QUARTERS * QUARTER);
+}
+
+static ALWAYS_INLINE void load_part(const loader *l, bool bytes, bool unit, bool scaled,
+                                    part p) {
+    float mean[QUARTER] __attribute__((aligned(64))) = {0};
+    float inv_std[QUARTER] __attribute__((aligned(64))) = {0};
+    for (int f = p.b0; f < p.b1; f++) {
+        for (int k = 0; scaled && k < least(l->F - f * QUARTER, QUARTER); k++) {
+            int column = l->scale->columns == 1 ? 0 : f * QUARTER + k;
+            mean[k] = l->scale->mean[column];
+            inv_std[k] = l->scale->inv_std[column];
+        }
+        for (int q = p.a0; q < p.a1; q++) {
+            load_square(l, bytes, unit, scaled, mean, inv_std, q, f * QUARTER);
+        }
+    }
+}
+
+static void load(dp_team team, int N, int F, const void *raw, const int32_t *row,
+                 const dp_scale *scale, float *t, float *x) {
+    loader l = {.N = N, .F = F, .raw = raw, .row = row, .scale = scale, .t = t, .x = x};
+    part p = split(team, ceil_div(N, QUARTER), 1, ceil_div(F, QUARTER));
+    bool scaled = scale->columns > 0;
+    if (!scale->bytes) {
+        load_part(&l, false, false, scaled, p);
+    } else if (scale->unit) {
+        load_part(&l, true, true, scaled, p);
+    } else {
+        load_part(&l, true, false, scaled, p);
+    }
+}

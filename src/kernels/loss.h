@@ -1,0 +1,208 @@
+/* Losses fused with their gradients. Lanes run over samples, so every sum over classes is
+ * one chain in the order of the classes. A NaN logit must end in a NaN loss: no maximum
+ * hides it, since it is a term of the sum as well. */
+#include "split.h"
+#include "vmath.h"
+
+/* Calls `run` for each vector of this thread's samples: n the first, `samples` of them
+ * real. */
+typedef struct logits {
+    int N, C;
+    const float *zt;
+} logits;
+
+/* zt at class 0 of sample n; class c is c * 64 floats further. */
+static ALWAYS_INLINE size_t strip_at(int C, int n) {
+    return (size_t)(n / DP_STRIP) * C * DP_STRIP + n % DP_STRIP;
+}
+
+static inline void sample_range(dp_team team, int N, int *begin, int *end) {
+    int quarters = ceil_div(N, QUARTER);
+    *begin = share_begin(quarters, team.id, team.n) * QUARTER;
+    *end = share_begin(quarters, team.id + 1, team.n) * QUARTER;
+}
+
+/* Of LANES samples at n, those below N; else LANES. Never negative. */
+static inline int real_lanes(int N, int n) {
+    return N <= n ? 0 : least(N - n, LANES);
+}
+
+static ALWAYS_INLINE void store_real(float *p, vf x, int real) {
+    if (real == LANES) {
+        vf_storeu(p, x);
+    } else {
+        vf_store_some(p, x, (size_t)real);
+    }
+}
+
+static ALWAYS_INLINE vf keep_real(vf x, int real) {
+    if (real == LANES) {
+        return x;
+    }
+    float tmp[LANES] __attribute__((aligned(64))) = {0};
+    vf_store_some(tmp, x, (size_t)real);
+    return vf_load(tmp);
+}
+
+static ALWAYS_INLINE void store_correct(uint8_t *correct, vm right, int real) {
+    int32_t yes[LANES] __attribute__((aligned(64)));
+    vi ones = vi_select(right, vi_set(1), vi_set(0));
+    memcpy(yes, &ones, sizeof ones);
+    for (int l = 0; l < real; l++) {
+        correct[l] = (uint8_t)yes[l];
+    }
+}
+
+/* -inf, or the greatest of the logits that are not NaN; *arg is the first class that has
+ * it. */
+static ALWAYS_INLINE vf greatest(int C, const float *z, vi *arg) {
+    vf m = vf_set(-__builtin_inff());
+    vi at = vi_set(-1);
+    for (int c = 0; c < C; c++) {
+        vf zc = vf_load(z + c * DP_STRIP);
+        vm more = vf_lt(m, zc);
+        m = vf_select(more, zc, m);
+        at = vi_select(more, vi_set(c), at);
+    }
+    *arg = at;
+    return m;
+}
+
+typedef struct entropy {
+    int C;
+    float on, off; /* targets of the label's class and of the others */
+    float smoothing;
+} entropy;
+
+/* One vector of samples; dz may be NULL. */
+static ALWAYS_INLINE vf entropy_lanes(entropy e, const float *z, vi label, float *dz,
+                                      int real, vm *right) {
+    vi arg;
+    vf m = greatest(e.C, z, &arg);
+    vf sum = vf_set(0.0f), below = vf_set(0.0f), gap = vf_set(0.0f);
+    for (int c = 0; c < e.C; c++) {
+        vf zc = vf_load(z + c * DP_STRIP);
+        vf p = vf_exp(zc - m);
+        sum = sum + p;
+        gap = vf_select(vi_eq(label, vi_set(c)), m - zc, gap);
+        below = below + (m - zc);
+        if (dz) {
+            vf_store(dz + c * DP_STRIP, p);
+        }
+    }
+    if (dz) {
+        vf inverse = 1.0f / sum;
+        for (int c = 0; c < e.C; c++) {
+            vf target = vf_select(vi_eq(label, vi_set(c)), vf_set(e.on), vf_set(e.off));
+            vf d = vf_load(dz + c * DP_STRIP) * inverse - target;
+            vf_store(dz + c * DP_STRIP, keep_real(d, real));
+        }
+    }
+    *right = vi_eq(arg, label);
+    if (e.smoothing != 0.0f) {
+        gap = gap * (1.0f - e.smoothing) + below * e.off;
+    }
+    return vf_log(sum) + gap;
+}
+
+static void cross_entropy(dp_team team, int N, int C, const float *zt,
+                          const int32_t *label, float smoothing, float *loss,
+                          uint8_t *correct, float *dzt) {
+    float off = smoothing / (float)C;
+    entropy e = {
+        .C = C, .on = (1.0f - smoothing) + off, .off = off, .smoothing = smoothing};
+    int begin = 0, end = 0;
+    sample_range(team, N, &begin, &end);
+    for (int n = begin; n < end; n += LANES) {
+        int real = real_lanes(N, n);
+        vi labels = {0};
+        memcpy(&labels, label + n, (size_t)real * sizeof *label);
+        size_t at = strip_at(C, n);
+        vm right;
+        vf l = entropy_lanes(e, zt + at, labels, dzt ? dzt + at : NULL, real, &right);
+        store_real(loss + n, l, real);
+        if (correct) {
+            store_correct(correct + n, right, real);
+        }
+    }
+}
+
+/* target[n..n+real)[o] as a vector */
+static ALWAYS_INLINE vf targets(const float *target, int O, int o, int real) {
+    float y[LANES] __attribute__((aligned(64))) = {0};
+    for (int l = 0; l < real; l++) {
+        y[l] = target[(size_t)l * O + o];
+    }
+    return vf_load(y);
+}
+
+static void mse(dp_team team, int N, int O, const float *zt, const float *target,
+                float *loss, float *dzt) {
+    int begin = 0, end = 0;
+    sample_range(team, N, &begin, &end);
+    for (int n = begin; n < end; n += LANES) {
+        int real = real_lanes(N, n);
+        size_t at = strip_at(O, n);
+        vf sum = vf_set(0.0f);
+        for (int o = 0; o < O; o++) {
+            vf y = targets(target + (size_t)n * O, O, o, real);
+            vf d = vf_load(zt + at + (size_t)o * DP_STRIP) - y;
+            sum = vf_fma(d, d, sum);
+            if (dzt) {
+                vf_store(dzt + at + (size_t)o * DP_STRIP,
+                         keep_real(d * 2.0f / (float)O, real));
+            }
+        }
+        store_real(loss + n, sum / (float)O, real);
+    }
+}
+
+static void bce(dp_team team, int N, int O, const float *zt, const float *target,
+                float *loss, uint8_t *correct, float *dzt) {
+    vf zero = vf_set(0.0f), one = vf_set(1.0f);
+    int begin = 0, end = 0;
+    sample_range(team, N, &begin, &end);
+    for (int n = begin; n < end; n += LANES) {
+        int real = real_lanes(N, n);
+        size_t at = strip_at(O, n);
+        vf sum = zero;
+        vi wrong = vi_set(0);
+        for (int o = 0; o < O; o++) {
+            vf z = vf_load(zt + at + (size_t)o * DP_STRIP);
+            vf y = targets(target + (size_t)n * O, O, o, real);
+            vf positive = vf_select(vf_lt(z, zero), zero, z);
+            sum = sum + (vf_fma(-z, y, positive) + vf_log1p(vf_exp(-vf_abs(z))));
+            vm agrees = vf_eq(vf_select(vf_lt(zero, z), one, zero), y);
+            wrong = vi_select(agrees, wrong, vi_set(1));
+            if (dzt) {
+                vf_store(dzt + at + (size_t)o * DP_STRIP,
+                         keep_real((vf_sigmoid(z) - y) / (float)O, real));
+            }
+        }
+        store_real(loss + n, sum / (float)O, real);
+        if (correct) {
+            store_correct(correct + n, vi_eq(wrong, vi_set(0)), real);
+        }
+    }
+}
+
+static void softmax(dp_team team, int N, int C, const float *zt, float *p) {
+    int begin = 0, end = 0;
+    sample_range(team, N, &begin, &end);
+    for (int n = begin; n < end; n += LANES) {
+        int real = real_lanes(N, n);
+        const float *z = zt + strip_at(C, n);
+        vi arg;
+        vf m = greatest(C, z, &arg), sum = vf_set(0.0f);
+        for (int c = 0; c < C; c++) {
+            sum = sum + vf_exp(vf_load(z + c * DP_STRIP) - m);
+        }
+        for (int c = 0; c < C; c++) {
+            float pc[LANES] __attribute__((aligned(64)));
+            vf_store(pc, vf_exp(vf_load(z + c * DP_STRIP) - m) / sum);
+            for (int l = 0; l < real; l++) {
+                p[(size_t)(n + l) * C + c] = pc[l];
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+/* Initial parameters. */
+#include "base/rng.h"
+#include "h5/h5file.h"
+#include "model/model.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "0.1 0.2" or "0.1, 0.2" into v[most]; returns how many numbers there are. */
+static size_t numbers(const char *text, float *v, size_t most) {
+    size_t n = 0;
+    for (const char *p = text; *p;) {
+        char *end = NULL;
+        float x = strtof(p, &end);
+        if (end == p) {
+            p++;
+            continue;
+        }
+        if (n < most) {
+            v[n] = x;
+        }
+        n++;
+        p = end;
+    }
+    return n;
+}
+
+static dp_status constant(const dp_model *model, const dp_tensor *tensor, const char *key,
+                          const char *text) {
+    float *p = model->params + tensor->offset;
+    size_t n = numbers(text, p, tensor->count);
+    if (n != 1 && n != tensor->count) {
+        return dp_fail(DP_EUSAGE,
+                       "model.%s has %zu numbers; %s needs one, or all its %zu", key, n,
+                       tensor->name, tensor->count);
+    }
+    for (size_t i = 1; n == 1 && i < tensor->count; i++) {
+        p[i] = p[0];
+    }
+    return DP_OK;
+}
+
+/* torch: both uniform within 1/sqrt(I), as nn.Linear does (LeCun).  he: normal, variance
+ * 2/I (He et al., ICCV 2015).  xavier: uniform, variance 2/(I+O) (Glorot, Bengio, AISTATS
+ * 2010). */
+static void draw(const dp_model *model, const dp_config *config, int t, int I) {
+    const dp_tensor *tensor = &model->tensors[t];
+    float *p = model->params + tensor->offset;
+    const char *init = config->model.init;
+    bool torch = strcmp(init, "torch") == 0, he = strcmp(init, "he") == 0;
+    if (tensor->ndim == 1 && !torch) {
+        return; /* biases stay 0 */
+    }
+    uint64_t seed = config->run.seed;
+    double fan = torch ? 1.0 / I : he ? 2.0 / I : 6.0 / (I + tensor->dim[0]);
+    float bound = (float)sqrt(fan);
+    for (size_t i = 0; i < tensor->count; i++) {
+        p[i] = he ? bound * dp_rng_normal(seed, DP_FOR_INIT, (uint32_t)t, i)
+                  : bound * (2 * dp_rng_uniform(seed, DP_FOR_INIT, (uint32_t)t, i) - 1);
+    }
+}
+
+static dp_status from_file(dp_model *model, const char *path) {
+    dp_h5 *file = NULL;
+    dp_status s = dp_h5_open_any(path, DP_EFILE, &file);
+    if (s != DP_OK) {
+        return s;
+    }
+    for (int t = 0; s == DP_OK && t < model->ntensors; t++) {
+        const dp_tensor *tensor = &model->tensors[t];
+        char name[64] = "/model/";
+        strcat(name, tensor->name);
+        dp_h5_type type;
+        int ndim = 0;
+        int64_t dims[8] = {0};
+        if (!dp_h5_has(file, name)) {
+            s = dp_fail(DP_EFILE, "%s: there is no %s; the model is %s", path, name,
+                        model->text);
+            break;
+        }
+        s = dp_h5_shape(file, name, &type, &ndim, dims);
+        if (s != DP_OK) {
+            break;
+        }
+        if (ndim != tensor->ndim || dims[0] != tensor->dim[0] ||
+            (ndim == 2 && dims[1] != tensor->dim[1])) {
+            s = dp_fail(DP_EFILE,
+                        "%s: %s has the shape [%lld,%lld], the model needs [%d,%d]", path,
+                        name, (long long)dims[0], (long long)dims[1], tensor->dim[0],
+                        tensor->dim[1]);
+            break;
+        }
+        s = dp_h5_get(file, name, DP_H5_F32, (int64_t)tensor->count,
+                      model->params + tensor->offset);
+    }
+    dp_h5_close(&file);
+    return s;
+}
+
+dp_status dp_model_init(dp_model *model, const dp_config *config) {
+    if (strcmp(config->model.init, "file") == 0) {
+        if (!config->model.init_file[0]) {
+            return dp_fail(DP_EUSAGE, "model.init = file needs model.init_file");
+        }
+        return from_file(model, config->model.init_file);
+    }
+    for (int t = 0; t < model->ntensors; t++) {
+        const dp_tensor *tensor = &model->tensors[t];
+        bool weight = tensor->ndim == 2;
+        if (strcmp(config->model.init, "constant") != 0) {
+            draw(model, config, t,
+                 weight ? tensor->dim[1] : model->tensors[t - 1].dim[1]);
+            continue;
+        }
+        dp_status s =
+            constant(model, tensor, weight ? "init_weight" : "init_bias",
+                     weight ? config->model.init_weight : config->model.init_bias);
+        if (s != DP_OK) {
+            return s;
+        }
+    }
+    return DP_OK;
+}

@@ -1,0 +1,151 @@
+#include "model/model.h"
+#include "base/memory.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_LAYERS = 256 };
+
+static dp_status add_layer(dp_model *model, char *word) {
+    if (model->nlayers == MOST_LAYERS) {
+        return dp_fail(DP_EUSAGE, "model.layers: more than %d layers", MOST_LAYERS - 1);
+    }
+    dp_layer *layer = &model->layers[model->nlayers];
+    *layer = (dp_layer){.index = model->nlayers,
+                        .I = model->nlayers > 0 ? layer[-1].O : model->inputs};
+    char *argument = strchr(word, ':');
+    if (argument) {
+        *argument++ = '\0';
+    }
+    layer->kind = dp_layer_find(model->set, word);
+    layer->act = dp_act_find(model->set, word);
+    if (!layer->kind) {
+        return dp_fail(DP_EUSAGE, "model.layers: unknown layer '%s'; there are: %s", word,
+                       dp_layer_names());
+    }
+    dp_status s = layer->kind->shape(argument, layer);
+    model->nlayers++;
+    return s;
+}
+
+static dp_status parse(dp_model *model, const char *layers) {
+    char words[2 * DP_TEXT];
+    size_t used = 0;
+    snprintf(words, sizeof words, "%s dense:%d", layers, model->outputs);
+    char *save = NULL;
+    for (char *w = strtok_r(words, " \t", &save); w; w = strtok_r(NULL, " \t", &save)) {
+        used += (size_t)snprintf(model->text + used, sizeof model->text - used, "%s%s",
+                                 used > 0 ? " " : "", w);
+        dp_status s = add_layer(model, w);
+        if (s != DP_OK) {
+            return s;
+        }
+    }
+    return DP_OK;
+}
+
+/* Lays the tensors out one behind the other, and cuts them into chunks. */
+static dp_status lay_out(dp_model *model) {
+    size_t chunks = 0;
+    for (int l = 0; l < model->nlayers; l++) {
+        model->ntensors += model->layers[l].ntensors;
+    }
+    model->tensors = calloc((size_t)model->ntensors, sizeof *model->tensors);
+    if (!model->tensors) {
+        return dp_fail(DP_EINTERNAL, "out of memory for the model");
+    }
+    int t = 0;
+    for (int l = 0; l < model->nlayers; l++) {
+        for (int k = 0; k < model->layers[l].ntensors; k++) {
+            dp_tensor *tensor = &model->layers[l].tensor[k];
+            tensor->offset = model->floats;
+            model->floats += (tensor->count + 15) / 16 * 16;
+            model->parameters += tensor->count;
+            chunks += (tensor->count + DP_CHUNK - 1) / DP_CHUNK;
+            model->tensors[t++] = *tensor;
+        }
+    }
+    if (model->floats >= 1UL << 31) {
+        return dp_fail(DP_EUSAGE,
+                       "model.layers: %zu parameters; at most 2^31 are possible",
+                       model->parameters);
+    }
+    model->chunk = calloc(chunks + 1, sizeof *model->chunk);
+    if (!model->chunk) {
+        return dp_fail(DP_EINTERNAL, "out of memory for the model");
+    }
+    for (t = 0; t < model->ntensors; t++) {
+        for (size_t at = 0; at < model->tensors[t].count; at += DP_CHUNK) {
+            model->chunk[model->nchunks++] = model->tensors[t].offset + at;
+        }
+    }
+    model->chunk[model->nchunks] = model->floats;
+    void *p = NULL;
+    dp_status s = dp_memory_alloc(model->floats, sizeof(float), &p);
+    model->params = p;
+    return s;
+}
+
+dp_status dp_model_create(const dp_kernels *set, const char *layers, int inputs,
+                          int outputs, dp_model **out) {
+    dp_model *model = calloc(1, sizeof *model);
+    if (!model || !(model->layers = calloc(MOST_LAYERS, sizeof *model->layers))) {
+        free(model);
+        return dp_fail(DP_EINTERNAL, "out of memory for the model");
+    }
+    model->set = set;
+    model->inputs = inputs;
+    model->outputs = outputs;
+    dp_status s = parse(model, layers);
+    if (s == DP_OK) {
+        s = lay_out(model);
+    }
+    if (s != DP_OK) {
+        dp_model_destroy(&model);
+        return s;
+    }
+    *out = model;
+    return DP_OK;
+}
+
+void dp_model_destroy(dp_model **model) {
+    if (*model) {
+        free((*model)->layers);
+        free((*model)->tensors);
+        free((*model)->chunk);
+        dp_memory_free(&(*model)->params);
+        free(*model);
+    }
+    *model = NULL;
+}
+
+int dp_model_slice(const dp_model *model, int ranks, int rank) {
+    return (int)((long)model->nchunks * rank / ranks);
+}
+
+dp_status dp_model_load(dp_model *model, const char *path, int ntensors,
+                        const dp_tensor *tensors, const float *params) {
+    for (int t = 0; t < model->ntensors; t++) {
+        const dp_tensor *to = &model->tensors[t], *from = NULL;
+        for (int k = 0; k < ntensors && !from; k++) {
+            from = strcmp(tensors[k].name, to->name) == 0 ? &tensors[k] : NULL;
+        }
+        if (!from) {
+            return dp_fail(DP_EFILE, "%s: /model/%s is missing; the model is %s", path,
+                           to->name, model->text);
+        }
+        if (from->ndim != to->ndim || from->dim[0] != to->dim[0] ||
+            (to->ndim == 2 && from->dim[1] != to->dim[1])) {
+            return dp_fail(
+                DP_EFILE, "%s: /model/%s has the shape [%d,%d], the model needs [%d,%d]",
+                path, to->name, from->dim[0], from->dim[1], to->dim[0], to->dim[1]);
+        }
+        memcpy(model->params + to->offset, params + from->offset,
+               to->count * sizeof(float));
+    }
+    if (ntensors != model->ntensors) {
+        return dp_fail(DP_EFILE, "%s: /model has %d tensors, the model %s has %d", path,
+                       ntensors, model->text, model->ntensors);
+    }
+    return DP_OK;
+}

@@ -1,0 +1,52 @@
+/* Fully connected: Z = X W^T + b, then the activation that follows it, in the same pass.
+ *   dW = dZ^T X,  db = sum of dZ,  dX = dZ W */
+#include "nn/layer.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { WIDEST = 1 << 24 };
+
+static dp_status shape(const char *argument, dp_layer *layer) {
+    char *end = NULL;
+    long width = argument ? strtol(argument, &end, 10) : 0;
+    if (!argument || end == argument || *end != '\0' || width < 1 || width > WIDEST) {
+        return dp_fail(
+            DP_EUSAGE,
+            "model.layers: 'dense%s%s' needs a width from 1 to %d, as in dense:512",
+            argument ? ":" : "", argument ? argument : "", WIDEST);
+    }
+    layer->O = (int)width;
+    layer->ntensors = 2;
+    layer->tensor[0] = (dp_tensor){.ndim = 2,
+                                   .dim = {layer->O, layer->I},
+                                   .count = (size_t)layer->O * (size_t)layer->I};
+    layer->tensor[1] =
+        (dp_tensor){.ndim = 1, .dim = {layer->O, 0}, .count = (size_t)layer->O};
+    snprintf(layer->tensor[0].name, sizeof layer->tensor[0].name, "%d.weight",
+             layer->index);
+    snprintf(layer->tensor[1].name, sizeof layer->tensor[1].name, "%d.bias",
+             layer->index);
+    return DP_OK;
+}
+
+static void forward(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
+                    const float *params) {
+    const dp_signal *below = layer->below, *above = layer->above;
+    set->forward(team, N, layer->I, layer->O, below->yt, params + layer->tensor[0].offset,
+                 params + layer->tensor[1].offset, above->act, above->zt, above->yt,
+                 above->y);
+}
+
+static void backward(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
+                     int block, const float *params, float *grads, int input) {
+    const dp_signal *below = layer->below, *above = layer->above;
+    if (input) {
+        set->dinput(team, N, layer->I, layer->O, above->dzt,
+                    params + layer->tensor[0].offset, below->act, below->zt, below->yt,
+                    below->dzt);
+    }
+    set->dweight(team, N, layer->I, layer->O, block, below->y, above->dzt,
+                 grads + layer->tensor[0].offset, grads + layer->tensor[1].offset);
+}
+
+const dp_layer_kind dp_layer_dense = {"dense", shape, forward, backward};

@@ -1,0 +1,33 @@
+#include "nn/loss.h"
+#include <string.h>
+
+static void cross_entropy(const dp_kernels *set, dp_team team, const dp_truth *t,
+                          const float *zt, float *dzt) {
+    set->cross_entropy(team, t->N, t->O, zt, t->label, t->smoothing, t->loss, t->correct,
+                       dzt);
+}
+
+static void mse(const dp_kernels *set, dp_team team, const dp_truth *t, const float *zt,
+                float *dzt) {
+    set->mse(team, t->N, t->O, zt, t->target, t->loss, dzt);
+}
+
+static void bce(const dp_kernels *set, dp_team team, const dp_truth *t, const float *zt,
+                float *dzt) {
+    set->bce(team, t->N, t->O, zt, t->target, t->loss, t->correct, dzt);
+}
+
+static const dp_loss table[] = {
+    {"cross_entropy", true, true, cross_entropy},
+    {"mse", false, false, mse},
+    {"bce", false, true, bce},
+};
+
+const dp_loss *dp_loss_find(const char *name) {
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (strcmp(table[i].name, name) == 0) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}

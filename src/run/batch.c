@@ -1,0 +1,61 @@
+#include "run/batch.h"
+#include "base/memory.h"
+#include <stdlib.h>
+#include <string.h>
+
+dp_status dp_batch_create(int capacity, int outputs, dp_batch **out) {
+    size_t n = (size_t)capacity;
+    void *label = NULL, *target = NULL, *loss = NULL, *correct = NULL;
+    dp_batch *batch = calloc(1, sizeof *batch);
+    if (!batch || dp_memory_alloc(n, sizeof(int32_t), &label) != DP_OK ||
+        dp_memory_alloc(n * (size_t)outputs, sizeof(float), &target) != DP_OK ||
+        dp_memory_alloc(n, sizeof(float), &loss) != DP_OK ||
+        dp_memory_alloc(n, 1, &correct) != DP_OK) {
+        free(batch);
+        free(label);
+        free(target);
+        free(loss);
+        return dp_fail(DP_EINTERNAL, "out of memory for a batch of %d samples", capacity);
+    }
+    *batch = (dp_batch){capacity, outputs, label, target, loss, correct};
+    *out = batch;
+    return DP_OK;
+}
+
+void dp_batch_destroy(dp_batch **batch) {
+    if (*batch) {
+        dp_memory_free(&(*batch)->label);
+        dp_memory_free(&(*batch)->target);
+        dp_memory_free(&(*batch)->loss);
+        dp_memory_free(&(*batch)->correct);
+        free(*batch);
+    }
+    *batch = NULL;
+}
+
+void dp_batch_load(dp_batch *batch, dp_team team, dp_net *net, const dp_scale *scale,
+                   const dp_table *table, const int32_t *rows, int N) {
+    const dp_signal *input = &net->signals[0];
+    net->model->set->load(team, N, input->F, table->raw, rows, scale, input->yt,
+                          input->y);
+    size_t width = (size_t)batch->outputs;
+    for (int n = N * team.id / team.n; n < N * (team.id + 1) / team.n; n++) {
+        if (table->label) {
+            batch->label[n] = table->label[rows[n]];
+        }
+        if (table->target) {
+            memcpy(batch->target + (size_t)n * width,
+                   table->target + (size_t)rows[n] * width, width * sizeof(float));
+        }
+    }
+}
+
+dp_truth dp_batch_truth(const dp_batch *batch, int N, float smoothing) {
+    return (dp_truth){.N = N,
+                      .O = batch->outputs,
+                      .label = batch->label,
+                      .target = batch->target,
+                      .smoothing = smoothing,
+                      .loss = batch->loss,
+                      .correct = batch->correct};
+}

@@ -1,0 +1,173 @@
+#include "run/evaluate.h"
+#include "base/tree.h"
+#include "run/batch.h"
+#include <math.h>
+#include <stdlib.h>
+
+struct dp_evaluator {
+    dp_comm *comm;
+    const dp_model *model;
+    const dp_loss *loss;
+    dp_scale scale;
+    int block, threads;
+    dp_net *net;
+    dp_batch *batch;
+    int32_t *row; /* [capacity] for splits given as "all rows" */
+};
+
+/* Sums of a block: loss, right answers, absolute error, then the squared error an output.
+ */
+enum { LOSS, RIGHT, ABS, SQUARE };
+
+dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_loss *loss,
+                              const dp_scale *scale, int block, int threads,
+                              dp_evaluator **out) {
+    dp_evaluator *ev = calloc(1, sizeof *ev);
+    if (!ev) {
+        return dp_fail(DP_EINTERNAL, "out of memory for the evaluation");
+    }
+    int capacity = block > DP_PIECE ? block : DP_PIECE / block * block;
+    *ev = (dp_evaluator){.comm = comm,
+                         .model = model,
+                         .loss = loss,
+                         .scale = *scale,
+                         .block = block,
+                         .threads = threads};
+    ev->row = malloc((size_t)capacity * sizeof *ev->row);
+    dp_status s = ev->row ? dp_net_create(model, capacity, false, &ev->net)
+                          : dp_fail(DP_EINTERNAL, "out of memory for the evaluation");
+    if (s == DP_OK) {
+        s = dp_batch_create(capacity, model->outputs, &ev->batch);
+    }
+    if (s != DP_OK) {
+        dp_evaluator_destroy(&ev);
+        return s;
+    }
+    *out = ev;
+    return DP_OK;
+}
+
+void dp_evaluator_destroy(dp_evaluator **evaluator) {
+    if (*evaluator) {
+        dp_net_destroy(&(*evaluator)->net);
+        dp_batch_destroy(&(*evaluator)->batch);
+        free((*evaluator)->row);
+        free(*evaluator);
+    }
+    *evaluator = NULL;
+}
+
+static void forward(dp_evaluator *ev, const dp_table *table, const int32_t *rows, int N) {
+    dp_truth truth = dp_batch_truth(ev->batch, N, 0);
+    const dp_kernels *set = ev->model->set;
+    dp_net *net = ev->net;
+#pragma omp parallel num_threads(ev->threads)
+    {
+        dp_team team = DP_TEAM();
+        dp_batch_load(ev->batch, team, net, &ev->scale, table, rows, N);
+        for (int l = 0; l < net->nlayers; l++) {
+#pragma omp barrier
+            net->layers[l].kind->forward(set, team, &net->layers[l], N,
+                                         ev->model->params);
+        }
+#pragma omp barrier
+        ev->loss->apply(set, team, &truth, net->signals[net->nlayers].yt, NULL);
+    }
+}
+
+/* Adds the piece's per-sample values into its blocks' sums; sums[k] is an array over
+ * blocks. */
+static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
+                       double *sums) {
+    const dp_batch *b = ev->batch;
+    int O = ev->model->outputs;
+    const float *zt = ev->net->signals[ev->net->nlayers].yt;
+    for (int n = 0; n < N; n++) {
+        double *at = sums + first + n / ev->block;
+        at[LOSS * blocks] += (double)b->loss[n];
+        if (ev->loss->accuracy) {
+            at[RIGHT * blocks] += b->correct[n];
+            continue;
+        }
+        for (int o = 0; o < O; o++) {
+            size_t i = ((size_t)(n / DP_STRIP) * (size_t)O + (size_t)o) * DP_STRIP;
+            double e = (double)zt[i + (size_t)(n % DP_STRIP)] -
+                       (double)b->target[(size_t)n * (size_t)O + (size_t)o];
+            at[ABS * blocks] += fabs(e) / O;
+            at[(SQUARE + o) * blocks] += e * e;
+        }
+    }
+}
+
+/* The sum of squares of target o around its mean, over the split. */
+static double target_spread(const dp_evaluator *ev, const dp_table *table,
+                            const int32_t *rows, int n, int o, double *blocks) {
+    int O = ev->model->outputs, nblocks = dp_tree_blocks(n, ev->block);
+    double mean = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int b = 0; b < nblocks; b++) {
+            blocks[b] = 0;
+        }
+        for (int i = 0; i < n; i++) {
+            size_t row = (size_t)(rows ? rows[i] : i);
+            double y = (double)table->target[row * (size_t)O + (size_t)o];
+            blocks[i / ev->block] += pass == 0 ? y : (y - mean) * (y - mean);
+        }
+        double sum = dp_tree_sum(blocks, nblocks);
+        if (pass == 1) {
+            return sum;
+        }
+        mean = sum / n;
+    }
+    return 0;
+}
+
+static void regression(const dp_evaluator *ev, const dp_table *table, const int32_t *rows,
+                       int n, double *sums, dp_score *score) {
+    int O = ev->model->outputs, blocks = dp_tree_blocks(n, ev->block);
+    score->mae = dp_tree_sum(sums + (size_t)ABS * (size_t)blocks, blocks) / n;
+    score->r2 = 0;
+    for (int o = 0; o < O; o++) {
+        double *square = sums + (size_t)(SQUARE + o) * (size_t)blocks;
+        double residual = dp_tree_sum(square, blocks);
+        double spread = target_spread(ev, table, rows, n, o, square);
+        score->r2 += (spread > 0 ? 1 - residual / spread : NAN) / O;
+    }
+}
+
+dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *rows, int n,
+                      dp_score *out) {
+    int blocks = dp_tree_blocks(n, ev->block);
+    int kinds = SQUARE + (ev->loss->accuracy ? 0 : ev->model->outputs);
+    double *sums = calloc((size_t)kinds * (size_t)blocks + 1, sizeof *sums);
+    int most = ev->net->capacity / ev->block;
+    int ranks = dp_comm_size(ev->comm), rank = dp_comm_rank(ev->comm);
+    int pieces = dp_tree_share(blocks, ranks, rank, most, NULL);
+    dp_node *node = calloc((size_t)pieces + 1, sizeof *node);
+    dp_status s =
+        sums && node ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory in evaluation");
+    s = dp_comm_agree(ev->comm, s);
+    if (s == DP_OK) {
+        dp_tree_share(blocks, ranks, rank, most, node);
+        for (int k = 0; k < pieces; k++) {
+            int begin = node[k].a * ev->block;
+            int end = node[k].b == blocks ? n : node[k].b * ev->block;
+            for (int i = begin; !rows && i < end; i++) {
+                ev->row[i - begin] = i;
+            }
+            forward(ev, table, rows ? rows + begin : ev->row, end - begin);
+            sum_blocks(ev, end - begin, node[k].a, blocks, sums);
+        }
+        dp_comm_sum(ev->comm, sums, kinds * blocks);
+        *out = (dp_score){n, dp_tree_sum(sums, blocks) / n, NAN, NAN, NAN};
+        if (ev->loss->accuracy) {
+            out->accuracy =
+                dp_tree_sum(sums + (size_t)RIGHT * (size_t)blocks, blocks) / n;
+        } else {
+            regression(ev, table, rows, n, sums, out);
+        }
+    }
+    free(sums);
+    free(node);
+    return s;
+}

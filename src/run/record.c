@@ -1,0 +1,350 @@
+/* What a run leaves behind: rows, checkpoints, the lines of an epoch. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "train_impl.h"
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The metrics that can decide on the best epoch. */
+static const struct metric {
+    const char *name;
+    size_t offset; /* in dp_epoch_row */
+    bool higher;   /* is better */
+} metrics[] = {
+    {"train_loss", offsetof(dp_epoch_row, train_loss), false},
+    {"val_loss", offsetof(dp_epoch_row, val_loss), false},
+    {"val_accuracy", offsetof(dp_epoch_row, val_accuracy), true},
+    {"val_r2", offsetof(dp_epoch_row, val_r2), true},
+    {"val_mae", offsetof(dp_epoch_row, val_mae), false},
+    {"test_loss", offsetof(dp_epoch_row, test_loss), false},
+    {"test_accuracy", offsetof(dp_epoch_row, test_accuracy), true},
+    {"test_r2", offsetof(dp_epoch_row, test_r2), true},
+    {"test_mae", offsetof(dp_epoch_row, test_mae), false},
+};
+
+dp_status dp_run_metric(dp_run *run) {
+    const dp_dataset *data = run->session->data;
+    const char *asked = run->config.checkpoint.best;
+    bool validation = data->val_n > 0, test = !validation && data->test.n > 0;
+    const char *usual = validation ? "val_loss" : test ? "test_loss" : "train_loss";
+    run->metric =
+        strcmp(asked, "auto") == 0 || strcmp(asked, "none") == 0 ? usual : asked;
+    bool is_val = strncmp(run->metric, "val_", 4) == 0;
+    bool is_test = strncmp(run->metric, "test_", 5) == 0;
+    bool accuracy = strstr(run->metric, "accuracy") != NULL;
+    bool regression = strstr(run->metric, "_r2") || strstr(run->metric, "_mae");
+    if ((is_val && !validation) || (is_test && !test) ||
+        (accuracy && !run->session->loss->accuracy) ||
+        (regression && run->session->loss->accuracy)) {
+        return dp_fail(
+            DP_EUSAGE,
+            "checkpoint.best = %s: this run has no such metric (%s, loss %s); auto "
+            "takes %s",
+            asked,
+            validation ? "it scores the validation split"
+            : test     ? "it scores the test set"
+                       : "it has neither validation split nor test set",
+            run->config.loss.name, usual);
+    }
+    return DP_OK;
+}
+
+/* Whether the row is better than the best so far. */
+static bool improves(const dp_run *run, const dp_epoch_row *row) {
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++) {
+        if (strcmp(metrics[i].name, run->metric) == 0) {
+            double v = 0;
+            memcpy(&v, (const char *)row + metrics[i].offset, sizeof v);
+            double best = run->at.best;
+            return isfinite(v) &&
+                   (isnan(best) || (metrics[i].higher ? v > best : v < best));
+        }
+    }
+    return false;
+}
+
+static double metric_value(const dp_run *run, const dp_epoch_row *row) {
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++) {
+        if (strcmp(metrics[i].name, run->metric) == 0) {
+            double v = 0;
+            memcpy(&v, (const char *)row + metrics[i].offset, sizeof v);
+            return v;
+        }
+    }
+    return NAN;
+}
+
+void dp_run_record_step(dp_run *run, const dp_step_result *r, int n, double lr) {
+    if (!run->metrics || (run->at.step - 1) % run->config.metrics.every != 0) {
+        return;
+    }
+    dp_step_row row = {.step = run->at.step,
+                       .epoch = run->at.epoch + 1,
+                       .samples = n,
+                       .loss = r->loss,
+                       .lr = lr,
+                       .grad_norm = r->grad_norm,
+                       .seconds = r->seconds,
+                       .comm_seconds = r->comm_seconds};
+    if (dp_metrics_step(run->metrics, &row) != DP_OK) {
+        dp_warn("%s", dp_status_message());
+    }
+    if (dp_metrics_tick(run->metrics) != DP_OK && !run->flush_failed) {
+        run->flush_failed = true;
+        dp_warn("%s; training goes on, the rows are kept in memory and written later",
+                dp_status_message());
+    }
+}
+
+void dp_run_flush(dp_run *run, const char *status) {
+    if (!run->metrics) {
+        return;
+    }
+    dp_metrics_status(run->metrics, status);
+    if (dp_metrics_flush(run->metrics) != DP_OK && !run->flush_failed) {
+        run->flush_failed = true;
+        dp_warn("%s; training goes on, the rows are kept in memory and written later",
+                dp_status_message());
+    }
+}
+
+/* The checkpoint's view of the run; arrays are borrowed, only the class names are made
+ * here. */
+static void describe(const dp_run *run, dp_snapshot *s, char **names) {
+    const dp_session *session = run->session;
+    const dp_dataset *data = session->data;
+    const dp_model *model = session->model;
+    snprintf(s->program, sizeof s->program, "%s", dp_version_program());
+    snprintf(s->commit, sizeof s->commit, "%s", dp_version_commit());
+    s->ranks = dp_comm_size(run->comm);
+    s->threads = session->threads;
+    s->config = run->text;
+    s->ntensors = model->ntensors;
+    s->tensors = model->tensors;
+    s->params = model->params;
+    snprintf(s->layers, sizeof s->layers, "%s", model->text);
+    snprintf(s->loss, sizeof s->loss, "%s", run->config.loss.name);
+    s->nshape = data->train.nshape;
+    memcpy(s->shape, data->train.shape, sizeof s->shape);
+    s->nclasses = data->classes;
+    s->classes = data->class_name ? data->class_name : names;
+    if (data->train.column) {
+        s->ncolumns =
+            data->train.features + (data->train.ntargets > 0 ? data->train.ntargets : 1);
+        s->ntargets = s->ncolumns - data->train.features;
+        s->columns = data->train.column;
+    }
+    snprintf(s->optimizer, sizeof s->optimizer, "%s", run->config.optimizer.name);
+    const char *name = NULL;
+    while (s->nslots < DP_SLOTS && (s->slot[s->nslots] = dp_stepper_slot(
+                                        run->stepper, s->nslots, &name)) != NULL) {
+        snprintf(s->slot_name[s->nslots++], sizeof s->slot_name[0], "%s", name);
+    }
+    snprintf(s->normalize, sizeof s->normalize, "%s", run->config.data.normalize);
+    s->bytes = data->train.bytes;
+    s->nmean = data->nmean;
+    s->mean = data->mean;
+    s->std = data->std;
+    snprintf(s->fingerprint, sizeof s->fingerprint, "%s", data->fingerprint);
+    s->train_samples = data->train_n;
+    s->val_samples = data->val_n;
+    s->test_samples = data->test.n;
+}
+
+/* "0", "1", ... for data sets whose classes have no names. Owner: the caller. */
+static char **number_names(int n) {
+    char **names = calloc((size_t)n + 1, sizeof *names + 12);
+    for (int c = 0; names && c < n; c++) {
+        names[c] = (char *)(names + n + 1) + 12 * c;
+        snprintf(names[c], 12, "%d", c);
+    }
+    return names;
+}
+
+static dp_status write_checkpoint(dp_run *run, bool best) {
+    char **names = number_names(run->session->data->classes);
+    if (!names) {
+        return dp_fail(DP_EINTERNAL, "out of memory for a checkpoint");
+    }
+    dp_snapshot s = {.epoch = run->at.epoch,
+                     .step = run->at.step,
+                     .position = run->at.position,
+                     .loss_sum = run->at.loss_sum,
+                     .samples = run->at.samples,
+                     .lr = run->at.lr,
+                     .seed = run->config.run.seed,
+                     .best = run->at.best,
+                     .best_step = run->at.best_step,
+                     .patience = run->at.patience,
+                     .regression = !run->session->loss->accuracy};
+    describe(run, &s, names);
+    s.epochs = (dp_epoch_row *)dp_metrics_epochs(run->metrics, &s.nepochs);
+    dp_run_flush(run, "running");
+    dp_status status = dp_checkpoint_write(dp_rundir_checkpoints(run->dir), &s, best,
+                                           (int)run->config.checkpoint.keep,
+                                           (int)run->config.checkpoint.retries);
+    free(names);
+    return status;
+}
+
+dp_status dp_run_checkpoint(dp_run *run, bool best) {
+    dp_stepper_gather(run->stepper);
+    if (best) {
+        run->at.best_step = run->at.step;
+    }
+    dp_status s = run->dir ? write_checkpoint(run, best) : DP_OK;
+    s = dp_comm_agree(run->comm, s);
+    if (s == DP_OK) {
+        run->saved_step = run->at.step;
+    }
+    return s;
+}
+
+/* "  validation accuracy 97.93%  loss 0.0873" */
+static void score_text(const dp_run *run, const dp_score *score, const char *split,
+                       char *out, size_t size) {
+    if (score->n == 0) {
+        out[0] = '\0';
+    } else if (run->session->loss->accuracy) {
+        snprintf(out, size, "  %s accuracy %.2f%%  loss %.4f", split,
+                 100 * score->accuracy, score->loss);
+    } else {
+        snprintf(out, size, "  %s loss %.6g  R2 %.4f  MAE %.4g", split, score->loss,
+                 score->r2, score->mae);
+    }
+}
+
+static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
+    int64_t epochs = run->config.train.epochs, every = run->config.train.log_every;
+    if (run->full_batch && row->epoch != epochs &&
+        (every == 0 || (row->epoch - 1) % every != 0)) {
+        return;
+    }
+    char text[128];
+    score_text(run, score, run->session->data->val_n > 0 ? "validation" : "test", text,
+               sizeof text);
+    dp_log("epoch %lld/%lld  train loss %.*f%s  %.2f s  %.0f samples/s",
+           (long long)row->epoch, (long long)epochs, run->full_batch ? 6 : 4,
+           row->train_loss, text, row->seconds, row->samples_per_second);
+}
+
+static void add_rows(dp_run *run, const dp_epoch_row *row) {
+    dp_times t = dp_stepper_times(run->stepper);
+    dp_profile_row profile = {.epoch = row->epoch,
+                              .data_seconds = t.data,
+                              .forward_seconds = t.forward,
+                              .backward_seconds = t.backward,
+                              .reduce_seconds = t.reduce,
+                              .update_seconds = t.update,
+                              .idle_seconds = t.idle};
+    if (run->metrics && (dp_metrics_epoch(run->metrics, row) != DP_OK ||
+                         dp_metrics_profile(run->metrics, &profile) != DP_OK)) {
+        dp_warn("%s", dp_status_message());
+    }
+}
+
+/* Whether checkpoint.every asks for one at the end of this epoch. */
+static bool due(const dp_run *run) {
+    const char *every = run->config.checkpoint.every;
+    if (strcmp(every, "auto") == 0) {
+        return !run->full_batch;
+    }
+    long n = atol(every);
+    return n > 0 && run->at.epoch % n == 0;
+}
+
+dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
+    const dp_dataset *data = run->session->data;
+    const dp_config *config = &run->config;
+    dp_progress_state *at = &run->at;
+    at->epoch++;
+    at->position = 0;
+    bool last = at->epoch == config->train.epochs;
+    dp_score score = {.n = 0, .loss = NAN, .accuracy = NAN, .r2 = NAN, .mae = NAN};
+    bool scores = last || at->epoch % config->train.eval_every == 0;
+    dp_status s = DP_OK;
+    bool validates = data->val_n > 0;
+    if (scores && validates) {
+        s = dp_evaluate(run->evaluator, &data->train, data->val_row, data->val_n, &score);
+    } else if (scores && data->test.n > 0) {
+        s = dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, &score);
+    }
+    if (s != DP_OK) {
+        return s;
+    }
+    dp_score none = {.n = 0, .loss = NAN, .accuracy = NAN, .r2 = NAN, .mae = NAN};
+    const dp_score *val = validates ? &score : &none, *test = validates ? &none : &score;
+    dp_epoch_row row = {.epoch = at->epoch,
+                        .step = at->step,
+                        .train_loss = at->loss_sum / (double)at->samples,
+                        .val_loss = val->loss,
+                        .val_accuracy = val->accuracy,
+                        .test_loss = test->loss,
+                        .test_accuracy = test->accuracy,
+                        .seconds = run->epoch_seconds,
+                        .samples_per_second =
+                            (double)run->epoch_samples / run->epoch_seconds,
+                        .val_r2 = val->r2,
+                        .val_mae = val->mae,
+                        .test_r2 = test->r2,
+                        .test_mae = test->mae};
+    at->loss_sum = 0;
+    at->samples = 0;
+    run->epoch_seconds = 0;
+    run->epoch_samples = 0;
+    add_rows(run, &row);
+    log_epoch(run, &row, &score);
+    bool better = improves(run, &row);
+    if (better) {
+        at->best = metric_value(run, &row);
+        at->patience = 0;
+    } else if (scores) {
+        at->patience++;
+    }
+    int64_t patience = config->train.patience;
+    *finished = last || (patience > 0 && at->patience >= patience);
+    bool best = better && strcmp(config->checkpoint.best, "none") != 0;
+    bool quiet = run->full_batch && strcmp(config->checkpoint.every, "auto") == 0;
+    if (*finished || due(run) || (best && !quiet)) {
+        return dp_run_checkpoint(run, best);
+    }
+    return DP_OK;
+}
+
+dp_status dp_run_final_test(dp_run *run) {
+    const dp_dataset *data = run->session->data;
+    if (data->val_n == 0 || data->test.n == 0) {
+        return DP_OK;
+    }
+    dp_status s = DP_OK;
+    dp_snapshot *best = NULL;
+    char path[2048] = "";
+    if (run->dir) {
+        const char *which = run->at.best_step > 0 ? "best.h5" : "last.h5";
+        snprintf(path, sizeof path, "%s/%s", dp_rundir_checkpoints(run->dir), which);
+        s = dp_checkpoint_read(path, &best);
+    }
+    s = dp_comm_agree(run->comm, s);
+    if (s == DP_OK) {
+        s = dp_session_load(run->session, best, path);
+    }
+    dp_score score;
+    if (s == DP_OK) {
+        s = dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, &score);
+    }
+    if (s == DP_OK) {
+        char text[128];
+        score_text(run, &score, "test", text, sizeof text);
+        dp_log("best    step %lld:%s  (%d samples)", (long long)run->at.best_step, text,
+               score.n);
+        if (run->metrics) {
+            dp_metrics_final_test(run->metrics, score.loss, score.accuracy);
+        }
+    }
+    dp_checkpoint_free(&best);
+    return s;
+}

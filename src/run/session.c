@@ -1,0 +1,143 @@
+#include "run/session.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "run/step.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What only this rank can find wrong. */
+static dp_status make(dp_session *s) {
+    const dp_config *config = &s->config;
+    s->set = dp_kernels_find(config->parallel.kernels);
+    if (!s->set) {
+        return dp_fail(DP_EUSAGE, "parallel.kernels = %s: this CPU runs: %s",
+                       config->parallel.kernels, dp_kernels_available());
+    }
+    s->threads = strcmp(config->parallel.threads, "auto") == 0
+                     ? dp_comm_auto_threads(s->comm)
+                     : atoi(config->parallel.threads);
+    s->loss = dp_loss_find(config->loss.name);
+    dp_status status = dp_dataset_open(config, &s->data);
+    if (status != DP_OK) {
+        return status;
+    }
+    const dp_dataset *data = s->data;
+    if (config->train.batch_size > data->train_n) {
+        return dp_fail(
+            DP_EUSAGE,
+            "train.batch_size = %lld is larger than the training split of %d samples; "
+            "0 takes the whole split",
+            (long long)config->train.batch_size, data->train_n);
+    }
+    s->batch =
+        config->train.batch_size > 0 ? (int)config->train.batch_size : data->train_n;
+    s->scale = (dp_scale){.bytes = data->train.bytes,
+                          .unit = strcmp(config->data.normalize, "none") != 0,
+                          .columns = data->nmean,
+                          .mean = data->mean_f,
+                          .inv_std = data->inv_std_f};
+    return dp_model_create(s->set, config->model.layers, data->train.features,
+                           data->outputs, &s->model);
+}
+
+dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out) {
+    dp_session *s = calloc(1, sizeof *s);
+    dp_status status = DP_EINTERNAL;
+    if (s) {
+        s->comm = comm;
+        s->config = *config;
+        status = make(s);
+    } else {
+        status = dp_fail(DP_EINTERNAL, "out of memory");
+    }
+    status = dp_comm_agree(comm, status);
+    if (status != DP_OK) {
+        dp_session_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return DP_OK;
+}
+
+void dp_session_destroy(dp_session **session) {
+    if (*session) {
+        dp_model_destroy(&(*session)->model);
+        dp_dataset_destroy(&(*session)->data);
+        free(*session);
+    }
+    *session = NULL;
+}
+
+dp_status dp_session_load(dp_session *s, const dp_snapshot *snapshot, const char *path) {
+    dp_status status = DP_OK;
+    dp_dataset *data = s->data;
+    if (snapshot) {
+        status = dp_model_load(s->model, path, snapshot->ntensors, snapshot->tensors,
+                               snapshot->params);
+        if (status == DP_OK && snapshot->nmean != data->nmean) {
+            status = dp_fail(
+                DP_EDATA,
+                "%s: normalised by %d means, but the data has %d: it is not the data "
+                "that the model was trained on",
+                path, snapshot->nmean, data->nmean);
+        }
+        for (int k = 0; status == DP_OK && k < data->nmean; k++) {
+            data->mean[k] = snapshot->mean[k];
+            data->std[k] = snapshot->std[k];
+            data->mean_f[k] = (float)snapshot->mean[k];
+            data->inv_std_f[k] = (float)(1 / snapshot->std[k]);
+        }
+    }
+    status = dp_comm_agree(s->comm, status);
+    if (status == DP_OK) {
+        size_t means = (size_t)data->nmean;
+        dp_comm_bcast(s->comm, s->model->params, s->model->floats * sizeof(float));
+        dp_comm_bcast(s->comm, data->mean_f, means * sizeof(float));
+        dp_comm_bcast(s->comm, data->inv_std_f, means * sizeof(float));
+    }
+    return status;
+}
+
+static void shape_text(const dp_table *table, char *out, size_t size) {
+    size_t used = 0;
+    for (int d = 0; d < table->nshape && used < size; d++) {
+        used += (size_t)snprintf(out + used, size - used, "%s%d", d > 0 ? "x" : "",
+                                 table->shape[d]);
+    }
+}
+
+void dp_session_header(const dp_session *s) {
+    const dp_dataset *data = s->data;
+    const dp_config *config = &s->config;
+    char shape[64] = "", splits[128] = "";
+    shape_text(&data->train, shape, sizeof shape);
+    if (data->val_n > 0) {
+        snprintf(splits, sizeof splits, ", %d validation", data->val_n);
+    }
+    if (data->test.n > 0) {
+        size_t used = strlen(splits);
+        snprintf(splits + used, sizeof splits - used, ", %d test", data->test.n);
+    }
+    dp_log("data    %s: %d training%s samples of %s, %d %s",
+           config->data.dir[0] ? config->data.dir : config->data.train, data->train_n,
+           splits, shape, data->outputs, data->classes > 0 ? "classes" : "targets");
+    dp_log("model   %d -> %s: %zu parameters, %s", s->model->inputs, s->model->text,
+           s->model->parameters, config->loss.name);
+    int ranks = dp_comm_size(s->comm), nodes = dp_comm_nodes(s->comm);
+    dp_log("launch  %d rank%s x %d thread%s on %d node%s, %d core%s each, %s kernels",
+           ranks, ranks == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s", nodes,
+           nodes == 1 ? "" : "s", dp_comm_node_cores(s->comm),
+           dp_comm_node_cores(s->comm) == 1 ? "" : "s", s->set->name);
+    int idle = 0;
+    double uneven =
+        dp_step_unevenness(s->batch, (int)config->parallel.block, ranks, &idle);
+    if (uneven > 1.001) {
+        dp_log("        %d blocks of %lld samples in a batch: the busiest rank computes "
+               "%.2f times "
+               "its even share%s",
+               (s->batch + (int)config->parallel.block - 1) / (int)config->parallel.block,
+               (long long)config->parallel.block, uneven,
+               idle > 0 ? ", others none" : "");
+    }
+}

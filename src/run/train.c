@@ -1,0 +1,274 @@
+#include "run/train.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "h5/h5file.h"
+#include "nn/schedule.h"
+#include "run/signals.h"
+#include "train_impl.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The folder's files, on rank 0. */
+static dp_status open_files(dp_run *run) {
+    const dp_session *session = run->session;
+    dp_run_facts facts = {.program = dp_version_program(),
+                          .commit = dp_version_commit(),
+                          .config = run->text,
+                          .kernels = session->set->name,
+                          .ranks = dp_comm_size(run->comm),
+                          .threads = session->threads,
+                          .nodes = dp_comm_nodes(run->comm),
+                          .parameters = (int64_t)session->model->parameters,
+                          .train_samples = session->data->train_n,
+                          .val_samples = session->data->val_n,
+                          .test_samples = session->data->test.n};
+    dp_status s =
+        dp_file_replace(dp_rundir_config(run->dir), run->text, strlen(run->text));
+    if (s == DP_OK) {
+        s = dp_metrics_create(dp_rundir_metrics(run->dir), &facts,
+                              !session->loss->accuracy, run->config.metrics.flush,
+                              &run->metrics);
+    }
+    if (s == DP_OK && run->start == DP_START_RESUME) {
+        s = dp_metrics_load(run->metrics, run->at.step, run->at.epoch);
+    }
+    if (s == DP_OK) {
+        dp_metrics_status(run->metrics, "running");
+        s = dp_metrics_flush(run->metrics);
+    }
+    return s;
+}
+
+/* Everything that the loop needs, on every rank. */
+static dp_status prepare(dp_run *run) {
+    dp_session *session = run->session;
+    const dp_config *config = &run->config;
+    dp_status s = dp_run_metric(run);
+    s = s != DP_OK
+            ? s
+            : dp_sampler_create(session->data->train_row, session->data->train_n,
+                                session->batch, config->train.shuffle,
+                                config->train.drop_last, config->run.seed, &run->sampler);
+    s = s != DP_OK ? s
+                   : dp_evaluator_create(run->comm, session->model, session->loss,
+                                         &session->scale, (int)config->parallel.block,
+                                         session->threads, &run->evaluator);
+    s = dp_comm_agree(run->comm, s);
+    if (s == DP_OK) {
+        s = dp_stepper_create(run->comm, config, session->data, session->model,
+                              session->loss, &session->scale, session->batch,
+                              session->threads, &run->stepper);
+        s = dp_comm_agree(run->comm, s);
+    }
+    if (s != DP_OK) {
+        return s;
+    }
+    run->full_batch = run->sampler->steps == 1;
+    if (dp_comm_rank(run->comm) == 0) {
+        s = dp_config_text(config, &run->text);
+    }
+    return dp_comm_agree(run->comm, s);
+}
+
+/* "  w=1.767, b=0.559, loss=0.075" for models that are small enough to watch. */
+static void small_model(const dp_run *run, double loss, char *out, size_t size) {
+    const dp_model *model = run->session->model;
+    char *const *column = run->session->data->train.column;
+    out[0] = '\0';
+    if (model->parameters > 8) {
+        return;
+    }
+    size_t used = (size_t)snprintf(out, size, "  ");
+    for (int t = 0; t < model->ntensors; t++) {
+        const dp_tensor *tensor = &model->tensors[t];
+        for (size_t i = 0; i < tensor->count && used < size; i++) {
+            char name[64] = "";
+            bool weight = tensor->ndim == 2;
+            if (model->parameters == 2) {
+                snprintf(name, sizeof name, "%s", weight ? "w" : "b");
+            } else if (weight && model->ntensors == 2 && tensor->dim[0] == 1 && column) {
+                snprintf(name, sizeof name, "w_%.50s", column[i]);
+            } else {
+                snprintf(name, sizeof name, tensor->count > 1 ? "%s%zu" : "%s",
+                         weight ? "w" : "b", i + 1);
+            }
+            used += (size_t)snprintf(out + used, size - used, "%s=%.3f, ", name,
+                                     (double)model->params[tensor->offset + i]);
+        }
+    }
+    if (used < size) {
+        snprintf(out + used, size - used, "loss=%.3f", loss);
+    }
+}
+
+/* The notes' line: after steps 1, 1 + log_every, ... of an epoch; with full batches, of
+ * the run. */
+static void log_step(const dp_run *run, const dp_step_result *r) {
+    const dp_progress_state *at = &run->at;
+    int64_t every = run->config.train.log_every;
+    int64_t count = run->full_batch ? at->epoch + 1 : at->position;
+    bool last = run->full_batch && count == run->config.train.epochs;
+    if (every > 0 && ((count - 1) % every == 0 || last)) {
+        char text[512];
+        small_model(run, r->loss, text, sizeof text);
+        dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)at->samples, run->sampler->n,
+               text);
+    }
+}
+
+static dp_status diverged(dp_run *run, const dp_step_result *r, double lr) {
+    const dp_model *model = run->session->model;
+    dp_run_flush(run, "diverged");
+    char where[64] = "no gradient is bad yet";
+    if (r->bad >= 0) {
+        snprintf(where, sizeof where, "first bad gradient: %s",
+                 model->tensors[r->bad].name);
+    }
+    char kept[64] = "no checkpoint was written before";
+    if (run->saved_step >= 0) {
+        snprintf(kept, sizeof kept, "the checkpoint of step %lld is kept",
+                 (long long)run->saved_step);
+    }
+    return dp_fail(
+        DP_EDIVERGED,
+        "diverged at step %lld (epoch %lld): loss %g, gradient norm %g, learning rate "
+        "%g, %s; %s. Lower optimizer.lr or set optimizer.clip_norm",
+        (long long)run->at.step, (long long)run->at.epoch + 1, r->loss, r->grad_norm, lr,
+        where, kept);
+}
+
+/* One step and what follows from it at once. */
+static dp_status one_step(dp_run *run, bool *stop) {
+    const dp_config *config = &run->config;
+    dp_progress_state *at = &run->at;
+    int n = 0;
+    const int32_t *rows = dp_sampler_batch(run->sampler, (int)at->position, &n);
+    double lr = dp_schedule_lr(config, at->step, run->sampler->steps);
+    double max_time = config->train.max_time;
+    bool want_stop =
+        dp_signals_pending() || (max_time > 0 && dp_clock() - run->began >= max_time);
+    dp_step_result r;
+    dp_step(run->stepper, rows, n, lr, at->step + 1, want_stop, &r);
+    at->step++;
+    at->position++;
+    at->samples += n;
+    at->loss_sum += r.loss_sum;
+    at->lr = lr;
+    run->epoch_seconds += r.seconds;
+    run->epoch_samples += n;
+    dp_run_record_step(run, &r, n, lr);
+    if (!isfinite(r.loss) || !isfinite(r.grad_norm)) {
+        return diverged(run, &r, lr);
+    }
+    log_step(run, &r);
+    *stop = r.stop;
+    return DP_OK;
+}
+
+static dp_status loop(dp_run *run) {
+    const dp_config *config = &run->config;
+    dp_progress_state *at = &run->at;
+    int64_t first = at->step, every = config->checkpoint.every_steps;
+    int64_t patience = config->train.patience;
+    bool finished =
+        at->epoch >= config->train.epochs || (patience > 0 && at->patience >= patience);
+    while (!finished) {
+        dp_sampler_epoch(run->sampler, at->epoch + 1);
+        bool stop = false;
+        dp_status s = one_step(run, &stop);
+        if (s != DP_OK) {
+            return s;
+        }
+        dp_progress("epoch", (long)at->position, run->sampler->steps);
+        if (at->position == run->sampler->steps) {
+            s = dp_run_end_epoch(run, &finished);
+        } else if (every > 0 && at->step % every == 0) {
+            s = dp_run_checkpoint(run, false);
+        }
+        if (s != DP_OK) {
+            return s;
+        }
+        stop = stop || (config->train.max_steps > 0 &&
+                        at->step - first >= config->train.max_steps);
+        if (stop && !finished) {
+            s = run->saved_step == at->step ? DP_OK : dp_run_checkpoint(run, false);
+            if (s == DP_OK) {
+                dp_run_flush(run, "stopped");
+            }
+            return s == DP_OK ? DP_STOPPED : s;
+        }
+    }
+    return dp_run_final_test(run);
+}
+
+static void say_end(const dp_run *run, dp_status s, int64_t steps) {
+    const char *output = run->config.run.output;
+    if (s == DP_STOPPED) {
+        dp_log("stopped at step %lld, in epoch %lld; run the same command again to go on",
+               (long long)run->at.step, (long long)run->at.epoch + 1);
+    } else if (s == DP_OK) {
+        dp_log("done    %lld epochs, %lld steps in %.1f s", (long long)run->at.epoch,
+               (long long)steps, dp_clock() - run->began);
+    }
+    if (s == DP_OK || s == DP_STOPPED) {
+        dp_log("files   %s/checkpoints/last.h5%s  %s/metrics.h5", output,
+               run->at.best_step > 0 ? " best.h5" : "", output);
+    }
+}
+
+static dp_status train(dp_run *run) {
+    dp_status s = dp_session_create(run->comm, &run->config, &run->session);
+    s = s != DP_OK || run->claimed ? s : dp_run_claim(run);
+    s = s != DP_OK ? s : prepare(run);
+    s = s != DP_OK ? s : dp_run_restore(run);
+    if (s != DP_OK) {
+        return s;
+    }
+    dp_log("%s (%s), run %s -> %s", dp_version_program(), dp_version_commit(),
+           run->config.run.name, run->config.run.output);
+    dp_session_header(run->session);
+    s = dp_comm_agree(run->comm, run->dir ? open_files(run) : DP_OK);
+    if (s != DP_OK) {
+        return s;
+    }
+    int64_t first = run->at.step;
+    s = loop(run);
+    if (s == DP_OK) {
+        dp_run_flush(run, "complete");
+    }
+    say_end(run, s, run->at.step - first);
+    return s;
+}
+
+dp_status dp_train(dp_comm *comm, const dp_config *config) {
+    dp_signals_install();
+    dp_run *run = calloc(1, sizeof *run);
+    if (!run) {
+        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
+    }
+    run->comm = comm;
+    run->config = *config;
+    run->began = dp_clock();
+    /* A run that exists is looked at before its data; a new one makes its folder only
+     * when config and data are found good. */
+    bool exists = access(config->run.output, F_OK) == 0;
+    dp_comm_bcast(comm, &exists, sizeof exists);
+    dp_status s = exists ? dp_run_claim(run) : DP_OK;
+    if (s == DP_OK && run->start != DP_START_COMPLETE) {
+        s = train(run);
+    }
+    dp_metrics_destroy(&run->metrics);
+    dp_checkpoint_free(&run->found);
+    dp_rundir_close(&run->dir);
+    dp_stepper_destroy(&run->stepper);
+    dp_evaluator_destroy(&run->evaluator);
+    dp_sampler_destroy(&run->sampler);
+    dp_session_destroy(&run->session);
+    free(run->text);
+    free(run);
+    return s;
+}

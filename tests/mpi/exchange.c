@@ -1,0 +1,115 @@
+/* ranks: 1 2 3 4 5 8 */
+/* The exchange gives each slice owner the tree sum of all partials, to the bit, and
+ * everyone the gathered slab; notes are summed; agreeing ends with the lowest failing
+ * rank's code. */
+#include "comm/exchange.h"
+#include "base/tree.h"
+#include "comm/comm.h"
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLOATS = 1000 };
+
+static int failures = 0;
+
+static void expect(bool ok, const char *what, int a, int b) {
+    if (!ok) {
+        failures++;
+        fprintf(stderr, "FAILED: %s (%d, %d)\n", what, a, b);
+    }
+}
+
+/* What block `b` contributes to float `i`: of very different sizes, so that order shows.
+ */
+static float value(int b, int i) {
+    unsigned h = (unsigned)(b * 7919 + i * 104729) * 2654435761U;
+    return ((float)(h >> 8) / 1e6F - 8.0F) * (h & 64 ? 1e4F : 1e-3F);
+}
+
+static float tree(int a, int b, int i) {
+    if (b - a == 1) {
+        return value(a, i);
+    }
+    int mid = a + (b - a + 1) / 2;
+    return tree(a, mid, i) + tree(mid, b, i);
+}
+
+static void one_batch(dp_comm *comm, dp_exchange *ex, const size_t *bound, int blocks) {
+    int ranks = dp_comm_size(comm), rank = dp_comm_rank(comm);
+    dp_node node[DP_PARTS];
+    int n = dp_tree_share(blocks, ranks, rank, INT_MAX, node);
+    float *part[DP_PARTS];
+    dp_note note = {.stop = rank == ranks - 1};
+    for (int k = 0; k < n; k++) {
+        part[k] = malloc(FLOATS * sizeof(float));
+        for (int i = 0; i < FLOATS; i++) {
+            part[k][i] = tree(node[k].a, node[k].b, i);
+        }
+        note.loss[k] = node[k].b - node[k].a;
+    }
+    double loss = dp_exchange_reduce(ex, blocks, part, &note);
+    expect(loss == blocks, "loss of all blocks", (int)loss, blocks);
+    expect(note.stop == 1, "stop requests are counted", (int)note.stop, 1);
+    float slab[FLOATS] = {0};
+    size_t begin = bound[rank], end = bound[rank + 1], mid = begin + (end - begin) / 3;
+    if (end > begin) {
+        memcpy(slab + begin, dp_exchange_sum(ex, begin, mid),
+               (mid - begin) * sizeof(float));
+        memcpy(slab + mid, dp_exchange_sum(ex, mid, end), (end - mid) * sizeof(float));
+    }
+    double extra[16] = {0};
+    int extra_bound[17];
+    for (int r = 0; r <= ranks; r++) {
+        extra_bound[r] = r;
+    }
+    extra[rank] = rank + 0.5;
+    dp_exchange_gather(ex, slab, extra_bound, extra);
+    for (int i = 0; i < FLOATS; i++) {
+        expect(slab[i] == tree(0, blocks, i), "sum has the tree's bits", blocks, i);
+    }
+    for (int r = 0; r < ranks; r++) {
+        expect(extra[r] == r + 0.5, "extra values are gathered", blocks, r);
+    }
+    for (int k = 0; k < n; k++) {
+        free(part[k]);
+    }
+}
+
+static void agreement(dp_comm *comm) {
+    int ranks = dp_comm_size(comm), rank = dp_comm_rank(comm);
+    expect(dp_comm_agree(comm, DP_OK) == DP_OK, "all well", 0, 0);
+    dp_status mine = rank == ranks - 1 ? DP_EDATA : DP_OK;
+    expect(dp_comm_agree(comm, mine) == DP_EDATA, "one failure is everyone's", rank,
+           ranks);
+    expect(dp_comm_speaks(comm) == (rank == ranks - 1), "the one that failed speaks",
+           rank, ranks);
+    mine = rank == 0 ? DP_EFILE : DP_EUSAGE;
+    expect(dp_comm_agree(comm, mine) == DP_EFILE, "the lowest rank wins", rank, ranks);
+}
+
+int main(int argc, char **argv) {
+    dp_comm *comm = NULL;
+    if (dp_comm_init(&argc, &argv, &comm) != DP_OK) {
+        return 1;
+    }
+    int ranks = dp_comm_size(comm);
+    size_t bound[17] = {0};
+    for (int r = 1; r <= ranks; r++) { /* uneven, one of them empty */
+        bound[r] = r == ranks ? FLOATS
+                   : r == 2   ? bound[1]
+                              : (size_t)(FLOATS * r / ranks - r);
+    }
+    dp_exchange *ex = NULL;
+    expect(dp_exchange_create(comm, FLOATS, bound, true, &ex) == DP_OK, "create", 0, 0);
+    for (int blocks = 1; blocks <= 40; blocks++) {
+        one_batch(comm, ex, bound, blocks);
+    }
+    dp_exchange_destroy(&ex);
+    agreement(comm);
+    double all = failures;
+    dp_comm_sum(comm, &all, 1);
+    dp_comm_finalize(&comm);
+    return all > 0;
+}

@@ -1,0 +1,198 @@
+"""Commands, exit codes and messages, with and without mpirun."""
+
+import configparser
+import re
+
+import pytest
+
+from helpers import TEST, fraction, launch_all, write_idx
+
+KEYS = """
+    run.name run.output run.seed run.resume run.overwrite
+    data.format data.dir data.train data.test data.target data.validation data.normalize
+    data.classes data.limit
+    model.layers model.init model.init_weight model.init_bias model.init_file
+    loss.name loss.label_smoothing
+    optimizer.name optimizer.lr optimizer.momentum optimizer.nesterov optimizer.weight_decay
+    optimizer.beta1 optimizer.beta2 optimizer.eps optimizer.clip_norm optimizer.schedule
+    optimizer.warmup optimizer.min_lr
+    train.epochs train.batch_size train.shuffle train.drop_last train.log_every
+    train.eval_every train.patience train.max_steps train.max_time
+    checkpoint.every checkpoint.every_steps checkpoint.keep checkpoint.retries checkpoint.best
+    metrics.every metrics.flush
+    parallel.threads parallel.kernels parallel.allreduce parallel.block parallel.timeout
+""".split()
+
+
+# ---- help and version ----
+
+def test_help_lists_every_section(lab):
+    out = lab.run("help").expect(0).out
+    for section in sorted({key.split(".")[0] for key in KEYS}):
+        assert re.search(rf"\b{section}\b", out), f"`help` does not mention [{section}]"
+
+
+def test_help_of_a_section_lists_its_keys(lab):
+    sections = {key.split(".")[0] for key in KEYS}
+    results = launch_all({section: (("help", section), lab.dir) for section in sections})
+    for section, key in (name.split(".") for name in KEYS):
+        assert re.search(rf"\b{key}\b", results[section].expect(0).out), \
+            f"`help {section}` does not mention {key}"
+
+
+def test_help_of_a_key_tells_default_and_meaning(lab):
+    out = lab.run("help", "train.log_every").expect(0).out
+    assert "log_every" in out and re.search(r"\b100\b", out), f"default 100 is missing:\n{out}"
+    assert "momentum" not in out, f"help of one key tells of others:\n{out}"
+    out = lab.run("help", "optimizer.schedule").expect(0).out
+    for choice in ("constant", "step", "cosine"):
+        assert choice in out, f"choice {choice} is missing:\n{out}"
+
+
+def test_help_of_an_unknown_topic_suggests_the_nearest(lab):
+    lab.run("help", "optimizr").fails(2, "optimizer")
+    lab.run("help", "train.epoch").fails(2, "epochs")
+
+
+def test_help_is_printed_once_under_mpirun(lab):
+    plain = lab.run("help", "train").expect(0).out
+    assert lab.run("help", "train", ranks=3).expect(0).out == plain
+
+
+def test_version_names_libraries_and_kernel_sets(lab):
+    out = lab.run("--version").expect(0).out
+    for word in ("MPI", "HDF5", "portable"):
+        assert word.lower() in out.lower(), f"`--version` does not name {word}:\n{out}"
+    assert re.search(r"\d+\.\d+", out), f"no version number:\n{out}"
+    assert re.search(r"gcc|clang|icx|GNU", out, re.I), f"no compiler:\n{out}"
+
+
+# ---- usage ----
+
+def test_no_arguments_is_a_usage_error(lab):
+    result = lab.run().expect(2)
+    assert re.search("usage|config|help", result.err + result.out, re.I), str(result)
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_missing_config_is_exit_2_with_one_message(lab, ranks):
+    lab.run("nowhere.ini", ranks=ranks).fails(2, "nowhere.ini")
+    assert not (lab.dir / "runs").exists(), "a failed start left a run folder"
+
+
+def test_option_like_nonsense_is_exit_2(lab):
+    lab.config()
+    lab.run("--frobnicate", "run.ini").expect(2)
+    lab.run("run.ini", "nonsense").fails(2, "nonsense")
+
+
+def test_train_is_the_default_command(lab):
+    lab.config(train__epochs=1)
+    lab.run("train", "run.ini", "run.name=explicit").expect(0)
+    lab.run("run.ini", "run.name=implicit").expect(0)
+    assert lab.out("explicit").bits() == lab.out("implicit").bits()
+
+
+# ---- exit codes of a job ----
+
+def test_error_of_a_job_is_written_once_with_mpiruns_banner(lab):
+    lab.config()
+    args = ("run.ini", "optimizer.lrr=1")
+    [message] = lab.run(*args).fails(2).errors
+    quiet = lab.run(*args, ranks=3).expect(2)
+    assert quiet.errors == [message], f"--quiet leaves other lines than the message\n{quiet}"
+    loud = lab.run(*args, ranks=3, quiet=False).expect(2)
+    assert loud.err.splitlines().count(message) == 1, f"not exactly once\n{loud}"
+
+
+@pytest.mark.parametrize("code, args", [
+    (2, ["train.batch_size=-1"]),
+    (3, ["data.dir=nowhere"]),
+    (4, ["run.output=run.ini"]),
+    (75, ["train.max_steps=3"]),
+], ids=["usage", "data", "file", "stopped"])
+def test_mpirun_passes_the_exit_code_on(lab, code, args):
+    lab.config()
+    result = lab.run("run.ini", *args, ranks=3).expect(code)
+    assert len(result.errors) == (code != 75), f"wrong number of error lines\n{result}"
+
+
+# ---- check ----
+
+def test_check_prints_the_resolved_config_and_trains_nothing(lab):
+    lab.config(model__layers="dense:24 relu dense:17 relu")
+    result = lab.run("check", "run.ini", "optimizer.momentum=0.875").expect(0)
+    assert not (lab.dir / "runs").exists(), "check made a run folder"
+    assert not result.losses(), f"check trained\n{result}"
+    lines = [re.sub(r"\s*=\s*", " = ", line.strip()) for line in result.out.splitlines()]
+    for line in ("[optimizer]", "momentum = 0.875", "nesterov = false", "epochs = 2"):
+        assert line in lines, f"resolved config lacks `{line}`\n{result}"
+    parameters = 256 * 24 + 24 + 24 * 17 + 17 + 17 * 10 + 10
+    assert str(parameters) in re.sub(r"(?<=\d)[, _'](?=\d{3})", "", result.out), \
+        f"the model summary does not tell {parameters} parameters\n{result}"
+    assert re.search(r"thread", result.out) and re.search(r"[KMG]i?B\b", result.out), \
+        f"memory or thread layout is missing\n{result}"
+
+
+def test_check_under_mpirun_writes_once(lab):
+    lab.config()
+    result = lab.run("check", "run.ini", ranks=3).expect(0)
+    assert result.out.count("[optimizer]") == 1, f"not exactly once\n{result}"
+    assert re.search(r"3 (ranks|x)|ranks\W+3", result.out), f"3 ranks are not told\n{result}"
+
+
+def test_check_finds_what_training_would_refuse(lab):
+    lab.config()
+    lab.run("check", "run.ini", "data.dir=nowhere").fails(3, "nowhere")
+    lab.run("check", "run.ini", "train.batch_size=604").fails(2, "batch_size")
+
+
+def test_resolved_config_is_a_config(trained, lab):
+    text = (trained.out().path / "config.ini").read_text()
+    resolved = configparser.ConfigParser(interpolation=None)
+    resolved.read_string(text)
+    missing = [key for key in KEYS if not resolved.has_option(*key.split("."))]
+    assert not missing, f"the resolved config lacks {missing}"
+    (lab.dir / "again.ini").write_text(text)
+    lab.run("check", "again.ini", "run.output=elsewhere").expect(0)
+
+
+# ---- eval ----
+
+def test_eval_agrees_with_the_last_row_of_metrics(trained):
+    loss, accuracy, samples = trained.run("eval", trained.out().last).expect(0).test_line()
+    row = trained.out().table("epochs")[-1]
+    assert samples == TEST
+    assert abs(loss - row["test_loss"]) < 5.1e-5, "eval's loss is not the table's"
+    assert abs(accuracy - 100 * fraction(row["test_accuracy"])) < 5.1e-3, \
+        "eval's accuracy is not the table's"
+
+
+def test_eval_prints_the_same_line_on_any_layout(trained):
+    one = trained.run("eval", trained.out().best).expect(0)
+    four = trained.run("eval", trained.out().best, "parallel.threads=2", ranks=4).expect(0)
+    assert one.test_line() == four.test_line()
+
+
+def test_eval_takes_other_data_from_an_override(trained, arrays, tmp_path):
+    images, labels = arrays["test"]
+    write_idx(tmp_path / "d", arrays["train"], (images[:50], (labels[:50] + 1) % 10))
+    moved = trained.run("eval", trained.out().last, f"data.dir={tmp_path / 'd'}").expect(0)
+    loss, accuracy, samples = moved.test_line()
+    assert samples == 50 and accuracy < 50, f"not scored on the data named\n{moved}"
+
+
+def test_eval_without_a_test_split_is_exit_3(trained, arrays, tmp_path):
+    write_idx(tmp_path / "d", arrays["train"])
+    trained.run("eval", trained.out().last, f"data.dir={tmp_path / 'd'}").fails(3, "test")
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_eval_of_nothing_is_exit_4(lab, ranks):
+    lab.run("eval", "nowhere.h5", ranks=ranks).fails(4, "nowhere.h5")
+
+
+def test_eval_of_something_else_is_exit_4(trained, tmp_path):
+    (tmp_path / "text.h5").write_text("not HDF5 at all\n" * 100)
+    trained.run("eval", tmp_path / "text.h5").fails(4, "text.h5")
+    trained.run("eval", trained.out().metrics).fails(4, "metrics.h5")

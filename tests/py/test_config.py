@@ -1,0 +1,199 @@
+"""Configs that are wrong: one message that names the place, exit 2, nothing written."""
+
+import os
+
+import h5py
+import pytest
+
+from helpers import CLASSES, FEATURES, TRAIN, Lab, launch_all
+
+
+def line_of(path, text):
+    """The number of the line that starts with `text`."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.startswith(text):
+            return number
+    raise AssertionError(f"{text!r} is not in {path}")
+
+
+def refused(lab, *args, mentions=()):
+    lab.run(*args).fails(2, *mentions)
+    assert not (lab.dir / "runs").exists(), "a refused config left a run folder"
+
+
+# ---- unknown and duplicate ----
+
+@pytest.mark.parametrize("key, nearest", [
+    ("optimizer__momentun", "momentum"), ("train__epoch", "epochs"),
+    ("data__normalise", "normalize")])
+def test_unknown_key_names_the_line_and_the_nearest(lab, key, nearest):
+    path = lab.config(**{key: 1})
+    name = key.split("__")[1]
+    place = f"run.ini:{line_of(path, name + ' =')}"
+    refused(lab, "run.ini", mentions=(place, name, nearest))
+
+
+def test_unknown_section_names_the_line_and_the_nearest(lab):
+    path = lab.config()
+    path.write_text(path.read_text().replace("[optimizer]", "[optimiser]"))
+    line = line_of(path, "[optimiser]")
+    result = lab.run("run.ini").fails(2, "optimiser", "[optimizer]")
+    # the header's line or that of its first key
+    assert f"run.ini:{line}" in result.err or f"run.ini:{line + 1}" in result.err, str(result)
+
+
+def test_key_in_the_wrong_section_is_refused(lab):
+    lab.config(train__lr=0.1)
+    refused(lab, "run.ini", mentions=("run.ini:", "lr"))
+
+
+def test_unknown_override_suggests_the_nearest(lab):
+    lab.config()
+    refused(lab, "run.ini", "train.batchsize=64", mentions=("batchsize", "batch_size"))
+    refused(lab, "run.ini", "trian.epochs=1", mentions=("trian", "train"))
+
+
+def test_duplicate_key_names_the_line(lab):
+    path = lab.config()
+    path.write_text(path.read_text() + "[optimizer]\nmomentum = 0.5\nlr = 0.2\n")
+    last = len(path.read_text().splitlines())
+    refused(lab, "run.ini", mentions=(f"run.ini:{last}", "lr"))
+
+
+def test_line_without_equals_names_the_line(lab):
+    path = lab.config()
+    path.write_text(path.read_text() + "just words\n")
+    last = len(path.read_text().splitlines())
+    refused(lab, "run.ini", mentions=(f"run.ini:{last}",))
+
+
+# ---- files that are no config ----
+
+def test_binary_file_is_refused_readably(lab):
+    (lab.dir / "bad.ini").write_bytes(bytes(range(256)) * 40)
+    result = lab.run("bad.ini").fails(2, "bad.ini")
+    assert all(ch.isprintable() for ch in result.errors[0]), \
+        f"the message holds raw bytes: {result.errors[0]!r}"
+
+
+def test_random_bytes_empty_file_and_folder_are_refused(lab):
+    (lab.dir / "noise.ini").write_bytes(os.urandom(5000))
+    refused(lab, "noise.ini", mentions=("noise.ini",))
+    (lab.dir / "empty.ini").write_text("")
+    refused(lab, "empty.ini")
+    (lab.dir / "folder.ini").mkdir()
+    refused(lab, "folder.ini", mentions=("folder.ini",))
+
+
+# ---- values ----
+
+BAD = """
+    train.epochs=-1 train.epochs=three train.epochs=2.5 train.epochs=
+    train.batch_size=-1 train.batch_size=-64 train.batch_size=64x train.batch_size=604
+    train.batch_size=99999999999999999999
+    train.shuffle=maybe optimizer.lr=fast optimizer.lr=-0.1 optimizer.lr=nan optimizer.lr=inf
+    optimizer.momentum=-1 optimizer.name=sdg optimizer.schedule=cosinus
+    model.layers=dense:0 model.layers=dense:-4 model.layers=dense model.layers=dense:ten
+    model.layers=dens:10 model.layers=dense:24relu
+    loss.name=entropy run.resume=always run.seed=-1 data.validation=603 data.limit=-5
+    parallel.threads=0 parallel.kernels=sse9 parallel.block=0 checkpoint.best=nothing_known
+""".split()
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory, data):
+    """Every line of BAD, tried."""
+    lab = Lab(tmp_path_factory.mktemp("bad"), data)
+    lab.config()
+    results = launch_all({override: (("run.ini", override), lab.dir) for override in BAD})
+    assert not (lab.dir / "runs").exists(), "a refused config left a run folder"
+    return results
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_bad_value_is_exit_2_and_named(bad, override):
+    bad[override].fails(2, override.split("=")[0].split(".")[1])
+
+
+def test_bad_value_in_the_file_names_the_line(lab):
+    path = lab.config(train__epochs="ten")
+    refused(lab, "run.ini", mentions=(f"run.ini:{line_of(path, 'epochs')}", "epochs", "ten"))
+
+
+def test_bad_choice_suggests_the_choices(lab):
+    lab.config()
+    refused(lab, "run.ini", "optimizer.name=sdg", mentions=("sgd",))
+
+
+@pytest.mark.parametrize("key", ["optimizer__lr", "train__epochs", "train__batch_size"])
+def test_required_key_is_named_when_missing(lab, key):
+    lab.config(**{key: None})
+    refused(lab, "run.ini", mentions=(key.split("__")[1],))
+
+
+def test_missing_data_is_named(lab):
+    lab.config(data__dir=None)
+    result = lab.run("run.ini")
+    assert result.code in (2, 3), str(result)  # the contract does not say which
+    result.fails(result.code, "data")
+
+
+def test_batch_larger_than_what_validation_leaves_is_refused(lab):
+    lab.config(data__validation=100, train__batch_size=TRAIN - 99)
+    refused(lab, "run.ini", mentions=("batch_size", str(TRAIN - 100)))
+
+
+# ---- values that are right ----
+
+def test_batch_size_0_is_the_whole_training_split(lab):
+    lab.config(train__batch_size=0, train__epochs=3, data__validation=100)
+    lab.run("run.ini").expect(0)
+    steps = lab.out().table("steps")
+    assert steps["samples"].tolist() == [TRAIN - 100] * 3
+    assert steps["epoch"].tolist() == [1, 2, 3]
+
+
+def test_batch_size_may_be_the_training_split(lab):
+    lab.config(train__batch_size=TRAIN, train__epochs=1)
+    lab.run("run.ini").expect(0)
+    assert lab.out().table("steps")["samples"].tolist() == [TRAIN]
+
+
+def test_overrides_win_over_the_file_and_the_last_over_the_first(lab):
+    lab.config(train__epochs=3, model__layers="dense:5")
+    lab.run("run.ini", "train.epochs=2", "model.layers=dense:7 relu", "train.epochs=1",
+            "run.name=other").expect(0)
+    run = lab.out("other")
+    assert run.table("epochs")["epoch"].tolist() == [1]
+    assert run.attr("model", "layers") == f"dense:7 relu dense:{CLASSES}"
+    text = (run.path / "config.ini").read_text()
+    assert "dense:7 relu" in text, "the resolved config does not hold the override"
+
+
+def test_name_is_the_files_stem_and_output_may_be_anywhere(lab):
+    lab.config("some_name.ini", train__epochs=1)
+    lab.run("some_name.ini").expect(0)
+    assert (lab.dir / "runs/some_name/metrics.h5").is_file()
+    lab.run("some_name.ini", "run.output=a/b/c").expect(0)
+    assert (lab.dir / "a/b/c/metrics.h5").is_file()
+
+
+def test_long_value_is_kept_whole(lab):
+    layers = "dense:8 relu " * 24  # 312 characters
+    lab.config(model__layers=layers.strip(), train__epochs=1)
+    lab.run("run.ini").expect(0)
+    assert lab.out().attr("model", "layers") == f"{layers}dense:{CLASSES}"
+
+
+def test_comments_and_blank_lines_are_fine(lab):
+    path = lab.config(train__epochs=1)
+    path.write_text("; a comment\n# another\n\n" + path.read_text() + "\n; the end")
+    lab.run("check", "run.ini").expect(0)
+
+
+def test_empty_layers_is_a_linear_model(lab):
+    lab.config(model__layers="", train__epochs=1)
+    lab.run("run.ini").expect(0)
+    with h5py.File(lab.out().last) as file:
+        assert {n: d.shape for n, d in file["model"].items()} == {
+            "0.weight": (CLASSES, FEATURES), "0.bias": (CLASSES,)}

@@ -1,0 +1,254 @@
+"""PyTorch as the judge: its state_dict takes our files, its optimizers take our steps."""
+
+import h5py
+import numpy as np
+import pytest
+
+from helpers import CLASSES, FEATURES, TEST, Lab, fraction
+
+LAYERS = "dense:24 relu dense:17 relu"
+WIDTHS = (FEATURES, 24, 17, CLASSES)
+STEPS, BATCH = 200, 64  # 20 epochs of 9 batches of 64 and one of 27
+
+
+def network(torch, widths=WIDTHS):
+    layers = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def tensors(torch, arrays, split):
+    images, labels = arrays[split]
+    x = torch.from_numpy(images.reshape(len(images), -1).astype(np.float32) / 255)
+    return x, torch.from_numpy(labels.astype(np.int64))
+
+
+def load(torch, model, path):
+    with h5py.File(path, "r") as h5:
+        model.load_state_dict({k: torch.from_numpy(v[...]) for k, v in h5["model"].items()})
+    return model
+
+
+# ---- loading ----
+
+def test_checkpoint_loads_with_the_one_liner(trained, torch):
+    model = load(torch, network(torch), trained.out().last)
+    assert sum(p.numel() for p in model.parameters()) == sum(
+        a * b + b for a, b in zip(WIDTHS, WIDTHS[1:]))
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_accuracy_is_equal_to_the_last_image(trained, arrays, torch, which):
+    path = getattr(trained.out(), which)
+    model = load(torch, network(torch), path)
+    x, y = tensors(torch, arrays, "test")
+    with torch.no_grad():
+        z = model(x)
+    right = int((z.argmax(1) == y).sum())
+    loss = float(torch.nn.functional.cross_entropy(z, y))
+    printed = trained.run("eval", path).expect(0).test_line()
+    assert printed[1] == float(f"{100 * right / TEST:.2f}"), \
+        f"PyTorch has {right} of {TEST} right, eval prints {printed[1]}%"
+    assert abs(printed[0] - loss) < 1e-4, f"PyTorch's loss is {loss}, eval's {printed[0]}"
+    epochs = trained.out().table("epochs")
+    step = int(path.resolve().stem.split("-")[1])
+    row = epochs[epochs["step"] == step][0]
+    assert round(fraction(row["test_accuracy"]) * TEST) == right
+    assert abs(row["test_loss"] - loss) < 1e-5
+
+
+# ---- the same steps ----
+
+def start_values(widths=WIDTHS):
+    """The initial weights that both sides get."""
+    rng = np.random.default_rng(11)
+    start = {}
+    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+        bound = inputs ** -0.5
+        start[f"{2 * i}.weight"] = rng.uniform(-bound, bound, (outputs, inputs))
+        start[f"{2 * i}.bias"] = rng.uniform(-bound, bound, outputs)
+    return {name: values.astype(np.float32) for name, values in start.items()}
+
+
+def in_torch(torch, start, x, y, make, steps, lrs=None, clip=0, smoothing=0,
+             widths=WIDTHS):
+    """The five steps in PyTorch, without shuffling. Returns model, losses, norms, optimizer."""
+    model = network(torch, widths)
+    model.load_state_dict({name: torch.from_numpy(values.copy())
+                           for name, values in start.items()})
+    optimizer = make(model.parameters())
+    entropy = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
+    losses, norms, first = [], [], 0
+    for step in range(steps):
+        if lrs is not None:
+            optimizer.param_groups[0]["lr"] = float(lrs[step])
+        loss = entropy(model(x[first:first + BATCH]), y[first:first + BATCH])
+        optimizer.zero_grad()
+        loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(),
+                                                          clip or float("inf"))))
+        optimizer.step()
+        losses.append(loss.item())
+        first = (first + BATCH) if first + BATCH < len(x) else 0
+    return model, np.array(losses), np.array(norms), optimizer
+
+
+def with_start(folder, data, widths=WIDTHS, **overrides):
+    """A lab whose config starts from start_values() and does not shuffle."""
+    lab = Lab(folder, data)
+    with h5py.File(lab.dir / "start.h5", "w") as file:
+        for name, values in start_values(widths).items():
+            file[f"model/{name}"] = values
+    lab.config(**{"model__layers": LAYERS, "model__init": "file",
+                  "model__init_file": "start.h5", "train__shuffle": "false",
+                  "train__epochs": 20, "train__batch_size": BATCH, "checkpoint__every": 20,
+                  "train__eval_every": 20, **overrides})
+    return lab
+
+
+def assert_weights_agree(run, model, start, tolerance):
+    with h5py.File(run.last, "r") as file:
+        ours = {name: dataset[...] for name, dataset in file["model"].items()}
+    theirs = {name: values.numpy() for name, values in model.state_dict().items()}
+    moved = max(np.abs(theirs[name] - start[name]).max() for name in start)
+    assert moved > 10 * tolerance, f"the weights moved by {moved} only: nothing is compared"
+    worst = {name: float(np.abs(ours[name] - theirs[name]).max()) for name in start}
+    assert max(worst.values()) <= tolerance, \
+        f"weights differ from PyTorch's by more than {tolerance}: {worst}"
+    return max(worst.values())
+
+
+FORMS = {
+    "sgd": (dict(lr=0.1), "SGD", dict(lr=0.1), 1e-4),
+    "momentum": (dict(lr=0.05, momentum=0.9), "SGD", dict(lr=0.05, momentum=0.9), 1e-4),
+    "nesterov": (dict(lr=0.05, momentum=0.9, nesterov="true"), "SGD",
+                 dict(lr=0.05, momentum=0.9, nesterov=True), 1e-4),
+    "weight_decay": (dict(lr=0.1, momentum=0.5, weight_decay=0.02), "SGD",
+                     dict(lr=0.1, momentum=0.5, weight_decay=0.02), 1e-4),
+    "adam": (dict(name="adam", lr=0.003), "Adam", dict(lr=0.003), 2e-3),
+    "adam_decay": (dict(name="adam", lr=0.003, weight_decay=0.01, beta1=0.8, beta2=0.99,
+                        eps=1e-6),
+                   "Adam", dict(lr=0.003, weight_decay=0.01, betas=(0.8, 0.99), eps=1e-6), 2e-3),
+    "adamw": (dict(name="adamw", lr=0.003, weight_decay=0.3), "AdamW",
+              dict(lr=0.003, weight_decay=0.3), 2e-3),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_200_steps_agree_with_pytorch(tmp_path, data, arrays, torch, form):
+    keys, kind, options, tolerance = FORMS[form]
+    lab = with_start(tmp_path, data, **{f"optimizer__{k}": v for k, v in keys.items()})
+    lab.run("run.ini").expect(0)
+    x, y = tensors(torch, arrays, "train")
+    model, losses, norms, optimizer = in_torch(
+        torch, start_values(), x, y, lambda p: getattr(torch.optim, kind)(p, **options), STEPS)
+    assert_weights_agree(lab.out(), model, start_values(), tolerance)
+    steps = lab.out().table("steps")
+    assert len(steps) == STEPS
+    np.testing.assert_allclose(steps["loss"][:20], losses[:20], rtol=2e-5,
+                               err_msg="loss before the update")
+    np.testing.assert_allclose(steps["grad_norm"][:20], norms[:20], rtol=1e-3,
+                               err_msg="norm of the gradient")
+    slots = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq"}
+    with h5py.File(lab.out().last, "r") as file:
+        assert bool(list(file["optimizer"])) == (form != "sgd")
+        for slot in file["optimizer"]:
+            for (name, p) in model.named_parameters():
+                theirs = optimizer.state[p][slots[slot]].numpy()
+                np.testing.assert_allclose(
+                    file[f"optimizer/{slot}/{name}"][...], theirs, rtol=0,
+                    atol=0.02 * np.abs(theirs).max(), err_msg=f"{slot} of {name}")
+
+
+def test_clip_norm_agrees_with_pytorch(tmp_path, data, arrays, torch):
+    lab = with_start(tmp_path, data, optimizer__lr=0.1, optimizer__clip_norm=0.2)
+    lab.run("run.ini").expect(0)
+    x, y = tensors(torch, arrays, "train")
+    model, losses, norms, _ = in_torch(torch, start_values(), x, y,
+                                       lambda p: torch.optim.SGD(p, lr=0.1), STEPS, clip=0.2)
+    assert (norms > 0.2).mean() > 0.5, "the limit never bites: nothing is compared"
+    assert_weights_agree(lab.out(), model, start_values(), 1e-4)
+
+
+def test_label_smoothing_agrees_with_pytorch(tmp_path, data, arrays, torch):
+    lab = with_start(tmp_path, data, optimizer__lr=0.1, loss__label_smoothing=0.2)
+    lab.run("run.ini").expect(0)
+    x, y = tensors(torch, arrays, "train")
+    model, losses, _, _ = in_torch(torch, start_values(), x, y,
+                                   lambda p: torch.optim.SGD(p, lr=0.1), STEPS, smoothing=0.2)
+    assert_weights_agree(lab.out(), model, start_values(), 1e-4)
+    np.testing.assert_allclose(lab.out().table("steps")["loss"][:20], losses[:20], rtol=2e-5)
+
+
+@pytest.mark.parametrize("keys", [
+    dict(schedule="cosine", warmup=3, min_lr=0.01),
+    dict(schedule="step", step_epochs=3, step_gamma=0.5),
+], ids=["cosine", "step"])
+def test_schedules_use_the_rate_in_the_lr_column(tmp_path, data, arrays, torch, keys):
+    lab = with_start(tmp_path, data, optimizer__lr=0.1, optimizer__momentum=0.5,
+                     **{f"optimizer__{k}": v for k, v in keys.items()})
+    lab.run("run.ini").expect(0)
+    lrs = lab.out().table("steps")["lr"]
+    assert lrs.min() < 0.05 < lrs.max() <= 0.1 * 1.000001, "the schedule does nothing"
+    x, y = tensors(torch, arrays, "train")
+    model, _, _, _ = in_torch(torch, start_values(), x, y,
+                              lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5), STEPS, lrs)
+    assert_weights_agree(lab.out(), model, start_values(), 1e-4)
+
+
+def test_standardize_agrees_with_pytorch(tmp_path, data, arrays, torch):
+    lab = with_start(tmp_path, data, optimizer__lr=0.02, data__normalize="standardize")
+    lab.run("run.ini").expect(0)
+    x, y = tensors(torch, arrays, "train")
+    x = ((x.double() - x.double().mean()) / x.double().std(unbiased=False)).float()
+    model, _, _, _ = in_torch(torch, start_values(), x, y,
+                              lambda p: torch.optim.SGD(p, lr=0.02), STEPS)
+    assert_weights_agree(lab.out(), model, start_values(), 1e-4)
+
+
+# ---- MNIST ----
+
+def mnist_arrays(folder):
+    import gzip
+    from helpers import NAMES
+    found = {}
+    for split, (images, labels) in NAMES.items():
+        raw = [gzip.open(folder / f"{n}.gz").read() if (folder / f"{n}.gz").exists()
+               else (folder / n).read_bytes() for n in (images, labels)]
+        y = np.frombuffer(raw[1], np.uint8, offset=8)
+        found[split] = (np.frombuffer(raw[0], np.uint8, offset=16).reshape(len(y), 28, 28), y)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["sgd", "momentum", "adam"])
+def test_200_steps_on_mnist_agree_with_pytorch(tmp_path, mnist, torch, form):
+    keys, kind, options, tolerance = FORMS[form]
+    if kind == "Adam":
+        keys, options = dict(keys, lr=0.001), dict(options, lr=0.001)
+    widths = (784, 512, 512, 10)
+    lab = with_start(tmp_path, mnist, widths, model__layers="dense:512 relu dense:512 relu",
+                     train__max_steps=STEPS, **{f"optimizer__{k}": v for k, v in keys.items()})
+    lab.run("run.ini", env={"OMP_NUM_THREADS": "2"}).expect(75)
+    arrays = mnist_arrays(mnist)
+    arrays["train"] = tuple(a[:STEPS * BATCH] for a in arrays["train"])
+    x, y = tensors(torch, arrays, "train")
+    model, losses, _, _ = in_torch(torch, start_values(widths), x, y,
+                                   lambda p: getattr(torch.optim, kind)(p, **options), STEPS,
+                                   widths=widths)
+    assert_weights_agree(lab.out(), model, start_values(widths), tolerance)
+    np.testing.assert_allclose(lab.out().table("steps")["loss"][:5], losses[:5], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_mnist_accuracy_is_equal_to_the_last_image(lab, mnist, torch):
+    lab.config(data=mnist, model__layers="dense:64 relu", train__epochs=1)
+    lab.run("run.ini", env={"OMP_NUM_THREADS": "2"}).expect(0)
+    model = load(torch, network(torch, (784, 64, 10)), lab.out().last)
+    x, y = tensors(torch, mnist_arrays(mnist), "test")
+    with torch.no_grad():
+        right = int((model(x).argmax(1) == y).sum())
+    _, accuracy, samples = lab.run("eval", lab.out().last).expect(0).test_line()
+    assert samples == 10000 and right > 8500
+    assert accuracy == right / 100, f"PyTorch has {right} of 10000 right, eval {accuracy}%"

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Runs the tests that make has built: `tests/run.sh quick|all`, as `make check` and `make test` do.
+# Environment: BUILD (the build folder), PYTHON, SAN=1 (a build with sanitizers), MNIST_DIR.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+# shellcheck source=scripts/mpi-env.sh
+. scripts/mpi-env.sh
+
+extent=${1:?quick or all}
+build=${BUILD:-build}
+python=${PYTHON:-/usr/bin/python3}
+TRAINER=$(realpath "$build")/trainer
+export TRAINER
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+if [ "${SAN-}" = 1 ]; then
+    export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
+    export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
+    export UBSAN_OPTIONS=print_stacktrace=1
+fi
+
+now() { date +%s%3N; }
+seconds() { awk -v ms="$(($(now) - $1))" 'BEGIN { printf "%.1f s", ms / 1000 }'; }
+
+passed=0 failed=0 skipped=0
+summary=
+# part NAME COMMAND...: runs one part; it adds to the counts itself. Its own line goes to the end.
+part() {
+    local name=$1 start before=("$passed" "$failed" "$skipped")
+    shift
+    printf '\n== %s\n' "$name"
+    start=$(now)
+    "$@"
+    summary+=$(printf '%-28s %5d passed %3d failed %3d skipped %9s' "$name" $((passed - before[0])) \
+        $((failed - before[1])) $((skipped - before[2])) "$(seconds "$start")")$'\n'
+}
+
+includes() {
+    if "$python" scripts/check-includes.py; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
+}
+
+unit_one() {
+    local log=$logs/$1 start
+    start=$(now)
+    timeout -k 5 300 "$build/tests/unit/$1" >"$log" 2>&1
+    echo $? >"$log.code"
+    seconds "$start" >"$log.time"
+}
+
+# Each Criterion program counts its own tests; one that dies before it says so is one failure.
+unit() {
+    local file name jobs=0 counts
+    for file in tests/unit/*.c; do
+        [ $((jobs++)) -lt "$(nproc)" ] || wait -n
+        unit_one "$(basename "$file" .c)" &
+    done
+    wait
+    for file in tests/unit/*.c; do
+        name=$(basename "$file" .c)
+        counts=$(sed -n 's/.*Tested: .*Passing: .*Failing: .*Crashing: .*/&/p' "$logs/$name" |
+            sed 's/\x1b\[[0-9;]*m//g' | tr -dc '0-9|\n' | tail -n 1)
+        IFS='|' read -r tested ok _ <<<"${counts:-1|0}"
+        [ "$tested" -gt "$ok" ] || [ "$(cat "$logs/$name.code")" = 0 ] || ok=$((tested - 1))
+        printf '%-28s %3d of %d passed %9s\n' "$name" "$ok" "$tested" "$(cat "$logs/$name.time")"
+        [ "$ok" -eq "$tested" ] || sed 's/^/    /' "$logs/$name"
+        passed=$((passed + ok))
+        failed=$((failed + tested - ok))
+    done
+}
+
+# The first line of a program may say on how many ranks it is to run: /* ranks: 1 2 3 */
+multi_rank() {
+    local file name ranks start code
+    for file in tests/mpi/*.c; do
+        name=$(basename "$file" .c)
+        for ranks in $(sed -n '1s/.*ranks:\([ 0-9]*\).*/\1/p;1q' "$file" | grep . || echo 2); do
+            start=$(now)
+            (mpi_env "$ranks"
+                exec timeout -k 5 120 mpirun -np "$ranks" "$build/tests/mpi/$name") >"$logs/$name" 2>&1
+            code=$?
+            printf '%-28s %d ranks: %s %9s\n' "$name" "$ranks" \
+                "$([ $code -eq 0 ] && echo passed || echo "FAILED (exit code $code)")" "$(seconds "$start")"
+            if [ $code -eq 0 ]; then
+                passed=$((passed + 1))
+            else
+                sed 's/^/    /' "$logs/$name"
+                failed=$((failed + 1))
+            fi
+        done
+    done
+}
+
+count() { grep -oE "[0-9]+ $1" <<<"$last" | cut -d' ' -f1 || true; }
+
+py_tests() {
+    local code=0 last errors
+    "$python" -m pytest -q -p no:cacheprovider --durations=5 "$@" tests/py 2>&1 | tee "$logs/pytest"
+    code=${PIPESTATUS[0]}
+    last=$(tail -n 1 "$logs/pytest")
+    errors=$(($(count failed) + $(count errors?)))
+    [ "$code" -eq 0 ] || [ $errors -gt 0 ] || errors=1
+    passed=$((passed + $(count passed)))
+    skipped=$((skipped + $(count skipped)))
+    failed=$((failed + errors))
+}
+
+look=()
+[ "$extent" = all ] || look=(--check)
+if dir=$(scripts/get-data.sh "${look[@]}" mnist); then
+    MNIST_DIR=$(realpath "$dir")
+    export MNIST_DIR
+else
+    echo "MNIST is not here: the tests that train on it are skipped"
+fi
+start=$(now)
+part "includes" includes
+part "units (Criterion)" unit
+part "several ranks (mpirun)" multi_rank
+part "users' view (pytest), quick" py_tests -m "not slow"
+[ "$extent" = quick ] || part "users' view (pytest), slow" py_tests -m slow
+printf '\n== summary\n%s%-28s %5s %44s\n\n' "$summary" "all" "" "$(seconds "$start")"
+echo "tests: $passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]

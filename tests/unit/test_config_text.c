@@ -1,0 +1,291 @@
+#include "config_cases.h"
+#include <glob.h>
+#include <math.h>
+#include <stdlib.h>
+
+static char *text_of(const dp_config *config) {
+    char *text;
+    cr_assert_eq(dp_config_text(config, &text), DP_OK);
+    return text;
+}
+
+Test(config_text, resolves_every_key_to_its_documented_default)
+{
+    dp_config config = accept(base, NULL);
+    char *text = text_of(&config);
+    cr_assert_str_eq(
+        text,
+        "[run]\nname = t\noutput = runs/t\nseed = 42\nresume = auto\n"
+        "overwrite = false\n\n"
+        "[data]\nformat = auto\ndir = d\ntrain =\ntest =\ntarget =\nvalidation = 0\n"
+        "normalize = unit\nclasses =\nlimit = 0\n\n"
+        "[model]\nlayers =\ninit = torch\ninit_weight = 0\ninit_bias = 0\n"
+        "init_file =\n\n"
+        "[loss]\nname = cross_entropy\nlabel_smoothing = 0\n\n"
+        "[optimizer]\nname = sgd\nlr = 0.1\nmomentum = 0\nnesterov = false\n"
+        "weight_decay = 0\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\nclip_norm = 0\n"
+        "schedule = constant\nwarmup = 0\nmin_lr = 0\nstep_epochs = 10\n"
+        "step_gamma = 0.1\n\n"
+        "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
+        "log_every = 100\neval_every = 1\npatience = 0\nmax_steps = 0\n"
+        "max_time = 0\nzero_grad = true\n\n"
+        "[checkpoint]\nevery = auto\nevery_steps = 0\nkeep = 3\nretries = 3\n"
+        "best = auto\n\n"
+        "[metrics]\nevery = 1\nflush = 10\n\n"
+        "[parallel]\nthreads = auto\nkernels = auto\nallreduce = tree\nblock = 16\n"
+        "timeout = 300\n");
+    free(text);
+}
+
+/* A value for each key that differs from base's, and whether a resume lets it change. */
+static const struct {
+    const char *override;
+    bool free;
+} changes[] = {
+    {"run.name=other", true},
+    {"run.output=there", true},
+    {"run.seed=18446744073709551615", false},
+    {"run.resume=never", true},
+    {"run.overwrite=yes", true},
+    {"data.format=csv", false},
+    {"data.dir=a = b: [c] \"q\" %d \xc3\xbc;#", true},
+    {"data.train=file.h5:/path", true},
+    {"data.test=t", true},
+    {"data.target=y", false},
+    {"data.validation=0.1", false},
+    {"data.normalize=standardize", false},
+    {"data.classes=T-shirt/top, Trouser", false},
+    {"data.limit=2147483647", false},
+    {"model.layers=dense:512 relu", false},
+    {"model.init=constant", false},
+    {"model.init_weight=0.3367, -1e-3 .5", false},
+    {"model.init_bias=1", false},
+    {"model.init_file=w.h5", false},
+    {"loss.name=mse", false},
+    {"loss.label_smoothing=0.1", false},
+    {"optimizer.name=adamw", false},
+    {"optimizer.lr=0.30000000000000004", false},
+    {"optimizer.momentum=0.9", false},
+    {"optimizer.weight_decay=5e-324", false},
+    {"optimizer.beta1=0.85", false},
+    {"optimizer.beta2=0.99", false},
+    {"optimizer.eps=1e-7", false},
+    {"optimizer.clip_norm=1.7976931348623157e308", false},
+    {"optimizer.schedule=step", false},
+    {"optimizer.warmup=0.5", false},
+    {"optimizer.min_lr=1e-4", false},
+    {"optimizer.step_epochs=3", false},
+    {"optimizer.step_gamma=0.5", false},
+    {"train.epochs=3", true},
+    {"train.batch_size=8", false},
+    {"train.shuffle=off", false},
+    {"train.drop_last=on", false},
+    {"train.log_every=1", true},
+    {"train.eval_every=2", false},
+    {"train.patience=2", false},
+    {"train.max_steps=5", true},
+    {"train.max_time=0.5", true},
+    {"train.zero_grad=no", false},
+    {"checkpoint.every=2", true},
+    {"checkpoint.every_steps=7", true},
+    {"checkpoint.keep=1", true},
+    {"checkpoint.retries=0", true},
+    {"checkpoint.best=none", false},
+    {"metrics.every=2", true},
+    {"metrics.flush=0", true},
+    {"parallel.threads=2", true},
+    {"parallel.kernels=portable", true},
+    {"parallel.allreduce=mpi", false},
+    {"parallel.block=32", false},
+    {"parallel.timeout=1", true},
+};
+
+Test(config_text, lets_a_resume_change_what_the_contract_names_and_nothing_else)
+{
+    dp_config old = accept(base, NULL);
+    for (size_t i = 0; i < COUNT(changes); i++) {
+        dp_config now = accept(base, changes[i].override);
+        char *before = text_of(&old), *after = text_of(&now);
+        cr_assert_str_neq(before, after, "%s changes nothing", changes[i].override);
+        free(before);
+        free(after);
+        dp_status expected = changes[i].free ? DP_OK : DP_EUSAGE;
+        cr_assert_eq(dp_config_may_resume(&old, &now), expected, "%s",
+                     changes[i].override);
+        cr_assert_eq(dp_config_may_resume(&now, &old), expected, "%s back",
+                     changes[i].override);
+        cr_assert_eq(dp_config_same_run(&old, &now), changes[i].free, "%s",
+                     changes[i].override);
+    }
+}
+
+Test(config_text, keeps_nesterov_over_a_resume)
+{
+    dp_config old = accept(base, "optimizer.momentum=0.9"), now = old;
+    now.optimizer.nesterov = true;
+    cr_assert_eq(dp_config_may_resume(&old, &now), DP_EUSAGE);
+}
+
+Test(config_text, lets_epochs_grow_only_where_the_schedule_does_not_look)
+{
+    char *two[] = {"optimizer.schedule=step", "train.epochs=9"};
+    dp_config old, now;
+    for (int cosine = 0; cosine < 2; cosine++) {
+        two[0] = cosine ? "optimizer.schedule=cosine" : "optimizer.schedule=step";
+        cr_assert_eq(dp_config_parse("t.ini", base, 1, two, &old), DP_OK);
+        cr_assert_eq(dp_config_parse("t.ini", base, 2, two, &now), DP_OK);
+        cr_assert_eq(dp_config_may_resume(&old, &now), cosine ? DP_EUSAGE : DP_OK);
+    }
+}
+
+Test(config_text, lists_all_that_a_resume_refuses_and_says_what_to_do)
+{
+    char *list[] = {"optimizer.lr=0.2", "model.layers=relu", "train.log_every=7",
+                    "run.output=runs/x"};
+    dp_config old = accept(base, NULL), now;
+    cr_assert_eq(dp_config_parse("t.ini", base, 4, list, &now), DP_OK);
+    cr_assert_eq(dp_config_may_resume(&old, &now), DP_EUSAGE);
+    cr_assert_str_eq(dp_status_message(),
+                     "runs/x holds a run of another config, so it can't be continued: "
+                     "model.layers: (empty) -> relu, optimizer.lr: 0.1 -> 0.2; set "
+                     "run.overwrite=true to start anew there, or another run.output");
+}
+
+Test(config_text, text_parses_back_to_the_same_bytes)
+{
+    for (size_t i = 0; i < COUNT(changes); i++) {
+        dp_config config = accept(base, changes[i].override), again;
+        char *text = text_of(&config);
+        memset(&again, 0x5a, sizeof again);
+        cr_assert_eq(dp_config_parse("elsewhere/u.h5", text, 0, NULL, &again), DP_OK,
+                     "%s: %s", changes[i].override, dp_status_message());
+        cr_assert_arr_eq(&again, &config, sizeof config, "%s", changes[i].override);
+        free(text);
+    }
+}
+
+Test(config_text, text_keeps_every_bit_of_a_double_and_is_short)
+{
+    dp_config config = accept(base, NULL), again;
+    uint64_t state = 1;
+    for (int i = 0; i < 2000; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        uint64_t bits = (state ^ state >> 29) >> 1; /* no sign */
+        double value;
+        memcpy(&value, &bits, sizeof value);
+        if (!isfinite(value))
+            continue;
+        config.optimizer.lr = value;
+        char *text = text_of(&config);
+        cr_assert_eq(dp_config_parse("t.ini", text, 0, NULL, &again), DP_OK, "%s",
+                     dp_status_message());
+        cr_assert_arr_eq(&again.optimizer.lr, &value, sizeof value);
+        free(text);
+    }
+    config.optimizer.lr = 0.1;
+    config.optimizer.weight_decay = 1e-4;
+    char *text = text_of(&config);
+    cr_assert_not_null(strstr(text, "\nlr = 0.1\n"));
+    cr_assert_not_null(strstr(text, "\nweight_decay = 0.0001\n"));
+    free(text);
+}
+
+Test(config_text, finds_every_config_that_is_shipped_valid)
+{
+    glob_t found;
+    cr_assert_eq(glob("configs/*.ini", 0, NULL, &found), 0,
+                 "run this from the top folder");
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        dp_config config;
+        cr_assert_eq(dp_config_read(found.gl_pathv[i], 0, NULL, &config), DP_OK, "%s",
+                     dp_status_message());
+    }
+    globfree(&found);
+}
+
+static char *help_of(const char *topic) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    dp_status status = dp_config_help(topic, stream);
+    fclose(stream);
+    cr_assert_eq(status, DP_OK, "%s: %s", topic ? topic : "", dp_status_message());
+    cr_assert_gt(size, 0);
+    return text;
+}
+
+static void fits_the_page(const char *text) {
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        cr_assert_leq(strcspn(line, "\n"), 90, "too wide: %.100s", line);
+}
+
+Test(config_text, help_tells_of_every_key_within_90_columns)
+{
+    dp_config config = accept(base, NULL);
+    char *text = text_of(&config), *all = help_of(NULL), section[32] = "", *rest = text;
+    int keys = 0;
+    fits_the_page(all);
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        if (*line == '[') {
+            snprintf(section, sizeof section, "%.*s", (int)strcspn(line, "]") - 1,
+                     line + 1);
+            cr_assert_not_null(strstr(all, section), "%s", section);
+            free(help_of(section));
+        } else if (*line) {
+            char topic[64], row[64];
+            int n = (int)strcspn(line, " ");
+            snprintf(topic, sizeof topic, "%s.%.*s", section, n, line);
+            snprintf(row, sizeof row, "\n  %.*s ", n, line);
+            cr_assert_not_null(strstr(strstr(all, section), row), "%s", topic);
+            char *one = help_of(topic);
+            fits_the_page(one);
+            cr_assert_not_null(strstr(one, "\n  type     "), "%s", topic);
+            cr_assert_not_null(strstr(one, "\n  default  "), "%s", topic);
+            free(one);
+            keys++;
+        }
+    }
+    cr_assert_eq(keys, (int)COUNT(changes) + 1,
+                 "a key is missing in the list of changes");
+    free(text);
+    free(all);
+}
+
+Test(config_text, help_shows_type_default_range_and_sentence_of_a_key)
+{
+    char *text = help_of("optimizer.momentum");
+    cr_assert_str_eq(text, "optimizer.momentum\n"
+                           "  sgd: momentum.\n\n"
+                           "  type     number >= 0 and < 1\n"
+                           "  default  0\n"
+                           "  resume   stays as it is when a run is continued\n"
+                           "  set by   'momentum = ...' under [optimizer], or "
+                           "optimizer.momentum=... after the CONFIG\n");
+    free(text);
+    text = help_of("checkpoint");
+    cr_assert_not_null(strstr(text,
+                              "\n  keep             3              whole number >= 1\n"
+                              "                                  Newest checkpoints to "
+                              "keep, beside the best.\n"));
+    free(text);
+}
+
+Test(config_text, help_suggests_the_nearest_topic)
+{
+    static const struct {
+        const char *topic, *message;
+    } cases[] = {
+        {"optimiser", "trainer help: no section 'optimiser'; did you mean 'optimizer'?"},
+        {"lr", "trainer help: no section 'lr'; did you mean 'optimizer.lr'?"},
+        {"optimizer.lrr",
+         "trainer help: unknown key 'optimizer.lrr'; did you mean 'lr'?"},
+        {"optimise.lr",
+         "trainer help: unknown section [optimise]; did you mean [optimizer]?"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        FILE *nowhere = fopen("/dev/null", "w");
+        cr_assert_eq(dp_config_help(cases[i].topic, nowhere), DP_EUSAGE);
+        fclose(nowhere);
+        cr_assert_str_eq(dp_status_message(), cases[i].message);
+    }
+}

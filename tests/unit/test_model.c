@@ -1,0 +1,231 @@
+/* The model: layers from text, tensors in the slab, and its gradients by finite
+ * differences. */
+#include "model/model.h"
+#include "nn/loss.h"
+#include "run/batch.h"
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static dp_model *make(const char *layers, int inputs, int outputs) {
+    dp_model *model = NULL;
+    dp_status s =
+        dp_model_create(dp_kernels_find("auto"), layers, inputs, outputs, &model);
+    cr_assert_eq(s, DP_OK, "%s", dp_status_message());
+    return model;
+}
+
+Test(model, names_and_shapes_are_those_of_torch_sequential)
+{
+    dp_model *m = make("dense:512 relu dense:512 relu", 784, 10);
+    const char *names[] = {"0.weight", "0.bias",   "2.weight",
+                           "2.bias",   "4.weight", "4.bias"};
+    cr_assert_eq(m->ntensors, 6);
+    for (int t = 0; t < 6; t++) {
+        cr_assert_str_eq(m->tensors[t].name, names[t]);
+        cr_assert_eq(m->tensors[t].offset % 16, 0);
+    }
+    cr_assert_eq(m->tensors[4].dim[0], 10);
+    cr_assert_eq(m->tensors[4].dim[1], 512);
+    cr_assert_eq(m->parameters, 669706);
+    cr_assert_str_eq(m->text, "dense:512 relu dense:512 relu dense:10");
+    dp_model_destroy(&m);
+    cr_assert_null(m);
+}
+
+Test(model, empty_layers_are_a_linear_model)
+{
+    dp_model *m = make("", 3, 1);
+    cr_assert_eq(m->ntensors, 2);
+    cr_assert_eq(m->parameters, 4);
+    dp_model_destroy(&m);
+}
+
+Test(model, chunks_never_cross_a_tensor)
+{
+    dp_model *m = make("dense:100 relu", 84, 10);
+    int t = 0;
+    for (int c = 0; c < m->nchunks; c++) {
+        while (m->chunk[c] >= m->tensors[t].offset + m->tensors[t].count) {
+            t++;
+        }
+        cr_assert_geq(m->chunk[c], m->tensors[t].offset);
+        cr_assert_eq((m->chunk[c] - m->tensors[t].offset) % DP_CHUNK, 0);
+    }
+    cr_assert_eq(m->chunk[m->nchunks], m->floats);
+    dp_model_destroy(&m);
+}
+
+Test(model, mistakes_in_layers_are_usage_errors_that_name_the_word)
+{
+    const char *bad[] = {"dense",    "dense:", "dense:x", "dense:0",
+                         "dense:-3", "relu:2", "conv:3"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        dp_model *m = NULL;
+        dp_status s = dp_model_create(dp_kernels_find("auto"), bad[i], 4, 2, &m);
+        cr_assert_eq(s, DP_EUSAGE, "%s", bad[i]);
+        cr_assert_null(m);
+        char word[16] = {0};
+        strncpy(word, bad[i], strcspn(bad[i], ":"));
+        cr_assert_not_null(strstr(dp_status_message(), word), "%s: %s", bad[i],
+                           dp_status_message());
+    }
+}
+
+static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) {
+    dp_team one = {0, 1};
+    dp_truth truth = dp_batch_truth(batch, N, 0.1F);
+    for (int l = 0; l < net->nlayers; l++) {
+        net->layers[l].kind->forward(net->model->set, one, &net->layers[l], N,
+                                     net->model->params);
+    }
+    const dp_signal *top = &net->signals[net->nlayers];
+    loss->apply(net->model->set, one, &truth, top->yt, top->dzt);
+    double sum = 0;
+    for (int n = 0; n < N; n++) {
+        sum += (double)batch->loss[n];
+    }
+    return sum;
+}
+
+/* Central differences of the loss sum against backward, on the largest gradients of each
+ * tensor. */
+static void check_gradients(const char *layers, const char *loss_name, int inputs,
+                            int outputs) {
+    enum { N = 21 };
+    dp_model *m = make(layers, inputs, outputs);
+    dp_config config = {0};
+    strcpy(config.model.init, "torch");
+    config.run.seed = 5;
+    cr_assert_eq(dp_model_init(m, &config), DP_OK);
+    const dp_loss *loss = dp_loss_find(loss_name);
+    dp_net *net = NULL;
+    dp_batch *batch = NULL;
+    cr_assert_eq(dp_net_create(m, N, true, &net), DP_OK);
+    cr_assert_eq(dp_batch_create(N, outputs, &batch), DP_OK);
+    float raw[N * 32], target[N * 8];
+    int32_t label[N], row[N];
+    for (int i = 0; i < N * inputs; i++) {
+        raw[i] = sinf(0.7F * (float)i) * 1.5F;
+    }
+    for (int n = 0; n < N; n++) {
+        row[n] = n;
+        label[n] = (n * 5) % outputs;
+        for (int o = 0; o < outputs; o++) {
+            target[n * outputs + o] = (float)((n + o) % 2);
+        }
+    }
+    dp_table table = {.n = N, .features = inputs, .raw = raw};
+    table.label = loss->labels ? label : NULL;
+    table.target = loss->labels ? NULL : target;
+    table.ntargets = outputs;
+    dp_team one = {0, 1};
+    dp_scale scale = {0};
+    dp_batch_load(batch, one, net, &scale, &table, row, N);
+    loss_of(net, loss, batch, N);
+    float *grads = aligned_alloc(64, m->floats * sizeof(float));
+    for (int l = net->nlayers - 1; l >= 0; l--) {
+        net->layers[l].kind->backward(m->set, one, &net->layers[l], N, 16, m->params,
+                                      grads, l > 0);
+    }
+    for (int t = 0; t < m->ntensors; t++) {
+        const dp_tensor *tensor = &m->tensors[t];
+        double worst = 0, size = 0;
+        for (size_t i = 0; i < tensor->count; i++) {
+            float *p = &m->params[tensor->offset + i], keep = *p;
+            const float h = 4e-3F;
+            *p = keep + h;
+            double up = loss_of(net, loss, batch, N);
+            *p = keep - h;
+            double down = loss_of(net, loss, batch, N);
+            *p = keep;
+            double numeric = (up - down) / (2 * (double)h);
+            double analytic = (double)grads[tensor->offset + i];
+            worst = fmax(worst, fabs(numeric - analytic));
+            size = fmax(size, fabs(analytic));
+        }
+        cr_assert_gt(size, 1e-3, "%s %s: the gradient is not zero", layers, tensor->name);
+        cr_assert_lt(worst, 0.02 * size + 2e-3, "%s %s of %s: off by %g of %g", loss_name,
+                     tensor->name, layers, worst, size);
+    }
+    free(grads);
+    dp_batch_destroy(&batch);
+    dp_net_destroy(&net);
+    dp_model_destroy(&m);
+}
+
+Test(gradient, cross_entropy_matches_finite_differences)
+{
+    check_gradients("", "cross_entropy", 7, 5);
+    check_gradients("dense:9 tanh", "cross_entropy", 7, 5);
+    check_gradients("dense:9 gelu dense:6 softplus", "cross_entropy", 7, 5);
+}
+
+Test(gradient, mse_and_bce_match_finite_differences)
+{
+    check_gradients("dense:9 sigmoid", "mse", 4, 3);
+    check_gradients("dense:6 tanh", "bce", 3, 1);
+}
+
+Test(gradient, activations_alone_and_in_a_row_match)
+{
+    check_gradients("tanh dense:6 tanh sigmoid", "mse", 5, 2);
+    check_gradients("softplus gelu dense:4", "mse", 5, 2);
+}
+
+/* relu has a kink: differences across it are not the derivative, so it is checked by its
+ * rule. */
+Test(gradient, relu_passes_where_the_output_is_positive)
+{
+    const dp_act *relu = dp_act_find(dp_kernels_find("auto"), "relu");
+    float y[16], d[16];
+    for (int i = 0; i < 16; i++) {
+        y[i] = i % 2 ? 1.5F : 0.0F;
+        d[i] = (float)i;
+    }
+    relu->backward(NULL, y, d, 16);
+    for (int i = 0; i < 16; i++) {
+        cr_assert_eq(d[i], i % 2 ? (float)i : 0.0F);
+    }
+}
+
+Test(init, torch_draws_stay_within_one_over_sqrt_inputs)
+{
+    dp_model *m = make("dense:200 relu", 100, 10);
+    dp_config config = {0};
+    config.run.seed = 42;
+    strcpy(config.model.init, "torch");
+    cr_assert_eq(dp_model_init(m, &config), DP_OK);
+    double sum = 0, square = 0, most = 0;
+    for (size_t i = 0; i < m->tensors[0].count; i++) {
+        double v = (double)m->params[i];
+        sum += v;
+        square += v * v;
+        most = fmax(most, fabs(v));
+    }
+    double n = (double)m->tensors[0].count;
+    cr_assert_leq(most, 0.1);
+    cr_assert_gt(most, 0.0999);
+    cr_assert_lt(fabs(sum / n), 0.0015);
+    cr_assert_float_eq(sqrt(square / n), 0.1 / sqrt(3), 6e-4);
+    cr_assert_neq(m->params[m->tensors[1].offset], 0.0F, "torch draws biases too");
+    dp_model_destroy(&m);
+}
+
+Test(init, constant_takes_one_number_or_all)
+{
+    dp_model *m = make("", 2, 1);
+    dp_config config = {0};
+    strcpy(config.model.init, "constant");
+    strcpy(config.model.init_weight, "0.3367, 0.1288");
+    strcpy(config.model.init_bias, "0.2345");
+    cr_assert_eq(dp_model_init(m, &config), DP_OK);
+    cr_assert_eq(m->params[0], 0.3367F);
+    cr_assert_eq(m->params[1], 0.1288F);
+    cr_assert_eq(m->params[m->tensors[1].offset], 0.2345F);
+    strcpy(config.model.init_weight, "1 2 3");
+    cr_assert_eq(dp_model_init(m, &config), DP_EUSAGE);
+    cr_assert_not_null(strstr(dp_status_message(), "3 numbers"));
+    dp_model_destroy(&m);
+}

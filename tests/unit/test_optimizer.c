@@ -1,0 +1,182 @@
+/* Update rules against steps worked out by hand, in double. */
+#include "nn/optimizer.h"
+#include "nn/schedule.h"
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+static dp_config base(const char *name) {
+    dp_config c = {0};
+    strcpy(c.optimizer.name, name);
+    strcpy(c.optimizer.schedule, "constant");
+    c.optimizer.lr = 0.1;
+    c.optimizer.beta1 = 0.9;
+    c.optimizer.beta2 = 0.999;
+    c.optimizer.eps = 1e-8;
+    c.train.epochs = 10;
+    return c;
+}
+
+enum { N = 37 }; /* more than any vector, and ragged */
+
+/* Runs `steps` steps with gradients that change, and compares with `rule` on element i.
+ */
+static void compare(const dp_config *c, int steps,
+                    void (*rule)(const dp_config *c, int t, double g, double *p,
+                                 double s[2])) {
+    const dp_optimizer *o = dp_optimizer_find(c->optimizer.name);
+    cr_assert_not_null(o);
+    const char *names[2];
+    int slots = o->slots(c, names);
+    float p[N], g[N], s0[N] = {0}, s1[N] = {0};
+    float *const slot[2] = {slots > 0 ? s0 : NULL, slots > 1 ? s1 : NULL};
+    double dp[N], ds[N][2];
+    memset(ds, 0, sizeof ds);
+    for (int i = 0; i < N; i++) {
+        p[i] = 0.3F * (float)(i - 11);
+        dp[i] = (double)p[i];
+    }
+    for (int t = 1; t <= steps; t++) {
+        for (int i = 0; i < N; i++) {
+            g[i] = sinf((float)(i + 3 * t)) * 8; /* a sum over 4 samples */
+            rule(c, t, (double)g[i] / 4, &dp[i], ds[i]);
+        }
+        dp_update u = dp_optimizer_prepare(c, c->optimizer.lr, t);
+        u.scale = 0.25F;
+        o->update(&u, N, g, p, slot);
+    }
+    for (int i = 0; i < N; i++) {
+        cr_assert_float_eq((double)p[i], dp[i], 3e-6 * (1 + fabs(dp[i])),
+                           "element %d: %.8g, %.8g", i, (double)p[i], dp[i]);
+    }
+}
+
+static void sgd_rule(const dp_config *c, int t, double g, double *p, double s[2]) {
+    g += c->optimizer.weight_decay * *p;
+    double mu = c->optimizer.momentum;
+    if (mu > 0) {
+        s[0] = t == 1 ? g : mu * s[0] + g; /* PyTorch starts with the gradient itself */
+        g = c->optimizer.nesterov ? g + mu * s[0] : s[0];
+    }
+    *p -= c->optimizer.lr * g;
+}
+
+static void adam_rule(const dp_config *c, int t, double g, double *p, double s[2]) {
+    double b1 = c->optimizer.beta1, b2 = c->optimizer.beta2;
+    if (strcmp(c->optimizer.name, "adam") == 0) {
+        g += c->optimizer.weight_decay * *p;
+    } else {
+        *p -= c->optimizer.lr * c->optimizer.weight_decay * *p;
+    }
+    s[0] = b1 * s[0] + (1 - b1) * g;
+    s[1] = b2 * s[1] + (1 - b2) * g * g;
+    double m = s[0] / (1 - pow(b1, t)), v = s[1] / (1 - pow(b2, t));
+    *p -= c->optimizer.lr * m / (sqrt(v) + c->optimizer.eps);
+}
+
+Test(sgd, plain_follows_the_rule)
+{
+    dp_config c = base("sgd");
+    compare(&c, 5, sgd_rule);
+}
+
+Test(sgd, weight_decay_momentum_and_nesterov_follow_the_rule)
+{
+    dp_config c = base("sgd");
+    c.optimizer.weight_decay = 0.01;
+    compare(&c, 5, sgd_rule);
+    c.optimizer.momentum = 0.9;
+    compare(&c, 5, sgd_rule);
+    c.optimizer.nesterov = true;
+    compare(&c, 5, sgd_rule);
+}
+
+Test(adam, with_and_without_decay_follows_the_rule)
+{
+    dp_config c = base("adam");
+    compare(&c, 6, adam_rule);
+    c.optimizer.weight_decay = 0.1;
+    compare(&c, 6, adam_rule);
+}
+
+Test(adamw, decay_is_decoupled)
+{
+    dp_config c = base("adamw");
+    c.optimizer.weight_decay = 0.1;
+    compare(&c, 6, adam_rule);
+}
+
+Test(adam, first_step_by_hand)
+{
+    /* g = 2: m/(1-b1) = 2, sqrt(v/(1-b2)) = 2, so the step is lr whatever the gradient.
+     */
+    dp_config c = base("adam");
+    dp_update u = dp_optimizer_prepare(&c, 0.1, 1);
+    u.scale = 1;
+    float p = 1, g = 2, m = 0, v = 0;
+    float *const slot[2] = {&m, &v};
+    dp_optimizer_find("adam")->update(&u, 1, &g, &p, slot);
+    cr_assert_float_eq((double)p, 0.9, 1e-6);
+    cr_assert_float_eq((double)m, 0.2, 1e-6);
+    cr_assert_float_eq((double)v, 0.004, 1e-7);
+}
+
+Test(optimizer, unknown_name_is_null)
+{ cr_assert_null(dp_optimizer_find("sgdd")); }
+
+Test(sum_squares, is_the_same_from_any_vector_width)
+{
+    float v[1000];
+    for (int i = 0; i < 1000; i++) {
+        v[i] = sinf((float)i) * 100;
+    }
+    for (size_t n = 0; n < 1000; n += n < 130 ? 1 : 101) {
+        float chain[64] = {0};
+        double sum = 0;
+        for (size_t i = 0; i < n; i++) {
+            volatile float g = v[i] * 0.125F, square = g * g;
+            chain[i % 64] += square;
+        }
+        for (int k = 0; k < 64; k++) {
+            sum += (double)chain[k];
+        }
+        cr_assert_eq(dp_sum_squares(v, n, 0.125F), sum, "n = %zu", n);
+    }
+}
+
+Test(schedule, warms_up_in_equal_steps_to_lr)
+{
+    dp_config c = base("sgd");
+    c.optimizer.warmup = 0.5;
+    for (int s = 0; s < 10; s++) {
+        cr_assert_float_eq(dp_schedule_lr(&c, s, 20), 0.1 * (s + 1) / 10, 1e-15);
+    }
+    cr_assert_eq(dp_schedule_lr(&c, 10, 20), 0.1);
+    cr_assert_eq(dp_schedule_lr(&c, 199, 20), 0.1);
+}
+
+Test(schedule, cosine_goes_from_lr_to_min_lr)
+{
+    dp_config c = base("sgd");
+    strcpy(c.optimizer.schedule, "cosine");
+    c.optimizer.min_lr = 0.01;
+    for (int s = 0; s < 200; s++) {
+        double expect = 0.01 + 0.09 * (1 + cos(acos(-1) * s / 200)) / 2;
+        cr_assert_float_eq(dp_schedule_lr(&c, s, 20), expect, 1e-15, "step %d", s);
+    }
+}
+
+Test(schedule, step_drops_by_gamma_and_stays_above_min_lr)
+{
+    dp_config c = base("sgd");
+    strcpy(c.optimizer.schedule, "step");
+    c.optimizer.step_epochs = 3;
+    c.optimizer.step_gamma = 0.1;
+    c.optimizer.min_lr = 2e-4;
+    const double expect[] = {0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 1e-3, 1e-3, 1e-3, 2e-4};
+    for (int e = 0; e < 10; e++) {
+        cr_assert_float_eq(dp_schedule_lr(&c, e * 20, 20), expect[e], 1e-16, "epoch %d",
+                           e);
+        cr_assert_float_eq(dp_schedule_lr(&c, e * 20 + 19, 20), expect[e], 1e-16);
+    }
+}
