@@ -20,8 +20,10 @@ LDLIBS   := $(shell pkg-config --libs $(HDF5) 2>/dev/null) -linih -lz -lm -lpthr
 ifeq ($(SAN),1)
 BUILD    := build/san
 CFLAGS   += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+KERNEL_O := -O1 # with sanitizers, -O3 takes minutes
 endif
 
+KERNEL_O ?= -O3
 SETS     := portable
 ifeq ($(ARCH),x86_64)
 SETS     += avx2 avx512
@@ -35,7 +37,7 @@ OBJ      := $(SRC:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/src/kernels/set_%.o)
 LIB      := $(BUILD)/libtrainer.a
 
 # Objects are made anew when the commands that make them change; one file knows the commit.
-FLAGS    := $(CC) $(MPICC) $(CPPFLAGS) $(CFLAGS) $(LDLIBS) $(foreach set,$(SETS),$(SET_$(set)))
+FLAGS    := $(CC) $(MPICC) $(CPPFLAGS) $(CFLAGS) $(LDLIBS) $(KERNEL_O) $(foreach set,$(SETS),$(SET_$(set)))
 write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 # For a make of our own: all cores, unless the user's says how many.
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -71,7 +73,7 @@ $(BUILD)/src/base/version.o: CPPFLAGS += -DDP_COMMIT='"$(COMMIT)"'
 # The kernels are one source, compiled for each instruction set.
 $(BUILD)/src/kernels/set_%.o: src/kernels/set.c
 	@mkdir -p $(@D) && echo "  CC   $@"
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -O3 $(SET_$*) -DDP_SET=$* -DDP_SET_$* -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(KERNEL_O) $(SET_$*) -DDP_SET=$* -DDP_SET_$* -c -o $@ $<
 
 $(BUILD)/src/comm/%.o: CC := $(MPICC)
 $(BUILD)/%.o: %.c

@@ -1,5 +1,5 @@
 /** Our own log, cos and power in double: no libm result may reach a number, since libm
- * differs between machines. Error below 2 ulp in the ranges named. */
+ *  differs between machines. Error below 2 ulp in the ranges named. */
 #ifndef DP_BASE_DMATH_H
 #define DP_BASE_DMATH_H
 

@@ -1,5 +1,5 @@
 /** Memory in slabs: aligned, zeroed, and large ones on huge pages where the kernel has
- * them. */
+ *  them. */
 #ifndef DP_BASE_MEMORY_H
 #define DP_BASE_MEMORY_H
 
@@ -9,8 +9,8 @@
 enum { DP_ALIGN = 64 }; /* bytes: a cache line, and the widest vector */
 
 /** `count` elements of `size` bytes, zeroed, aligned to DP_ALIGN; never NULL on DP_OK,
- * also for count 0. Errors: DP_EINTERNAL where memory ends (*out unchanged). Owner: the
- * caller, who frees with dp_memory_free. */
+ *  also for count 0. Errors: DP_EINTERNAL where memory ends (*out unchanged). Owner: the
+ *  caller, who frees with dp_memory_free. */
 dp_status dp_memory_alloc(size_t count, size_t size, void **out);
 
 /** Frees what p, the address of a pointer, points to, and sets it to NULL (NULL is fine).

@@ -1,8 +1,8 @@
 /** Counter-based random numbers: Philox4x32-10.
  *
  *  A number is a pure function of (seed, purpose, stream, index), never of a rank, a
- * thread or a call order. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers:
- * as easy as 1, 2, 3", SC11. */
+ *  thread or a call order. Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers:
+ *  as easy as 1, 2, 3", SC11. */
 #ifndef DP_BASE_RNG_H
 #define DP_BASE_RNG_H
 
@@ -10,7 +10,7 @@
 
 /** What a number is drawn for: a part of the key, so no two uses ever share numbers.
  *  The values are part of the file format's promise (a resumed run draws the same
- * numbers). */
+ *  numbers). */
 typedef enum dp_purpose {
     DP_FOR_INIT = 1,    /* stream: parameter tensor; index: element */
     DP_FOR_SHUFFLE = 2, /* stream: epoch; index: position */

@@ -1,6 +1,6 @@
 /** Ranks: who we are, agreeing on errors, small broadcasts and sums; src/comm is the only
- * place that includes mpi.h. A failure inside MPI itself ends the job by one path
- * (dp_comm_abort). */
+ *  place that includes mpi.h. A failure inside MPI itself ends the job by one path
+ *  (dp_comm_abort). */
 #ifndef DP_COMM_COMM_H
 #define DP_COMM_COMM_H
 
@@ -11,8 +11,8 @@
 typedef struct dp_comm dp_comm;
 
 /** Starts MPI, with or without mpirun; the calling thread is the one that calls MPI from
- * then on. Under mpirun the process asks the kernel to die with its parent. MPI:
- * collective.  Owner: the caller, who ends it with dp_comm_finalize. */
+ *  then on. Under mpirun the process asks the kernel to die with its parent. MPI:
+ *  collective.  Owner: the caller, who ends it with dp_comm_finalize. */
 dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out);
 
 /** MPI: collective. *comm may be NULL. */
@@ -28,23 +28,23 @@ int dp_comm_node_cores(
 const char *dp_comm_library(void); /* "Open MPI 4.1.4" */
 
 /** Threads for this rank when none are asked for: OMP_NUM_THREADS if set, else its part
- * of the cores that it may use (affinity mask, cgroup quota) among the ranks of the host,
- * at least 1. MPI: local */
+ *  of the cores that it may use (affinity mask, cgroup quota) among the ranks of the host,
+ *  at least 1. MPI: local */
 int dp_comm_auto_threads(const dp_comm *comm);
 
 /** Every rank brings its status and leaves with the same one: that of the lowest rank
- * that failed, or DP_OK. That rank is then the one that speaks.   MPI: collective */
+ *  that failed, or DP_OK. That rank is then the one that speaks.   MPI: collective */
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine);
 
 /** Whether this rank prints the job's error message: the one whose failure was agreed on,
- * or rank 0 where no agreement was made.   MPI: local */
+ *  or rank 0 where no agreement was made.   MPI: local */
 bool dp_comm_speaks(const dp_comm *comm);
 
 /** Copies rank 0's bytes to all.   MPI: collective */
 void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes);
 
 /** v[k] = the sum over ranks; exact, and the same on any layout, only where for each k at
- * most one rank brings other than zero, or all are integers.   MPI: collective */
+ *  most one rank brings other than zero, or all are integers.   MPI: collective */
 void dp_comm_sum(dp_comm *comm, double *v, int n);
 
 /** v = the largest over ranks.   MPI: collective */

@@ -50,13 +50,13 @@ typedef struct dp_dataset {
 } dp_dataset;
 
 /** Opens what the config names, cuts limit and validation, and takes the statistics of
- * the training split if normalize = standardize (per-sample sums in double along the
- * block tree over the split's index). `data.classes` names the classes, and then says how
- * many there are; without it there are (largest label of the whole training file) + 1.
+ *  the training split if normalize = standardize (per-sample sums in double along the
+ *  block tree over the split's index). `data.classes` names the classes, and then says how
+ *  many there are; without it there are (largest label of the whole training file) + 1.
  *  Notes (dp_warn): constant columns under standardize, classes without a sample.
  *  Errors: DP_EDATA naming the file and what is wrong in it, DP_EUSAGE for a split that
- * doesn't fit (validation >= n, ...). Owner: the caller, who frees with
- * dp_dataset_destroy.   MPI: local (every rank, or rank 0) */
+ *  doesn't fit (validation >= n, ...). Owner: the caller, who frees with
+ *  dp_dataset_destroy.   MPI: local (every rank, or rank 0) */
 dp_status dp_dataset_open(const dp_config *config, dp_dataset **out);
 
 void dp_dataset_destroy(dp_dataset **data);
@@ -76,10 +76,10 @@ typedef struct dp_schema {
 } dp_schema;
 
 /** Reads one file of any format, as eval and predict need it: nothing is cut or
- * normalised. path: as data.train ("file.h5:/group" too); NULL: the config's test set,
- * and where it names none, out->n = 0. Of the config, format, dir, test, target, classes
- * and loss.name count. Errors: DP_EDATA (*out unchanged), also for a width other than the
- * schema's. Owner: the caller, who frees with dp_table_free. */
+ *  normalised. path: as data.train ("file.h5:/group" too); NULL: the config's test set,
+ *  and where it names none, out->n = 0. Of the config, format, dir, test, target, classes
+ *  and loss.name count. Errors: DP_EDATA (*out unchanged), also for a width other than the
+ *  schema's. Owner: the caller, who frees with dp_table_free. */
 dp_status dp_dataset_read(const dp_config *config, const char *path,
                           const dp_schema *schema, dp_table *out);
 

@@ -26,7 +26,7 @@ dp_status dp_sampler_create(const int32_t *row, int n, int batch, bool shuffle,
 void dp_sampler_epoch(dp_sampler *sampler, int64_t epoch);
 
 /** The rows of step `s` (from 0) of the epoch: order + s*batch; *n = how many (the last
- * may be short). */
+ *  may be short). */
 const int32_t *dp_sampler_batch(const dp_sampler *sampler, int s, int *n);
 
 void dp_sampler_destroy(dp_sampler **sampler);

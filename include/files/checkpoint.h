@@ -60,10 +60,10 @@ typedef struct dp_snapshot {
 } dp_snapshot;
 
 /** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`),
- * then removes what `keep` (>= 1; the newest that many stay, and the one that best.h5
- * names) makes superfluous; removes only files that it could have written itself. Tried
- * `retries` more times. `folder` is runs/<name>/checkpoints and exists. On failure the
- * previous files are whole. */
+ *  then removes what `keep` (>= 1; the newest that many stay, and the one that best.h5
+ *  names) makes superfluous; removes only files that it could have written itself. Tried
+ *  `retries` more times. `folder` is runs/<name>/checkpoints and exists. On failure the
+ *  previous files are whole. */
 dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, int retries);
 
@@ -71,8 +71,8 @@ dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *snapshot, b
 dp_status dp_checkpoint_read(const char *path, dp_snapshot **out);
 
 /** The newest valid checkpoint in `folder`: damaged ones are named in a warning, renamed
- * to <name>.damaged and passed over. *out NULL if there is none (DP_OK); DP_EFILE only
- * where the folder cannot be read. */
+ *  to <name>.damaged and passed over. *out NULL if there is none (DP_OK); DP_EFILE only
+ *  where the folder cannot be read. */
 dp_status dp_checkpoint_newest(const char *folder, dp_snapshot **out);
 
 /** Frees a snapshot that dp_checkpoint_read made and all it holds. *s may be NULL. */

@@ -1,5 +1,5 @@
 /** metrics.h5: what happened in the run, for people with h5py, readable while the run
- * goes on. MPI: local (rank 0 calls). */
+ *  goes on. MPI: local (rank 0 calls). */
 #ifndef DP_FILES_METRICS_H
 #define DP_FILES_METRICS_H
 
@@ -42,14 +42,14 @@ typedef struct dp_run_facts {
 typedef struct dp_metrics dp_metrics;
 
 /** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
- * columns of /epochs. flush_seconds: the shortest time between two writes; it lengthens
- * itself so that writing stays under 1% of the time. Owner: the caller, who ends it with
- * dp_metrics_destroy. */
+ *  columns of /epochs. flush_seconds: the shortest time between two writes; it lengthens
+ *  itself so that writing stays under 1% of the time. Owner: the caller, who ends it with
+ *  dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             double flush_seconds, dp_metrics **out);
 
 /** Takes over the rows of an existing metrics.h5 up to and including `step` / `epoch`
- * (later ones are cut); a missing file gives no rows. */
+ *  (later ones are cut); a missing file gives no rows. */
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
 /** Adds a row in memory. Errors: DP_EINTERNAL (no memory). */
@@ -65,7 +65,7 @@ const dp_epoch_row *dp_metrics_epochs(const dp_metrics *metrics, int64_t *n);
 void dp_metrics_status(dp_metrics *metrics, const char *status);
 
 /** Root attributes test_loss and test_accuracy (the best checkpoint's, scored once at the
- * end). */
+ *  end). */
 void dp_metrics_final_test(dp_metrics *metrics, double loss, double accuracy);
 
 /** Writes the file if the flush time has come, atomically. Errors: DP_EFILE. */
@@ -75,7 +75,7 @@ dp_status dp_metrics_tick(dp_metrics *metrics);
 dp_status dp_metrics_flush(dp_metrics *metrics);
 
 /** Reads the status of an existing metrics.h5 into out[size]; "" if there is none or it
- * is damaged. */
+ *  is damaged. */
 void dp_metrics_read_status(const char *path, char *out, int size);
 
 void dp_metrics_destroy(dp_metrics **metrics);

@@ -10,11 +10,11 @@ typedef struct dp_rundir dp_rundir; /* an owned run folder */
 
 /** Makes `output` and output/checkpoints, takes the flock on output/run.lock (waits up to
  *  `wait` seconds for one held on this host, then refuses), writes host, pid and the
- * raised generation into it, and removes the leftovers of killed writers. */
+ *  raised generation into it, and removes the leftovers of killed writers. */
 dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out);
 
 /** Whether this process still owns the folder: re-reads the generation. DP_EFILE if a
- * later start has taken it over. Called before each rename. */
+ *  later start has taken it over. Called before each rename. */
 dp_status dp_rundir_check(dp_rundir *dir);
 
 /** Paths inside: valid while the folder is open. */
@@ -23,7 +23,7 @@ const char *dp_rundir_config(const dp_rundir *dir);      /* output/config.ini */
 const char *dp_rundir_checkpoints(const dp_rundir *dir); /* output/checkpoints */
 
 /** Removes the run's files (checkpoints, metrics.h5, config.ini) for a new start; only
- * names that we write. */
+ *  names that we write. */
 dp_status dp_rundir_clear(dp_rundir *dir);
 
 /** Releases the lock and frees. *dir may be NULL. */

@@ -1,5 +1,5 @@
 /** The numerical kernels: a table of functions for each instruction set, with the same
- * bits.
+ *  bits.
  *
  *  Layout. Activations of a piece of N samples are kept twice:
  *    feature-major strips  t[S][F][64], S = ceil(N/64): sample n, feature f is at
@@ -8,12 +8,12 @@
  *                          features.
  *  Lanes of samples >= N, and columns >= F of a batch-major row, hold anything finite; no
  *  result depends on them. Lanes past N rounded up to 16 are neither read nor written,
- * nor are columns past F rounded up to 16. Weights are W[O][I] row-major, never packed,
- * never transposed.
+ *  nor are columns past F rounded up to 16. Weights are W[O][I] row-major, never packed,
+ *  never transposed.
  *
  *  Numbers. Every output is one FMA chain in a fixed order: forward over i from the bias,
  *  input gradient over o from 0, weight gradient over the samples of a block from 0 and
- * then along the block tree (base/tree.h). No sum is split over lanes or threads.
+ *  then along the block tree (base/tree.h). No sum is split over lanes or threads.
  *
  *  Threads. Every function is called by all threads of a team inside one parallel region,
  *  with the same arguments, and computes this thread's share of the outputs. No barrier
@@ -34,8 +34,8 @@ typedef struct dp_team {
 } dp_team;
 
 /** Row stride in floats of a batch-major array with F columns: F rounded up to an odd
- * number of cache lines (16 floats each), so that a column of rows spreads over all cache
- * sets. */
+ *  number of cache lines (16 floats each), so that a column of rows spreads over all cache
+ *  sets. */
 int dp_ld(int F);
 
 /** Floats in a feature-major array of N samples and F features. */
@@ -70,7 +70,7 @@ typedef struct dp_kernels {
      *  raw[rows][F] uint8 or float (unaligned); row[n] is the row of sample n, n < N.
      *  t[S][F][64] and x[N][dp_ld(F)]; x may be NULL (evaluation).
      *  Bytes / 255 is the correctly rounded quotient. Par: threads share samples or
-     * features. */
+     *  features. */
     void (*load)(dp_team team, int N, int F, const void *raw, const int32_t *row,
                  const dp_scale *scale, float *t, float *x);
 
@@ -84,8 +84,8 @@ typedef struct dp_kernels {
 
     /** dX = dY W, times f'(.) of the layer below.
      *  dyt[S][O][64] W[O][I] -> dxt[S][I][64]; act, zt, yt belong to the layer below, of
-     * width I (act NULL: no factor; zt NULL unless act->needs_z). Each output: acc = 0,
-     * then fma(W[o][i], dy[o], acc) for o = 0.. O-1. */
+     *  width I (act NULL: no factor; zt NULL unless act->needs_z). Each output: acc = 0,
+     *  then fma(W[o][i], dy[o], acc) for o = 0.. O-1. */
     void (*dinput)(dp_team team, int N, int I, int O, const float *dyt, const float *W,
                    const dp_act *act, const float *zt, const float *yt, float *dxt);
 
@@ -99,21 +99,21 @@ typedef struct dp_kernels {
 
     /** Softmax cross-entropy on logits, fused with its gradient.
      *  zt[S][C][64] label[N] -> loss[N], correct[N] (1 if argmax, first of equals, is the
-     * label), dzt[S][C][64] = softmax - target (NOT divided by the batch; lanes from N up
-     * to a multiple of 16 set to 0, as in mse and bce). loss = logsumexp(z) - sum_c
-     * target_c z_c, target_c = (1-s)[c == label] + s/C. correct, dzt may be NULL. */
+     *  label), dzt[S][C][64] = softmax - target (NOT divided by the batch; lanes from N up
+     *  to a multiple of 16 set to 0, as in mse and bce). loss = logsumexp(z) - sum_c
+     *  target_c z_c, target_c = (1-s)[c == label] + s/C. correct, dzt may be NULL. */
     void (*cross_entropy)(dp_team team, int N, int C, const float *zt,
                           const int32_t *label, float smoothing, float *loss,
                           uint8_t *correct, float *dzt);
 
     /** Mean squared error over O outputs: loss[n] = sum_o (z - y)^2 / O, dz = 2 (z - y) /
-     * O. target[N][O] (unpadded). dzt may be NULL. */
+     *  O. target[N][O] (unpadded). dzt may be NULL. */
     void (*mse)(dp_team team, int N, int O, const float *zt, const float *target,
                 float *loss, float *dzt);
 
     /** Binary cross-entropy on logits: loss[n] = mean over O of max(z,0) - z y +
-     * log1p(exp(-|z|)), dz = (sigmoid(z) - y) / O. target[N][O] in {0,1}. correct[n]: all
-     * of (z > 0) == y. */
+     *  log1p(exp(-|z|)), dz = (sigmoid(z) - y) / O. target[N][O] in {0,1}. correct[n]: all
+     *  of (z > 0) == y. */
     void (*bce)(dp_team team, int N, int O, const float *zt, const float *target,
                 float *loss, uint8_t *correct, float *dzt);
 
@@ -121,7 +121,7 @@ typedef struct dp_kernels {
     void (*softmax)(dp_team team, int N, int C, const float *zt, float *p);
 
     /** Elementwise on arrays of any n and alignment, one thread: at most 2 ulp from the
-     * exact value over the whole range, subnormal results included. */
+     *  exact value over the whole range, subnormal results included. */
     void (*exp)(const float *x, float *y, size_t n);
     void (*log)(const float *x, float *y, size_t n);
     void (*tanh)(const float *x, float *y, size_t n);
@@ -146,7 +146,7 @@ const char *dp_kernels_available(void);
 const dp_act *dp_act_find(const dp_kernels *set, const char *name);
 
 /** Runs independent FMA chains in registers for about `seconds` on this thread and
- * returns GFLOP/s: the peak that the other figures are a share of. */
+ *  returns GFLOP/s: the peak that the other figures are a share of. */
 double dp_kernels_peak(const dp_kernels *set, double seconds);
 
 #endif

@@ -1,6 +1,6 @@
 /** The model: a list of layers over one flat slab of parameters.
  *  The allreduce, the optimizer and the files see the slab and its tensors, never a
- * layer. */
+ *  layer. */
 #ifndef DP_MODEL_MODEL_H
 #define DP_MODEL_MODEL_H
 
@@ -32,12 +32,12 @@ dp_status dp_model_create(const dp_kernels *set, const char *layers, int inputs,
 void dp_model_destroy(dp_model **model);
 
 /** Initial parameters as config->model.init says. Numbers are a function of (seed,
- * tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE
- * (init_file). MPI: local */
+ *  tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE
+ *  (init_file). MPI: local */
 dp_status dp_model_init(dp_model *model, const dp_config *config);
 
 /** Copies the tensors of a checkpoint into the slab. Names and shapes must be the
- * model's. params is laid out by its own tensors.  Errors: DP_EFILE naming the tensor */
+ *  model's. params is laid out by its own tensors.  Errors: DP_EFILE naming the tensor */
 dp_status dp_model_load(dp_model *model, const char *path, int ntensors,
                         const dp_tensor *tensors, const float *params);
 

@@ -1,5 +1,5 @@
 /** Layers: forward beside backward, on flat arrays; offsets into the slabs, no memory of
- * their own. A new kind is a new file and a row in layer.c. */
+ *  their own. A new kind is a new file and a row in layer.c. */
 #ifndef DP_NN_LAYER_H
 #define DP_NN_LAYER_H
 
@@ -8,7 +8,7 @@
 #include "kernels/kernels.h"
 
 /** The activations between two layers, of a piece of up to `capacity` samples; layouts as
- * in kernels.h. Owner: the model. */
+ *  in kernels.h. Owner: the model. */
 typedef struct dp_signal {
     int F;             /* features */
     const dp_act *act; /* y = act(z); NULL: y is z */
@@ -23,13 +23,13 @@ typedef struct dp_layer dp_layer;
 typedef struct dp_layer_kind {
     const char *name; /* as in model.layers, before the colon */
     /** The layer's width and parameter shapes from its argument (NULL: none) and input
-     * width. Errors: DP_EUSAGE naming the layer. */
+     *  width. Errors: DP_EUSAGE naming the layer. */
     dp_status (*shape)(const char *argument, dp_layer *layer);
     /** below->y -> above->y. Called by the whole team; barrier afterwards. */
     void (*forward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
                     const float *params);
     /** above->dzt -> gradients, and below->dzt if `input` is wanted. Overwrites the
-     * gradients. */
+     *  gradients. */
     void (*backward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
                      int block, const float *params, float *grads, int input);
 } dp_layer_kind;
@@ -48,7 +48,7 @@ struct dp_layer {
 extern const dp_layer_kind dp_layer_dense, dp_layer_activation;
 
 /** The kind of "dense:512" or "relu" (activations by their name in `set`); NULL if
- * unknown. */
+ *  unknown. */
 const dp_layer_kind *dp_layer_find(const dp_kernels *set, const char *name);
 
 /** The names of all kinds, separated by blanks, for messages. */

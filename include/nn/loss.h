@@ -1,5 +1,5 @@
 /** Losses on the logits of a piece, each fused with its gradient. A new one is a kernel
- * and a row in loss.c. */
+ *  and a row in loss.c. */
 #ifndef DP_NN_LOSS_H
 #define DP_NN_LOSS_H
 

@@ -23,7 +23,7 @@ typedef struct dp_optimizer {
     const char *name;
     int (*slots)(const dp_config *config, const char *names[2]); /* state arrays in use */
     /** p[n], slot[k][n] updated from the gradient sums sum[n].  Elementwise, no FMA: the
-     * same bits for any vector width. */
+     *  same bits for any vector width. */
     void (*update)(const dp_update *u, size_t n, const float *sum, float *p,
                    float *const slot[2]);
 } dp_optimizer;
@@ -35,13 +35,13 @@ const dp_optimizer *dp_optimizer_find(const char *name);
 dp_update dp_optimizer_prepare(const dp_config *config, double lr, int64_t t);
 
 /** Sum of squares of scale * v[k], k < n: 64 interleaved chains in float, then in double
- * in the order of the chains. The same bits for any vector width. */
+ *  in the order of the chains. The same bits for any vector width. */
 double dp_sum_squares(const float *v, size_t n, float scale);
 
 extern const dp_optimizer dp_optimizer_sgd, dp_optimizer_adam, dp_optimizer_adamw;
 
 /** Elementwise loops are compiled for each vector width and chosen by the CPU; the bits
- * are the same, since no operation is contracted or reordered. */
+ *  are the same, since no operation is contracted or reordered. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 #define DP_CLONES                                                                        \
     __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))

@@ -24,7 +24,7 @@ dp_status dp_batch_create(int capacity, int outputs, dp_batch **out);
 void dp_batch_destroy(dp_batch **batch);
 
 /** Loads rows[0..N) into the net's input, and this thread's part of their labels or
- * targets. Whole team; barrier afterwards. */
+ *  targets. Whole team; barrier afterwards. */
 void dp_batch_load(dp_batch *batch, dp_team team, dp_net *net, const dp_scale *scale,
                    const dp_table *table, const int32_t *rows, int N);
 

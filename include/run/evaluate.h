@@ -17,15 +17,15 @@ typedef struct dp_score {
 typedef struct dp_evaluator dp_evaluator;
 
 /** Buffers for evaluations with the model's current parameters.  block: as in the block
- * tree. Owner: the caller, who frees with dp_evaluator_destroy.  MPI: local */
+ *  tree. Owner: the caller, who frees with dp_evaluator_destroy.  MPI: local */
 dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_loss *loss,
                               const dp_scale *scale, int block, int threads,
                               dp_evaluator **out);
 void dp_evaluator_destroy(dp_evaluator **evaluator);
 
 /** Scores the n rows of `table` (rows NULL: 0..n-1). Per-sample values are summed in
- * double along the block tree over the split's index, whatever the batch, ranks or
- * threads. MPI: collective.  Errors: DP_EINTERNAL (no memory), agreed */
+ *  double along the block tree over the split's index, whatever the batch, ranks or
+ *  threads. MPI: collective.  Errors: DP_EINTERNAL (no memory), agreed */
 dp_status dp_evaluate(dp_evaluator *evaluator, const dp_table *table, const int32_t *rows,
                       int n, dp_score *out);
 

@@ -22,7 +22,7 @@ typedef struct dp_session {
 
 /** Opens the data and makes the model, its parameters zero.
  *  MPI: collective.  Errors: agreed.  Owner: the caller, who ends it with
- * dp_session_destroy */
+ *  dp_session_destroy */
 dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out);
 void dp_session_destroy(dp_session **session);
 

@@ -37,14 +37,14 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
 void dp_stepper_destroy(dp_stepper **stepper);
 
 /** Step t (from 1) at learning rate lr on rows[0..n) of the training table, the same on
- * every rank; this rank computes its part. Parameters are the same on every rank
- * afterwards. MPI: collective */
+ *  every rank; this rank computes its part. Parameters are the same on every rank
+ *  afterwards. MPI: collective */
 void dp_step(dp_stepper *stepper, const int32_t *rows, int n, double lr, int64_t t,
              bool want_stop, dp_step_result *out);
 
 /** The optimizer's state: slab k of model->floats (NULL past the last) and its name.
- * Between dp_stepper_gather and the next step every rank holds the whole of it.  MPI:
- * local */
+ *  Between dp_stepper_gather and the next step every rank holds the whole of it.  MPI:
+ *  local */
 float *dp_stepper_slot(const dp_stepper *stepper, int k, const char **name);
 
 /** Brings the owners' parts of the optimizer's state together.  MPI: collective */
@@ -57,7 +57,7 @@ dp_times dp_stepper_times(dp_stepper *stepper);
 size_t dp_stepper_bytes(const dp_stepper *stepper);
 
 /** The share of the samples that the rank with most of them computes, times the ranks: 1
- * is even. MPI: local */
+ *  is even. MPI: local */
 double dp_step_unevenness(int n, int block, int ranks, int *idle);
 
 #endif

@@ -23,14 +23,14 @@ typedef struct dp_csv_text {
 
 /** Reads the file, plain or .gz, past a byte order mark, and finds the separator.
  *  Errors: DP_EDATA (unreadable, empty, not text). *f is freed by dp_csv_close in any
- * case. */
+ *  case. */
 dp_status dp_csv_open(const char *path, dp_csv_text *f);
 
 void dp_csv_close(dp_csv_text *f);
 
 /** The next field as a string in f->text, blanks around it trimmed, quotes resolved;
- * *last: it ended the line (LF, CRLF, CR or the end).  Errors: DP_EDATA (quotes that
- * don't match) */
+ *  *last: it ended the line (LF, CRLF, CR or the end).  Errors: DP_EDATA (quotes that
+ *  don't match) */
 dp_status dp_csv_field(dp_csv_text *f, char **out, bool *last);
 
 /** Passes blank lines. Returns the number of the first, 0: there was none. */

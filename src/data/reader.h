@@ -1,10 +1,10 @@
 /** Readers of data files, one .c file each: a new format is a new file, a line here and a
- * row in dataset.c's table.
+ *  row in dataset.c's table.
  *
  *  A reader fills a zeroed table: n, features, shape, raw, and label (DP_CLASSES) or
- * target. Every value is finite and every label in range afterwards. Errors: DP_EDATA,
- * naming the file, the place in it and what is wrong; what the table then holds is freed
- * by the caller. */
+ *  target. Every value is finite and every label in range afterwards. Errors: DP_EDATA,
+ *  naming the file, the place in it and what is wrong; what the table then holds is freed
+ *  by the caller. */
 #ifndef DP_DATA_READER_H
 #define DP_DATA_READER_H
 
@@ -29,36 +29,36 @@ typedef struct dp_want {
 } dp_want;
 
 /** IDX images and the labels beside them: "images" -> "labels" and "idx<k>" -> "idx1" in
- * the file's name, .gz or not. */
+ *  the file's name, .gz or not. */
 dp_status dp_idx_read_pair(const char *path, const dp_want *want, dp_table *out);
 
 /** IDX images (magic 0x803, or any uint8 IDX of 2 to 5 dimensions) and labels (0x801, or
- * NULL: none), each plain or .gz whatever the name. Checks magic, dimensions (against the
- * file's length, before anything is allocated), exact length, that counts agree, and that
- * labels are below `classes` (0: any byte). */
+ *  NULL: none), each plain or .gz whatever the name. Checks magic, dimensions (against the
+ *  file's length, before anything is allocated), exact length, that counts agree, and that
+ *  labels are below `classes` (0: any byte). */
 dp_status dp_idx_read(const char *images, const char *labels, int classes, dp_table *out);
 
 /** Finds `folder/name` or `folder/name.gz`. False: neither is there. out[DP_TEXT + 64] */
 bool dp_idx_find(const char *folder, const char *name, char *out);
 
 /** Text with a header line of names; separated by comma, tab or semicolon, found by
- * itself; fields may be quoted (RFC 4180); plain or .gz. Each cell of a used column is a
- * number with a decimal point; a class column holds class numbers from 0, or names of
- * data.classes. Without data.target the last column is the target. */
+ *  itself; fields may be quoted (RFC 4180); plain or .gz. Each cell of a used column is a
+ *  number with a decimal point; a class column holds class numbers from 0, or names of
+ *  data.classes. Without data.target the last column is the target. */
 dp_status dp_csv_read(const char *path, const dp_want *want, dp_table *out);
 
 /** "file.h5", "file.h5:/group" with the datasets images and labels, or x and y; or
  *  "file.h5:/dataset" with its labels beside it (images -> labels, x -> y in its name).
  *  data.target names another dataset of labels. uint8 stays bytes, other numbers become
- * float32. Samples [n], [n,features], [n,rows,columns] or [n,channels,rows,columns];
- * class labels [n]; targets [n] or [n,targets]. */
+ *  float32. Samples [n], [n,features], [n,rows,columns] or [n,channels,rows,columns];
+ *  class labels [n]; targets [n] or [n,targets]. */
 dp_status dp_hdf5_read(const char *path, const dp_want *want, dp_table *out);
 
 /** Copies n names into one allocation. Owner: the caller frees with dp_memory_free. */
 dp_status dp_names_copy(int n, char *const *names, char ***out);
 
 /** Cuts text at commas, blanks around trimmed, into one allocation as above. "" gives n =
- * 0. Errors: DP_EUSAGE for an empty name. */
+ *  0. Errors: DP_EUSAGE for an empty name. */
 dp_status dp_names_split(const char *text, int *n, char ***out);
 
 /** Whether names[0..n) holds the name of `length` bytes at `name`: its place, or -1. */

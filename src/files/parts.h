@@ -31,7 +31,7 @@ int64_t dp_step_of_name(const char *name);
 
 /** Whether a file of ours that could not be read is to be passed over: its bytes are not
  *  those that were written. Anything else (no permission, another version's format) is
- * for people to decide: going on without the file would lose work. */
+ *  for people to decide: going on without the file would lose work. */
 bool dp_damaged(const char *path);
 
 /** Warns with the last failure's message, and renames the file to <path>.damaged. */

@@ -128,8 +128,8 @@ dp_status dp_rundir_check(dp_rundir *dir) {
     if (error != 0) {
         return fail("read", dir->lock, error);
     }
-    render_owner(&dir->self, own);
-    if (strcmp(text, own) != 0) {
+    int n = render_owner(&dir->self, own);
+    if (strncmp(text, own, (size_t)n) != 0) {
         owner now = parse_owner(text);
         return dp_fail(DP_EFILE,
                        "%s was taken over by process %ld on %s (generation %lld): this "

@@ -67,6 +67,24 @@ static ALWAYS_INLINE void dweight_store(int rows, int vecs, const dweight_tile *
     }
 }
 
+/* One sample. */
+static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x, const float *dy,
+                                       vf acc[DW_ROWS][DW_VECS]) {
+    vf xk[DW_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++) {
+        xk[v] = vf_load(x + v * LANES);
+    }
+#pragma GCC unroll 14
+    for (int r = 0; r < rows; r++) {
+        vf d = vf_set(dy[r * DP_STRIP]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++) {
+            acc[r][v] = vf_fma(d, xk[v], acc[r][v]);
+        }
+    }
+}
+
 static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t) {
     const blocks *b = t->blocks;
     float stack[DP_TREE_DEPTH][DW_ROWS * DW_VECS * LANES] __attribute__((aligned(64)));
@@ -86,21 +104,17 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
             const float *x = t->x + n * t->ld;
             const float *dy =
                 t->dyt + (size_t)(n / DP_STRIP) * t->O * DP_STRIP + n % DP_STRIP;
-            for (int k = 0; k < next - n; k++) {
-                vf xk[DW_VECS];
-#pragma GCC unroll 4
-                for (int v = 0; v < vecs; v++) {
-                    xk[v] = vf_load(x + v * LANES);
+            int k = 0;
+            for (; k + UNROLL <= next - n; k += UNROLL) {
+#pragma GCC unroll 16
+                for (int u = 0; u < UNROLL; u++) {
+                    dweight_step(rows, vecs, x + u * t->ld, dy + k + u, acc);
                 }
+                x += UNROLL * t->ld;
+            }
+            for (; k < next - n; k++) {
+                dweight_step(rows, vecs, x, dy + k, acc);
                 x += t->ld;
-#pragma GCC unroll 14
-                for (int r = 0; r < rows; r++) {
-                    vf d = vf_set(dy[r * DP_STRIP + k]);
-#pragma GCC unroll 4
-                    for (int v = 0; v < vecs; v++) {
-                        acc[r][v] = vf_fma(d, xk[v], acc[r][v]);
-                    }
-                }
             }
         }
         for (int m = blocks_merges(b, leaf); m > 0; m--) {

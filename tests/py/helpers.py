@@ -49,6 +49,7 @@ def environment(**extra):
     env = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
     env.update(MPI_ENV)
     env["OMP_NUM_THREADS"] = "1"
+    env["OMP_WAIT_POLICY"] = "passive"  # ranks x threads share few cores here
     env.update(extra)
     return env
 

@@ -1,0 +1,494 @@
+/* Checkpoints: a run comes back whole, whatever happened to the files. */
+#include "../../src/files/parts.h"
+#include "base/log.h"
+#include "files/checkpoint.h"
+#include "h5/h5file.h"
+#include "scratch.h"
+#include <criterion/redirect.h>
+#include <math.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+TestSuite(checkpoint, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
+
+enum { FLOATS = 64 };
+
+static float params[FLOATS], momentum[FLOATS], second[FLOATS];
+
+static void must(dp_status status) {
+    cr_assert_eq(status, DP_OK, "%s", dp_status_message());
+}
+
+static void fails(dp_status status, const char *what) {
+    cr_assert_eq(status, DP_EFILE, "status %d, wanted a failure about %s", status, what);
+    cr_assert_not_null(strstr(dp_status_message(), what), "\"%s\" lacks \"%s\"",
+                       dp_status_message(), what);
+}
+
+/* A snapshot of a small model whose numbers depend on the step. */
+static dp_snapshot sample(int64_t step) {
+    static dp_tensor tensors[] = {{"0.weight", 2, {4, 3}, 0, 12},
+                                  {"0.bias", 1, {4}, 16, 4},
+                                  {"2.weight", 2, {1, 4}, 32, 4},
+                                  {"2.bias", 1, {1}, 48, 1}};
+    static char *classes[] = {"cat", "d\xc3\xb6g"};
+    static char *columns[] = {"a", "b", "c", "y"};
+    static dp_epoch_row epochs[2];
+    static double mean[] = {1, 2, 3}, std[] = {4, 5, 0.1};
+    static char config[] = "[run]\nname = small\n";
+    for (int i = 0; i < FLOATS; i++) {
+        params[i] = (float)step + (float)i / 7;
+        momentum[i] = -params[i];
+        second[i] = params[i] * 1e-40f;
+    }
+    epochs[0] = (dp_epoch_row){.epoch = 1, .step = 5, .train_loss = 0.1, .val_r2 = 0.5};
+    epochs[1] = (dp_epoch_row){.epoch = 2, .step = step, .val_loss = NAN, .test_mae = 7};
+    return (dp_snapshot){.program = "trainer 1.0",
+                         .commit = "abc",
+                         .ranks = 3,
+                         .threads = 2,
+                         .config = config,
+                         .ntensors = 4,
+                         .tensors = tensors,
+                         .params = params,
+                         .layers = "dense:4 relu dense:1",
+                         .loss = "bce",
+                         .nshape = 1,
+                         .shape = {3},
+                         .nclasses = 2,
+                         .classes = classes,
+                         .ncolumns = 4,
+                         .ntargets = 1,
+                         .columns = columns,
+                         .optimizer = "adam",
+                         .lr = 0.1,
+                         .nslots = 2,
+                         .slot_name = {"m", "v"},
+                         .slot = {momentum, second},
+                         .normalize = "standardize",
+                         .bytes = true,
+                         .nmean = 3,
+                         .mean = mean,
+                         .std = std,
+                         .fingerprint = "00ff",
+                         .train_samples = 60000,
+                         .val_samples = 1,
+                         .test_samples = 10000,
+                         .epoch = 2,
+                         .step = step,
+                         .position = 17,
+                         .loss_sum = 1.0 / 3,
+                         .samples = 1088,
+                         .seed = UINT64_MAX - 1,
+                         .best = -0.0,
+                         .best_step = 0,
+                         .patience = 4,
+                         .nepochs = 2,
+                         .epochs = epochs,
+                         .regression = true};
+}
+
+static void save(int64_t step, bool best, int64_t best_step, int keep) {
+    dp_snapshot s = sample(step);
+    s.best_step = best_step;
+    must(dp_checkpoint_write(scratch, &s, best, keep, 0));
+}
+
+static const char *named(const char *link) {
+    static char target[64];
+    ssize_t n = readlink(in(link), target, sizeof target - 1);
+    target[n > 0 ? n : 0] = '\0';
+    return target;
+}
+
+static const char *step_file(int64_t step) {
+    static char name[DP_STEP_NAME];
+    dp_step_name(step, name);
+    return name;
+}
+
+/* The newest valid checkpoint's step, -1 if there is none. */
+static int64_t newest(void) {
+    dp_snapshot *s = NULL;
+    must(dp_checkpoint_newest(scratch, &s));
+    int64_t step = s == NULL ? -1 : s->step;
+    dp_checkpoint_free(&s);
+    return step;
+}
+
+static void same_slab(const dp_snapshot *r, const float *got, const float *wanted) {
+    for (int i = 0; i < r->ntensors; i++) {
+        const dp_tensor *t = &r->tensors[i];
+        cr_assert_eq(
+            memcmp(got + t->offset, wanted + t->offset, t->count * sizeof(float)), 0,
+            "%s", t->name);
+    }
+}
+
+Test(checkpoint, comes_back_bit_for_bit)
+{
+    dp_snapshot s = sample(938), *r = NULL;
+    must(dp_checkpoint_write(scratch, &s, false, 3, 0));
+    must(dp_checkpoint_read(in("step-00000938.h5"), &r));
+    cr_assert_str_eq(r->program, s.program);
+    cr_assert_str_eq(r->commit, s.commit);
+    cr_assert_eq(strlen(r->created), strlen("2000-01-01T00:00:00Z"));
+    cr_assert(r->ranks == 3 && r->threads == 2);
+    cr_assert_str_eq(r->config, s.config);
+    cr_assert_eq(r->ntensors, 4);
+    for (int i = 0; i < 4; i++) {
+        const dp_tensor *a = &r->tensors[i], *b = &s.tensors[i];
+        cr_assert_str_eq(a->name, b->name);
+        cr_assert(a->ndim == b->ndim && a->dim[0] == b->dim[0] &&
+                  a->dim[1] == b->dim[1] && a->offset == b->offset &&
+                  a->count == b->count);
+    }
+    same_slab(r, r->params, params);
+    cr_assert_eq(r->nslots, 2);
+    cr_assert_str_eq(r->slot_name[0], "m");
+    cr_assert_str_eq(r->slot_name[1], "v");
+    same_slab(r, r->slot[0], momentum);
+    same_slab(r, r->slot[1], second);
+    cr_assert_str_eq(r->layers, s.layers);
+    cr_assert_str_eq(r->loss, s.loss);
+    cr_assert(r->nshape == 1 && r->shape[0] == 3);
+    cr_assert(r->nclasses == 2 && r->ncolumns == 4 && r->ntargets == 1);
+    cr_assert_str_eq(r->classes[1], "d\xc3\xb6g");
+    cr_assert_str_eq(r->columns[0], "a");
+    cr_assert_str_eq(r->columns[3], "y");
+    cr_assert_str_eq(r->optimizer, "adam");
+    cr_assert_str_eq(r->normalize, "standardize");
+    cr_assert(r->lr == 0.1 && r->bytes && r->nmean == 3);
+    cr_assert(r->mean[2] == 3 && r->std[2] == 0.1);
+    cr_assert_str_eq(r->fingerprint, "00ff");
+    cr_assert(r->train_samples == 60000 && r->val_samples == 1 &&
+              r->test_samples == 10000);
+    cr_assert(r->epoch == 2 && r->step == 938 && r->position == 17);
+    cr_assert(r->loss_sum == 1.0 / 3 && r->samples == 1088 && r->seed == UINT64_MAX - 1);
+    cr_assert(r->best == 0 && signbit(r->best) && r->best_step == 0 && r->patience == 4);
+    cr_assert(r->nepochs == 2 && r->regression);
+    cr_assert(r->epochs[0].val_r2 == 0.5 && r->epochs[1].step == 938 &&
+              isnan(r->epochs[1].val_loss) && r->epochs[1].test_mae == 7);
+    dp_checkpoint_free(&r);
+    cr_assert_null(r);
+}
+
+Test(checkpoint, an_image_run_without_lists_comes_back)
+{
+    dp_snapshot s = sample(7), *r = NULL;
+    s.nclasses = s.ncolumns = s.ntargets = s.nmean = s.nslots = 0;
+    s.classes = s.columns = NULL;
+    s.mean = s.std = NULL;
+    s.nepochs = 0;
+    s.epochs = NULL;
+    s.regression = false;
+    s.best = NAN;
+    must(dp_checkpoint_write(scratch, &s, false, 3, 0));
+    must(dp_checkpoint_read(in("last.h5"), &r));
+    cr_assert(r->nclasses == 0 && r->ncolumns == 0 && r->nmean == 0 && r->nslots == 0);
+    cr_assert(r->nepochs == 0 && !r->regression && isnan(r->best));
+    dp_checkpoint_free(&r);
+}
+
+Test(checkpoint, keeps_the_newest_and_the_best)
+{
+    for (int64_t step = 1; step <= 6; step++) {
+        save(step, step == 2, step >= 2 ? 2 : 0, 2);
+        cr_assert_str_eq(named("last.h5"), step_file(step));
+    }
+    cr_assert_str_eq(named("best.h5"), "step-00000002.h5");
+    cr_assert(there("step-00000002.h5") && there("step-00000005.h5") &&
+              there("step-00000006.h5"));
+    cr_assert_eq(count_names(""), 5);
+    save(7, true, 7, 1);
+    cr_assert_str_eq(named("best.h5"), "step-00000007.h5");
+    cr_assert_eq(count_names(""), 3);
+}
+
+Test(checkpoint, removes_only_what_it_wrote)
+{
+    put_bytes("step-00000001.h5", "a friend's file", 15);
+    put_bytes("step-1.h5", "x", 1);
+    put_bytes("step-00000002.h5.bak", "x", 1);
+    put_bytes("notes.txt", "x", 1);
+    mkdir(in("step-00000003.h5"), 0700);
+    save(4, false, 0, 1);
+    rename(in("step-00000004.h5"), in("mine.h5"));
+    cr_assert_eq(symlink("mine.h5", in("step-00000004.h5")), 0);
+    save(5, false, 0, 1);
+    save(123456789, false, 0, 1);
+    cr_assert_not(there("step-00000005.h5"));
+    cr_assert(there("step-00000001.h5") && there("step-1.h5") &&
+              there("step-00000002.h5.bak") && there("notes.txt") &&
+              there("step-00000003.h5") && there("step-00000004.h5") && there("mine.h5"));
+    cr_assert_str_eq(named("last.h5"), "step-123456789.h5");
+}
+
+Test(checkpoint, the_one_just_written_stays_even_beside_later_ones)
+{
+    save(50, false, 0, 1);
+    save(10, false, 0, 1);
+    cr_assert(there("step-00000010.h5"));
+    cr_assert_str_eq(named("last.h5"), "step-00000010.h5");
+}
+
+Test(checkpoint, newest_is_by_number)
+{
+    cr_assert_eq(newest(), -1);
+    save(9, false, 0, 5);
+    save(100000000, false, 0, 5);
+    save(20, false, 0, 5);
+    cr_assert_eq(newest(), 100000000);
+    cr_assert_str_eq(named("last.h5"), "step-100000000.h5");
+    dp_snapshot *s = NULL;
+    must(dp_checkpoint_newest(in("no-such-folder"), &s));
+    cr_assert_null(s);
+    put_bytes("file", "x", 1);
+    fails(dp_checkpoint_newest(in("file"), &s), "file");
+}
+
+Test(checkpoint, damaged_ones_are_named_set_aside_and_passed_over)
+{
+    cr_redirect_stderr();
+    dp_log_enable(true);
+    save(1, true, 1, 9);
+    save(2, false, 1, 9);
+    save(3, true, 3, 9);
+    save(4, false, 3, 9);
+    flip("step-00000004.h5", 9000);
+    cr_assert_eq(truncate(in("step-00000003.h5"), 0), 0);
+    cr_assert_eq(newest(), 2);
+    cr_assert(there("step-00000004.h5.damaged") && there("step-00000003.h5.damaged"));
+    cr_assert_not(there("step-00000004.h5") || there("step-00000003.h5"));
+    cr_assert_str_eq(named("last.h5"), "step-00000002.h5");
+    cr_assert_str_eq(named("best.h5"), "step-00000001.h5");
+    fflush(stderr);
+    char text[4096] = "";
+    cr_assert_gt(fread(text, 1, sizeof text - 1, cr_get_redirected_stderr()), 0);
+    cr_assert_not_null(strstr(text, "step-00000004.h5: damaged"), "%s", text);
+    cr_assert_not_null(strstr(text, "step-00000003.h5: damaged"), "%s", text);
+}
+
+Test(checkpoint, a_best_one_that_is_damaged_is_replaced_by_the_newest)
+{
+    save(1, true, 1, 9);
+    save(2, false, 1, 9);
+    flip("step-00000001.h5", 700);
+    dp_snapshot *s = NULL;
+    must(dp_checkpoint_newest(scratch, &s));
+    cr_assert(s->step == 2 && s->best_step == 2);
+    dp_checkpoint_free(&s);
+    cr_assert_str_eq(named("best.h5"), "step-00000002.h5");
+    cr_assert(there("step-00000001.h5.damaged"));
+}
+
+Test(checkpoint, a_best_link_to_nothing_goes)
+{
+    save(1, false, 0, 9);
+    save(2, true, 2, 9);
+    flip("step-00000002.h5", 700);
+    cr_assert_eq(newest(), 1);
+    cr_assert_str_eq(named("best.h5"), "");
+}
+
+Test(checkpoint, no_valid_one_is_no_error)
+{
+    save(1, true, 1, 9);
+    flip("step-00000001.h5", 0);
+    cr_assert_eq(newest(), -1);
+    cr_assert(there("step-00000001.h5.damaged"));
+}
+
+Test(checkpoint, links_left_behind_by_a_killed_writer_are_repaired)
+{
+    save(1, true, 1, 9);
+    save(2, true, 2, 9);
+    must(dp_file_symlink(in("last.h5"), "step-00000001.h5"));
+    must(dp_file_symlink(in("best.h5"), "step-00000001.h5"));
+    cr_assert_eq(newest(), 2);
+    cr_assert_str_eq(named("last.h5"), "step-00000002.h5");
+    cr_assert_str_eq(named("best.h5"), "step-00000002.h5");
+}
+
+/* ---- files that are whole, but not as they should be ---- */
+
+/* Writes step-00000005.h5 from `s`, which one thing has been made wrong in. */
+static dp_status reread(const dp_snapshot *s) {
+    dp_snapshot *r = NULL;
+    must(dp_checkpoint_write(scratch, s, false, 1, 0));
+    dp_status status = dp_checkpoint_read(in(step_file(s->step)), &r);
+    cr_assert(status == DP_OK || r == NULL);
+    dp_checkpoint_free(&r);
+    return status;
+}
+
+Test(checkpoint, impossible_values_are_refused)
+{
+    dp_snapshot s = sample(5);
+    must(reread(&s));
+    s.epoch = -1;
+    fails(reread(&s), "step-00000005.h5: /state: epoch = -1");
+    s = sample(5);
+    s.ranks = -3;
+    fails(reread(&s), "ranks = -3");
+    s = sample(5);
+    s.patience = INT64_MIN;
+    fails(reread(&s), "patience");
+    s = sample(5);
+    s.shape[0] = 0;
+    fails(reread(&s), "input_shape");
+    s = sample(5);
+    s.nshape = 0;
+    fails(reread(&s), "input_shape");
+}
+
+/* What a checkpoint needs, in the order of reading; the last one written is left out. */
+static void write_part(const char *name, int parts, const char *format, int64_t version) {
+    dp_h5 *f = NULL;
+    float x[8] = {0};
+    const char *const names[] = {"0.weight"}, *const slots[] = {"m"};
+    must(dp_h5_create(in(name), &f));
+    must(dp_h5_attr_text(f, "/", "format", format));
+    if (parts > 0) {
+        must(dp_h5_attr_i64(f, "/", "version", version));
+        must(dp_h5_attr_text(f, "/", "created", "now"));
+    }
+    if (parts > 1) {
+        must(dp_h5_put_text(f, "/config", "x"));
+    }
+    if (parts > 2) {
+        must(dp_h5_group(f, "/model"));
+        must(dp_h5_attr_texts(f, "/model", "parameters", 1, names));
+    }
+    if (parts > 3) {
+        int ndim = parts == 4 ? 3 : 2;
+        must(dp_h5_put(f, "/model/0.weight", parts == 5 ? DP_H5_I32 : DP_H5_F32, ndim,
+                       (int64_t[]){2, parts == 6 ? 0 : 2, 2}, x));
+    }
+    if (parts > 7) {
+        int64_t shape = 2;
+        must(dp_h5_attr_i64s(f, "/model", "input_shape", 1, &shape));
+        must(dp_h5_attr_texts(f, "/model", "classes", 0, NULL));
+        must(dp_h5_attr_texts(f, "/model", "columns", 0, NULL));
+        must(dp_h5_attr_texts(f, "/model", "targets", parts == 8, names));
+    }
+    if (parts > 9) {
+        must(dp_h5_group(f, "/optimizer"));
+        must(dp_h5_attr_texts(f, "/optimizer", "slots", 1, slots));
+    }
+    if (parts > 10) {
+        must(dp_h5_put(f, "/optimizer/m/0.weight", DP_H5_F32, 1, (int64_t[]){3}, x));
+    }
+    must(dp_h5_commit(&f));
+}
+
+Test(checkpoint, missing_and_misshapen_parts_are_named)
+{
+    static const char *const want[] = {"no attribute version",
+                                       "there is no /config",
+                                       "no attribute parameters",
+                                       "there is no /model/0.weight",
+                                       "/model/0.weight has an impossible shape",
+                                       "/model/0.weight has an impossible shape",
+                                       "/model/0.weight has an impossible shape",
+                                       "no attribute input_shape",
+                                       "more targets than columns",
+                                       "no attribute slots",
+                                       "there is no /optimizer/m/0.weight",
+                                       "/optimizer/m/0.weight has 3 elements"};
+    for (int i = 0; i < (int)(sizeof want / sizeof want[0]); i++) {
+        dp_snapshot *s = NULL;
+        write_part("part.h5", i, "trainer-checkpoint", 1);
+        fails(dp_checkpoint_read(in("part.h5"), &s), want[i]);
+        cr_assert_not_null(strstr(dp_status_message(), "part.h5"));
+        cr_assert_null(s);
+    }
+}
+
+Test(checkpoint, another_versions_file_is_refused_and_left_alone)
+{
+    dp_snapshot *s = NULL;
+    save(1, false, 0, 9);
+    write_part("step-00000002.h5", 20, "trainer-checkpoint", 2);
+    fails(dp_checkpoint_read(in("step-00000002.h5"), &s), "format 2");
+    fails(dp_checkpoint_newest(scratch, &s), "format 2");
+    cr_assert_null(s);
+    cr_assert(there("step-00000002.h5") && there("step-00000001.h5"));
+    write_part("other.h5", 20, "trainer-metrics", 1);
+    fails(dp_checkpoint_read(in("other.h5"), &s), "other.h5: is not a checkpoint");
+}
+
+/* ---- writers that fail or die ---- */
+
+Test(checkpoint, a_failed_write_leaves_all_as_it_was)
+{
+    save(1, true, 1, 1);
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    struct rlimit small = {2000, limit.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    dp_snapshot s = sample(2);
+    dp_status status = dp_checkpoint_write(scratch, &s, true, 1, 1);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    fails(status, "step-00000002.h5: File too large");
+    cr_assert_eq(count_names(""), 3);
+    cr_assert_eq(newest(), 1);
+}
+
+static int calls, fatal;
+
+static dp_status die_at(void *arg) {
+    if (++calls == fatal) {
+        _exit(9);
+    }
+    return DP_OK;
+}
+
+static dp_status fail_until(void *arg) {
+    return ++calls < fatal ? dp_fail(DP_EFILE, "not now") : DP_OK;
+}
+
+Test(checkpoint, is_tried_again)
+{
+    dp_snapshot s = sample(3);
+    dp_file_set_guard(fail_until, NULL);
+    calls = 0;
+    fatal = 3;
+    fails(dp_checkpoint_write(scratch, &s, false, 1, 1), "not now");
+    calls = 0;
+    must(dp_checkpoint_write(scratch, &s, false, 1, 2));
+    dp_file_set_guard(NULL, NULL);
+    cr_assert_eq(newest(), 3);
+}
+
+/* Whatever change of a name the writer dies before: last.h5 names a valid checkpoint. */
+Test(checkpoint, a_writer_that_dies_before_any_change_loses_nothing)
+{
+    for (fatal = 1; fatal <= 5; fatal++) {
+        save(1, true, 1, 1);
+        save(2, false, 1, 1);
+        pid_t pid = fork();
+        if (pid == 0) {
+            dp_snapshot s = sample(3);
+            s.best_step = 3;
+            dp_file_set_guard(die_at, NULL);
+            calls = 0;
+            (void)dp_checkpoint_write(scratch, &s, true, 1, 0);
+            _exit(0);
+        }
+        int code = 0;
+        waitpid(pid, &code, 0);
+        cr_assert_eq(WEXITSTATUS(code), 9, "%d changes only", fatal - 1);
+        dp_snapshot *s = NULL;
+        must(dp_checkpoint_read(in("last.h5"), &s));
+        cr_assert(s->step == (fatal <= 2 ? 2 : 3));
+        dp_checkpoint_free(&s);
+        must(dp_checkpoint_read(in("best.h5"), &s));
+        dp_checkpoint_free(&s);
+        cr_assert_eq(newest(), fatal == 1 ? 2 : 3);
+        cr_assert_str_eq(named("last.h5"), step_file(fatal == 1 ? 2 : 3));
+        cr_assert_str_eq(named("best.h5"), step_file(fatal == 1 ? 1 : 3));
+        scratch_remove();
+        mkdir(scratch, 0700);
+    }
+}

@@ -1,0 +1,256 @@
+/* The run's folder has one owner, and whoever lost it changes nothing more. */
+#include "base/clock.h"
+#include "files/rundir.h"
+#include "h5/h5file.h"
+#include "scratch.h"
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+
+TestSuite(rundir, .init = scratch_make, .fini = scratch_remove, .timeout = 60);
+
+static void must(dp_status status) {
+    cr_assert_eq(status, DP_OK, "%s", dp_status_message());
+}
+
+static void fails(dp_status status, const char *what) {
+    cr_assert_eq(status, DP_EFILE, "status %d, wanted a failure about %s", status, what);
+    cr_assert_not_null(strstr(dp_status_message(), what), "\"%s\" lacks \"%s\"",
+                       dp_status_message(), what);
+}
+
+static dp_rundir *open_run(void) {
+    dp_rundir *d = NULL;
+    must(dp_rundir_open(in("runs/mlp"), 0.2, &d));
+    return d;
+}
+
+/* run.lock as text; its generation. */
+static long long lock_says(char host[65], long *pid) {
+    size_t n = 0;
+    long long generation = 0;
+    char *text = (char *)get_bytes("runs/mlp/run.lock", &n);
+    text[n] = '\0';
+    cr_assert_eq(
+        sscanf(text, "generation %lld host %64s pid %ld", &generation, host, pid), 3,
+        "%s", text);
+    free(text);
+    return generation;
+}
+
+static long long generation(void) {
+    char host[65];
+    long pid = 0;
+    return lock_says(host, &pid);
+}
+
+/* A process that opens the run and holds it until it is killed. */
+static pid_t start_holder(void) {
+    int ready[2];
+    cr_assert_eq(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dp_rundir *d = NULL;
+        char c = dp_rundir_open(in("runs/mlp"), 0, &d) == DP_OK ? 'y' : 'n';
+        (void)!write(ready[1], &c, 1);
+        for (;;) {
+            pause();
+        }
+    }
+    char c = 'n';
+    cr_assert_eq(read(ready[0], &c, 1), 1);
+    cr_assert_eq(c, 'y');
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+}
+
+static void end(pid_t pid) {
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+/* Makes run.lock say that a process of another host owns the run. */
+static void move_owner(const char *host) {
+    FILE *f = fopen(in("runs/mlp/run.lock"), "r+");
+    fprintf(f, "generation %-12d\nhost %-64s\npid %-12d\n", 7, host, 4242);
+    fclose(f);
+}
+
+Test(rundir, makes_its_folders_and_says_who_owns_it)
+{
+    dp_rundir *d = open_run();
+    char host[65], self[65] = "";
+    long pid = 0;
+    cr_assert_eq(lock_says(host, &pid), 1);
+    gethostname(self, sizeof self - 1);
+    cr_assert_str_eq(host, self);
+    cr_assert_eq(pid, getpid());
+    cr_assert(there("runs/mlp/checkpoints"));
+    cr_assert_str_eq(dp_rundir_metrics(d), in("runs/mlp/metrics.h5"));
+    cr_assert_str_eq(dp_rundir_config(d), in("runs/mlp/config.ini"));
+    cr_assert_str_eq(dp_rundir_checkpoints(d), in("runs/mlp/checkpoints"));
+    must(dp_rundir_check(d));
+    dp_rundir_close(&d);
+    cr_assert_null(d);
+    d = open_run();
+    cr_assert_eq(generation(), 2);
+    dp_rundir_close(&d);
+}
+
+Test(rundir, a_second_owner_on_this_host_is_refused)
+{
+    pid_t holder = start_holder();
+    dp_rundir *d = NULL;
+    char pid[32];
+    double start = dp_clock();
+    snprintf(pid, sizeof pid, "process %ld on ", (long)holder);
+    fails(dp_rundir_open(in("runs/mlp"), 0.3, &d), pid);
+    cr_assert_not_null(strstr(dp_status_message(), "runs/mlp is in use"));
+    cr_assert_gt(dp_clock() - start, 0.29);
+    cr_assert_null(d);
+    cr_assert_eq(generation(), 1);
+    end(holder);
+}
+
+Test(rundir, waits_for_an_owner_that_is_about_to_go)
+{
+    pid_t holder = start_holder();
+    pid_t killer = fork();
+    if (killer == 0) {
+        usleep(300000);
+        kill(holder, SIGKILL);
+        _exit(0);
+    }
+    dp_rundir *d = NULL;
+    must(dp_rundir_open(in("runs/mlp"), 20, &d));
+    cr_assert_eq(generation(), 2);
+    dp_rundir_close(&d);
+    waitpid(killer, NULL, 0);
+    waitpid(holder, NULL, 0);
+}
+
+Test(rundir, a_holder_on_another_host_is_overruled)
+{
+    pid_t holder = start_holder();
+    move_owner("elsewhere");
+    dp_rundir *d = open_run();
+    cr_assert_eq(generation(), 8);
+    must(dp_rundir_check(d));
+    end(holder);
+    /* The lock that has come free is taken, so a third start is refused. */
+    must(dp_rundir_check(d));
+    int fd = open(in("runs/mlp/run.lock"), O_RDWR);
+    cr_assert_eq(flock(fd, LOCK_EX | LOCK_NB), -1);
+    close(fd);
+    dp_rundir_close(&d);
+}
+
+Test(rundir, an_owner_that_was_overruled_changes_nothing)
+{
+    dp_rundir *d = open_run();
+    must(dp_file_replace(dp_rundir_config(d), "old", 3));
+    move_owner("elsewhere");
+    fails(dp_rundir_check(d), "taken over by process 4242 on elsewhere (generation 7)");
+    fails(dp_file_replace(dp_rundir_config(d), "newer", 5), "taken over");
+    fails(dp_file_symlink(in("runs/mlp/checkpoints/last.h5"), "x"), "taken over");
+    fails(dp_rundir_clear(d), "taken over");
+    size_t n = 0;
+    free(get_bytes("runs/mlp/config.ini", &n));
+    cr_assert_eq(n, 3);
+    cr_assert_eq(count_names("runs/mlp/checkpoints"), 0);
+    cr_assert_eq(count_names("runs/mlp"), 3);
+    dp_rundir_close(&d);
+    cr_assert_eq(generation(), 7);
+    must(dp_file_replace(in("elsewhere.csv"), "free again", 10));
+}
+
+Test(rundir, two_starts_that_raised_to_the_same_number_leave_one_owner)
+{
+    dp_rundir *d = open_run();
+    FILE *f = fopen(in("runs/mlp/run.lock"), "r+");
+    fprintf(f, "generation %-12d\nhost %-64s\npid %-12d\n", 1, "elsewhere", 4242);
+    fclose(f);
+    fails(dp_rundir_check(d), "taken over");
+    dp_rundir_close(&d);
+}
+
+Test(rundir, a_folder_that_is_removed_is_an_error)
+{
+    dp_rundir *d = open_run();
+    rename(in("runs/mlp"), in("runs/moved"));
+    fails(dp_rundir_check(d), "run.lock: No such file or directory");
+    fails(dp_file_replace(dp_rundir_config(d), "x", 1), "config.ini: No such file");
+    dp_rundir_close(&d);
+}
+
+Test(rundir, leftovers_of_killed_writers_go_and_other_files_stay)
+{
+    dp_rundir *d = open_run();
+    dp_rundir_close(&d);
+    put_bytes("runs/mlp/.metrics.h5.trainer-tmp.77.3", "x", 1);
+    put_bytes("runs/mlp/.hidden", "x", 1);
+    put_bytes("runs/mlp/checkpoints/.step-00000001.h5.trainer-tmp.77.4", "x", 1);
+    put_bytes("runs/mlp/checkpoints/.last.h5.trainer-tmp.77.4.mine", "x", 1);
+    d = open_run();
+    cr_assert_eq(count_names("runs/mlp"), 3);
+    cr_assert_eq(count_names("runs/mlp/checkpoints"), 1);
+    cr_assert(there("runs/mlp/.hidden"));
+    dp_rundir_close(&d);
+}
+
+Test(rundir, clear_removes_the_runs_files_only)
+{
+    dp_rundir *d = open_run();
+    static const char *const ours[] = {"metrics.h5",
+                                       "metrics.h5.damaged",
+                                       "config.ini",
+                                       "checkpoints/step-00000001.h5",
+                                       "checkpoints/step-123456789.h5",
+                                       "checkpoints/step-00000002.h5.damaged"};
+    static const char *const others[] = {"notes.txt", "checkpoints/step-1.h5",
+                                         "checkpoints/mine.h5", "checkpoints/a.damaged"};
+    char name[128];
+    for (int i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "runs/mlp/%s", ours[i]);
+        put_bytes(name, "x", 1);
+    }
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "runs/mlp/%s", others[i]);
+        put_bytes(name, "x", 1);
+    }
+    cr_assert_eq(symlink("mine.h5", in("runs/mlp/checkpoints/last.h5")), 0);
+    cr_assert_eq(symlink("nothing", in("runs/mlp/checkpoints/best.h5")), 0);
+    must(dp_rundir_clear(d));
+    cr_assert_eq(count_names("runs/mlp"), 3);
+    cr_assert_eq(count_names("runs/mlp/checkpoints"), 3);
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "runs/mlp/%s", others[i]);
+        cr_assert(there(name), "%s", name);
+    }
+    cr_assert(there("runs/mlp/run.lock"));
+    dp_rundir_close(&d);
+}
+
+Test(rundir, a_folder_that_cannot_be_made_is_an_error)
+{
+    dp_rundir *d = NULL;
+    put_bytes("file", "x", 1);
+    fails(dp_rundir_open(in("file/run"), 0, &d), "Not a directory");
+    fails(dp_rundir_open(in("file"), 0, &d), "file");
+    fails(dp_rundir_open("/proc/run", 0, &d), "/proc/run");
+    cr_assert_null(d);
+}
+
+Test(rundir, a_lock_file_of_nonsense_is_written_anew)
+{
+    dp_rundir *d = open_run();
+    dp_rundir_close(&d);
+    char nonsense[300];
+    memset(nonsense, 0xff, sizeof nonsense);
+    put_bytes("runs/mlp/run.lock", nonsense, sizeof nonsense);
+    d = open_run();
+    cr_assert_eq(generation(), 1);
+    must(dp_rundir_check(d));
+    dp_rundir_close(&d);
+}
