@@ -130,4 +130,5 @@ clean: ## remove what was built (runs/ and data/ stay)
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
+%.d: ; # written by the compiler, never made
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -94,7 +94,11 @@ multi_rank() {
     done
 }
 
-count() { grep -oE "[0-9]+ $1" <<<"$last" | cut -d' ' -f1 || true; }
+count() {
+    local n
+    n=$(grep -oE "[0-9]+ $1" <<<"$last" | cut -d" " -f1)
+    echo "${n:-0}"
+}
 
 py_tests() {
     local code=0 last errors

@@ -32,6 +32,14 @@ const char *dp_comm_library(void); /* "Open MPI 4.1.4" */
  *  at least 1. MPI: local */
 int dp_comm_auto_threads(const dp_comm *comm);
 
+/** Tells how this rank is going to use its host: threads a rank (to know whether waiting must give
+ *  way to others), and after how many seconds without a sign of life a rank is given up.
+ *  MPI: collective */
+void dp_comm_settle(dp_comm *comm, int threads, double timeout);
+
+/** Whether this host's ranks have more threads than cores.  MPI: local */
+bool dp_comm_crowded(const dp_comm *comm);
+
 /** Every rank brings its status and leaves with the same one: that of the lowest rank
  *  that failed, or DP_OK. That rank is then the one that speaks.   MPI: collective */
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine);

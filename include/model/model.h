@@ -19,7 +19,8 @@ typedef struct dp_model {
     dp_tensor *tensors; /* in the slab's order; owner: this */
     size_t parameters;  /* floats in tensors */
     size_t floats;      /* of the slab: tensors padded to 16 floats, padding stays 0 */
-    float *params;      /* [floats]; owner: this */
+    float *params;      /* [floats]; owner: this, unless adopted */
+    bool adopted;
     int nchunks;
     size_t *chunk; /* [nchunks+1] where each chunk begins in the slab; owner: this */
 } dp_model;
@@ -30,6 +31,11 @@ typedef struct dp_model {
 dp_status dp_model_create(const dp_kernels *set, const char *layers, int inputs,
                           int outputs, dp_model **out);
 void dp_model_destroy(dp_model **model);
+
+/** Moves the parameters into memory of the caller's (model->floats, shared with other ranks).
+ *  NULL takes them away again: the model has none any more.
+ *  MPI: local */
+void dp_model_adopt(dp_model *model, float *params);
 
 /** Initial parameters as config->model.init says. Numbers are a function of (seed,
  *  tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE

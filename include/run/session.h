@@ -26,6 +26,21 @@ typedef struct dp_session {
 dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out);
 void dp_session_destroy(dp_session **session);
 
+/** The model of a checkpoint, ready to run on any data of its kind: the checkpoint's own
+ *  config with overrides ("section.key=value"), its parameters and its normalisation. The
+ *  training files are not looked at: data->train has no samples, only their shape and
+ *  columns; batch is 0.  MPI: collective.  Errors: agreed.  Owner: the caller, who ends it
+ *  with dp_session_destroy */
+dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
+                          char *const *overrides, dp_session **out);
+
+/** Reads a file (as data.train, of any format) into data->test of an opened session; path
+ *  NULL: the config's test set, data->test.n = 0 if it names none. optional: labels or
+ *  targets may be missing. Numbers of a text count as pixels where the model was trained
+ *  on bytes.  MPI: collective.  Errors: agreed; DP_EDATA, also for another width than the
+ *  model's */
+dp_status dp_session_read(dp_session *session, const char *path, bool optional);
+
 /** A snapshot that rank 0 has read (NULL elsewhere) -> the model of all ranks, and the
  *  normalisation that it was trained with.   MPI: collective.  Errors: agreed */
 dp_status dp_session_load(dp_session *session, const dp_snapshot *snapshot,

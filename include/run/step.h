@@ -28,7 +28,7 @@ typedef struct dp_stepper dp_stepper;
 
 /** Buffers and the exchange for global batches of up to `batch` rows of data->train.
  *  Borrows everything; the optimizer's state is here.
- *  MPI: collective.  Errors: DP_EINTERNAL, DP_EUSAGE; not agreed.
+ *  MPI: collective.  Errors: DP_EINTERNAL, DP_EUSAGE; agreed.
  *  Owner: the caller, who frees with dp_stepper_destroy */
 dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
                             const dp_dataset *data, dp_model *model, const dp_loss *loss,

@@ -27,8 +27,9 @@ static wide product(double a, double b) {
 
 static wide multiply(wide a, wide b) {
     wide p = product(a.hi, b.hi);
-    if (!isfinite(p.hi))
+    if (!isfinite(p.hi)) {
         return p;
+    }
     double e = p.lo + (a.hi * b.lo + a.lo * b.hi);
     double s = p.hi + e;
     return (wide){s, e - (s - p.hi)};
@@ -58,8 +59,9 @@ double dp_dlog(double x) {
     double s = f / (2.0 + f);
     double z = s * s;
     double r = 0;
-    for (int i = 25; i >= 3; i -= 2)
+    for (int i = 25; i >= 3; i -= 2) {
         r = r * z + 2.0 / i;
+    }
     double h = 0.5 * f * f;
     double small = s * (h + r * z);
     const double ln2_hi = 0x1.62e42fefa38p-1; /* 42 bits: k * ln2_hi is exact */
@@ -71,16 +73,18 @@ double dp_dlog(double x) {
 static double small_sine(wide t) {
     double z = t.hi * t.hi;
     double term = 0;
-    for (int i = 19; i >= 3; i -= 2)
+    for (int i = 19; i >= 3; i -= 2) {
         term = -(1.0 + term) * z / (i * (i - 1));
+    }
     return t.hi + (t.lo + t.hi * term);
 }
 
 static double small_cosine(wide t) {
     double z = t.hi * t.hi;
     double term = 0;
-    for (int i = 18; i >= 4; i -= 2)
+    for (int i = 18; i >= 4; i -= 2) {
         term = -(1.0 + term) * z / (i * (i - 1));
+    }
     return 1.0 - (0.5 * z * (1.0 + term) + t.hi * t.lo);
 }
 
@@ -106,10 +110,12 @@ double dp_dpow(double x, long n) {
     assert(n >= 0);
     wide power = {1.0, 0.0}, square = {x, 0.0};
     for (; n > 0; n >>= 1) {
-        if (n & 1)
+        if (n & 1) {
             power = multiply(power, square);
-        if (n > 1)
+        }
+        if (n > 1) {
             square = multiply(square, square);
+        }
     }
     return power.hi;
 }

@@ -52,13 +52,15 @@ float dp_rng_normal(uint64_t seed, dp_purpose purpose, uint32_t stream, uint64_t
 void dp_rng_permutation(uint64_t seed, dp_purpose purpose, uint32_t stream, int n,
                         int32_t *order) {
     assert(n >= 0);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         order[i] = i;
+    }
     uint32_t w[4] = {0};
     /* Position i takes word i mod 4 of index i / 4: one Philox call serves four draws. */
     for (int i = 0; i + 1 < n; i++) {
-        if (i % 4 == 0)
+        if (i % 4 == 0) {
             dp_rng_words(seed, purpose, stream, (uint64_t)i / 4, w);
+        }
         int j = i + (int)((uint64_t)w[i % 4] * (uint32_t)(n - i) >> 32);
         int32_t t = order[i];
         order[i] = order[j];

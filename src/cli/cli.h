@@ -9,6 +9,7 @@
 dp_status dp_cli_train(dp_comm *comm, int argc, char **argv);
 dp_status dp_cli_check(dp_comm *comm, int argc, char **argv);
 dp_status dp_cli_eval(dp_comm *comm, int argc, char **argv);
+dp_status dp_cli_predict(dp_comm *comm, int argc, char **argv);
 dp_status dp_cli_help(dp_comm *comm, int argc, char **argv);
 dp_status dp_cli_version(dp_comm *comm, int argc, char **argv);
 

@@ -26,7 +26,6 @@ static dp_status print_memory(const dp_session *session) {
     dp_status s = dp_stepper_create(session->comm, &session->config, session->data,
                                     session->model, session->loss, &session->scale,
                                     session->batch, session->threads, &stepper);
-    s = dp_comm_agree(session->comm, s);
     if (s == DP_OK) {
         double mib = 1024.0 * 1024.0;
         dp_log("memory  a rank: data %.1f MiB, parameters %.1f MiB, activations, "

@@ -2,20 +2,6 @@
 #include "cli.h"
 #include "run/evaluate.h"
 #include "run/session.h"
-#include <stdio.h>
-
-/* The checkpoint's own config, with the overrides of the command line. */
-static dp_status read_checkpoint(int argc, char **argv, dp_snapshot **snapshot,
-                                 dp_config *config) {
-    if (argc < 1) {
-        return dp_fail(DP_EUSAGE, "a checkpoint is missing, as in: trainer eval "
-                                  "runs/mlp/checkpoints/last.h5");
-    }
-    dp_status s = dp_checkpoint_read(argv[0], snapshot);
-    return s != DP_OK ? s
-                      : dp_config_parse(argv[0], (*snapshot)->config, argc - 1, argv + 1,
-                                        config);
-}
 
 static dp_status score(dp_session *session) {
     const dp_dataset *data = session->data;
@@ -43,25 +29,14 @@ static dp_status score(dp_session *session) {
 }
 
 dp_status dp_cli_eval(dp_comm *comm, int argc, char **argv) {
-    dp_snapshot *snapshot = NULL;
+    if (argc < 1) {
+        return dp_fail(DP_EUSAGE, "a checkpoint is missing, as in: trainer eval "
+                                  "runs/mlp/checkpoints/last.h5");
+    }
     dp_session *session = NULL;
-    dp_config config = {0};
-    dp_status s = DP_OK;
-    if (dp_comm_rank(comm) == 0) {
-        s = read_checkpoint(argc, argv, &snapshot, &config);
-    }
-    s = dp_comm_agree(comm, s);
-    if (s == DP_OK) {
-        dp_comm_bcast(comm, &config, sizeof config);
-        s = dp_session_create(comm, &config, &session);
-    }
-    if (s == DP_OK) {
-        s = dp_session_load(session, snapshot, argv[0]);
-    }
-    if (s == DP_OK) {
-        s = score(session);
-    }
+    dp_status s = dp_session_open(comm, argv[0], argc - 1, argv + 1, &session);
+    s = s != DP_OK ? s : dp_session_read(session, NULL, false);
+    s = s != DP_OK ? s : score(session);
     dp_session_destroy(&session);
-    dp_checkpoint_free(&snapshot);
     return s;
 }

@@ -9,9 +9,9 @@ static const struct command {
     const char *name;
     dp_status (*run)(dp_comm *comm, int argc, char **argv);
 } commands[] = {
-    {"train", dp_cli_train}, {"check", dp_cli_check},       {"eval", dp_cli_eval},
-    {"help", dp_cli_help},   {"--version", dp_cli_version}, {"--help", dp_cli_help},
-    {"-h", dp_cli_help},
+    {"train", dp_cli_train},     {"check", dp_cli_check}, {"eval", dp_cli_eval},
+    {"predict", dp_cli_predict}, {"help", dp_cli_help},   {"--version", dp_cli_version},
+    {"--help", dp_cli_help},     {"-h", dp_cli_help},
 };
 
 /* A first word that is no command is the config of a training run. */

@@ -86,6 +86,7 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     int first = node_rank == 0;
     MPI_Allreduce(&first, &comm->nodes, 1, MPI_INT, MPI_SUM, comm->world);
     count_cores(comm);
+    comm->timeout = 300;
     *out = comm;
     return DP_OK;
 }
@@ -138,6 +139,17 @@ int dp_comm_auto_threads(const dp_comm *comm) {
         }
     }
     return comm->my_cores;
+}
+
+void dp_comm_settle(dp_comm *comm, int threads, double timeout) {
+    int all = threads;
+    MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_SUM, comm->node);
+    comm->crowded = all > comm->node_cores;
+    comm->timeout = timeout;
+}
+
+bool dp_comm_crowded(const dp_comm *comm) {
+    return comm->crowded;
 }
 
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {

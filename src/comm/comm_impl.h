@@ -4,12 +4,30 @@
 
 #include "comm/comm.h"
 #include <mpi.h>
+#include <stdbool.h>
 
 struct dp_comm {
     MPI_Comm world, node;
     int rank, size;
     int nodes, node_size, node_cores, my_cores;
     int speaker;
+    double timeout; /* seconds without a sign of life from a rank */
+    bool crowded;   /* more threads than cores on this host: give way while waiting */
 };
+
+/* Waiting for other ranks: gives way to others on the core, and ends the job when one that is waited
+ * for shows no sign of life. */
+typedef struct dp_patience {
+    dp_comm *comm;
+    double timeout, end; /* end 0: the clock has not been asked yet */
+    int turns;
+} dp_patience;
+
+dp_patience dp_patience_begin(dp_comm *comm, double timeout);
+void dp_patience_wait(dp_patience *wait, int missing, const char *what);
+
+/* MPI_Waitall with patience; request k is answered by rank from[k]. */
+void dp_comm_wait_all(dp_comm *comm, int n, MPI_Request *request, const int *from,
+                      const char *what);
 
 #endif

@@ -6,42 +6,101 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A partial sum of this rank's slice: a node of the tree and where its floats are. */
+typedef struct value {
+    dp_node node;
+    float *slice;
+} value;
+
 struct dp_exchange {
-    dp_comm *comm;
-    size_t *bound; /* [size+1] */
+    dp_shared *shared;
+    size_t floats;
+    size_t *bound; /* [ranks+1] */
     bool tree;
-    float *inbox; /* the partials of my slice from other ranks, one after the other */
-    size_t inbox_parts;
-    MPI_Request *request;
-    int most_requests;
-    dp_note *notes; /* [size] */
-    float **value;  /* my slice of every partial of the batch, in the tree's order */
-    int *merges;    /* merges that follow each of them */
+    dp_note *notes; /* [ranks] of the step */
+    dp_node (
+        *nodes)[DP_PARTS]; /* [ranks] which nodes each rank has in a batch of `blocks` */
+    int *counts;           /* [ranks] how many */
+    int blocks;            /* of the batch that nodes and counts are for */
+    value *values;         /* of my slice, in the tree's order */
     int nvalues;
-    int most_values;
-    int *count, *start; /* [size] each: arguments of the allgathers */
+    int *merges; /* that follow each value */
+    float *inbox;
+    size_t inbox_slices;
+    MPI_Request *request;
+    int *from; /* [] the rank that answers each request */
+    int requests, most_requests;
+    int *
+        speaks; /* [ranks] the member of my domain that speaks for it with rank r elsewhere */
+    int *peer; /* [domains] the member of domain d that speaks for it with me */
 };
 
-dp_status dp_exchange_create(dp_comm *comm, size_t floats, const size_t *bound, bool tree,
-                             dp_exchange **out) {
-    assert(bound[0] == 0 && bound[comm->size] == floats);
-    assert(floats <= INT_MAX);
+enum {
+    NOTE_BYTES = (sizeof(dp_note) + DP_ALIGN - 1) / DP_ALIGN * DP_ALIGN,
+    TAG_NOTE = 1 << 14
+};
+
+size_t dp_exchange_own_bytes(size_t floats, int slabs) {
+    return NOTE_BYTES + (size_t)slabs * floats * sizeof(float);
+}
+
+static float *slab_of(const dp_exchange *ex, int member, int k) {
+    return (float *)((char *)ex->shared->own[member] + NOTE_BYTES) +
+           (size_t)k * ex->floats;
+}
+
+float *dp_exchange_slab(const dp_exchange *ex, int k) {
+    return slab_of(ex, ex->shared->me, k);
+}
+
+/* The member of domain `domain` that speaks for it with rank `rank` of another one. */
+static int agent(const dp_shared *s, int domain, int rank) {
+    int size = 0, found = -1;
+    for (int r = 0; r < s->comm->size; r++) {
+        size += s->domain_of[r] == domain;
+    }
+    int wanted = s->member_of[rank] % size;
+    for (int r = 0; r < s->comm->size && found < 0; r++) {
+        if (s->domain_of[r] == domain && s->member_of[r] == wanted) {
+            found = r;
+        }
+    }
+    return found;
+}
+
+dp_status dp_exchange_create(dp_shared *shared, size_t floats, const size_t *bound,
+                             bool tree, dp_exchange **out) {
+    size_t ranks = (size_t)shared->comm->size;
+    assert(bound[0] == 0 && bound[ranks] == floats && floats <= INT_MAX &&
+           floats % 16 == 0);
     dp_exchange *ex = calloc(1, sizeof *ex);
-    size_t ranks = (size_t)comm->size;
     if (ex) {
-        ex->comm = comm;
+        ex->shared = shared;
+        ex->floats = floats;
         ex->tree = tree;
         ex->bound = malloc((ranks + 1) * sizeof *bound);
         ex->notes = calloc(ranks, sizeof *ex->notes);
-        ex->count = calloc(ranks, sizeof *ex->count);
-        ex->start = calloc(ranks, sizeof *ex->start);
+        ex->nodes = calloc(ranks, sizeof *ex->nodes);
+        ex->counts = calloc(ranks, sizeof *ex->counts);
+        ex->values = calloc(ranks * DP_PARTS, sizeof *ex->values);
+        ex->merges = calloc(ranks * DP_PARTS, sizeof *ex->merges);
+        ex->speaks = calloc(ranks, sizeof *ex->speaks);
+        ex->peer = calloc((size_t)shared->domains, sizeof *ex->peer);
     }
-    if (!ex || !ex->bound || !ex->notes || !ex->count || !ex->start) {
+    if (!ex || !ex->bound || !ex->notes || !ex->nodes || !ex->counts || !ex->values ||
+        !ex->merges || !ex->speaks || !ex->peer) {
         dp_exchange_destroy(&ex);
         return dp_fail(DP_EINTERNAL, "out of memory for the exchange of %zu ranks",
                        ranks);
     }
     memcpy(ex->bound, bound, (ranks + 1) * sizeof *bound);
+    int rank = shared->comm->rank;
+    for (int r = 0; r < shared->comm->size; r++) {
+        ex->speaks[r] = agent(shared, shared->domain_of[rank], r);
+    }
+    for (int d = 0; d < shared->domains; d++) {
+        ex->peer[d] = agent(shared, d, rank);
+    }
     *out = ex;
     return DP_OK;
 }
@@ -51,128 +110,191 @@ void dp_exchange_destroy(dp_exchange **exchange) {
     if (ex) {
         free(ex->bound);
         free(ex->notes);
-        free(ex->request);
-        free(ex->value);
+        free(ex->nodes);
+        free(ex->counts);
+        free(ex->values);
         free(ex->merges);
-        free(ex->count);
-        free(ex->start);
+        free(ex->speaks);
+        free(ex->peer);
+        free(ex->request);
+        free(ex->from);
         dp_memory_free(&ex->inbox);
         free(ex);
     }
     *exchange = NULL;
 }
 
-static size_t slice(const dp_exchange *ex, int rank) {
+static size_t slice_of(const dp_exchange *ex, int rank) {
     return ex->bound[rank + 1] - ex->bound[rank];
 }
 
-/* Room for a batch with `parts` partials in all, of which `mine` are here. Grows in the
- * first steps only. */
-static void reserve(dp_exchange *ex, int parts, int mine) {
-    dp_comm *comm = ex->comm;
-    int requests = parts + mine * comm->size;
-    if ((size_t)(parts - mine) > ex->inbox_parts) {
-        dp_memory_free(&ex->inbox);
-        void *p = NULL;
-        size_t floats = (size_t)(parts - mine) * slice(ex, comm->rank);
-        if (dp_memory_alloc(floats, sizeof(float), &p) != DP_OK) {
-            dp_comm_abort(comm, DP_EINTERNAL, dp_status_message());
-        }
-        ex->inbox = p;
-        ex->inbox_parts = (size_t)(parts - mine);
+/* Who has which nodes follows from the number of blocks alone: nothing is negotiated. */
+static void deal(dp_exchange *ex, int blocks) {
+    if (ex->blocks == blocks) {
+        return;
     }
-    if (requests > ex->most_requests || parts > ex->most_values) {
-        ex->most_requests = requests;
-        ex->most_values = parts;
-        ex->request = realloc(ex->request, (size_t)requests * sizeof *ex->request);
-        ex->value = realloc(ex->value, (size_t)parts * sizeof *ex->value);
-        ex->merges = realloc(ex->merges, (size_t)parts * sizeof *ex->merges);
-        if (!ex->request || !ex->value || !ex->merges) {
-            dp_comm_abort(comm, DP_EINTERNAL, "out of memory in the exchange");
+    int ranks = ex->shared->comm->size;
+    for (int r = 0; r < ranks; r++) {
+        ex->counts[r] = dp_tree_share(blocks, ranks, r, INT_MAX, NULL);
+        assert(ex->counts[r] <= DP_PARTS);
+        dp_tree_share(blocks, ranks, r, INT_MAX, ex->nodes[r]);
+    }
+    ex->blocks = blocks;
+}
+
+static void post(dp_exchange *ex, bool send, void *data, size_t bytes, int peer,
+                 int tag) {
+    if (bytes == 0) {
+        return;
+    }
+    if (ex->requests == ex->most_requests) {
+        ex->most_requests = 2 * ex->most_requests + 64;
+        size_t n = (size_t)ex->most_requests;
+        ex->request = realloc(ex->request, n * sizeof *ex->request);
+        ex->from = realloc(ex->from, n * sizeof *ex->from);
+        if (!ex->request || !ex->from) {
+            dp_comm_abort(ex->shared->comm, DP_EINTERNAL,
+                          "out of memory in the exchange");
         }
+    }
+    MPI_Request *request = &ex->request[ex->requests];
+    ex->from[ex->requests++] = peer;
+    MPI_Comm world = ex->shared->comm->world;
+    if (send) {
+        MPI_Isend(data, (int)bytes, MPI_BYTE, peer, tag, world, request);
+    } else {
+        MPI_Irecv(data, (int)bytes, MPI_BYTE, peer, tag, world, request);
     }
 }
 
-/* Every rank's partials of my slice to me, mine of theirs to them. Who has which nodes
- * follows from the number of blocks alone, so nothing is negotiated. */
-static void scatter(dp_exchange *ex, int blocks, float *const *part) {
-    dp_comm *comm = ex->comm;
-    int counts[2] = {0, dp_tree_share(blocks, comm->size, comm->rank, INT_MAX, NULL)};
-    for (int r = 0; r < comm->size; r++) {
-        counts[0] += dp_tree_share(blocks, comm->size, r, INT_MAX, NULL);
-    }
-    reserve(ex, counts[0], counts[1]);
+static void complete(dp_exchange *ex) {
+    dp_comm_wait_all(ex->shared->comm, ex->requests, ex->request, ex->from,
+                     "the gradients' exchange");
+    ex->requests = 0;
+}
+
+/* The partials that a domain is left with when all siblings among its own are merged: in `left`,
+ * their number is returned. In my own domain the floats [at, at + n) of the slabs are merged too,
+ * and left[].slice is where they are. */
+static int merge_domain(const dp_exchange *ex, int domain, size_t at, size_t n,
+                        value *left) {
+    const dp_shared *s = ex->shared;
+    bool mine = domain == s->domain_of[s->comm->rank];
     dp_tree_walk walk;
-    dp_tree_begin(&walk, blocks);
-    size_t mine = slice(ex, comm->rank);
-    float *inbox = ex->inbox;
-    int requests = 0;
-    ex->nvalues = 0;
-    for (int r = 0; r < comm->size; r++) {
-        dp_node node[DP_PARTS];
-        int n = dp_tree_share(blocks, comm->size, r, INT_MAX, node);
-        for (int k = 0; k < n; k++) {
-            ex->merges[ex->nvalues] = dp_tree_push(&walk, node[k]);
-            if (r == comm->rank) {
-                ex->value[ex->nvalues++] = part[k] + ex->bound[r];
-                continue;
+    dp_tree_begin(&walk, ex->blocks);
+    for (int r = 0; r < s->comm->size; r++) {
+        for (int k = 0; s->domain_of[r] == domain && k < ex->counts[r]; k++) {
+            int top = walk.depth;
+            left[top].slice = mine ? slab_of(ex, s->member_of[r], k) + at : NULL;
+            for (int m = dp_tree_push(&walk, ex->nodes[r][k]); m > 0; m--, top--) {
+                float *to = left[top - 1].slice;
+                const float *from = left[top].slice;
+                for (size_t i = 0; mine && i < n; i++) {
+                    to[i] += from[i];
+                }
             }
-            MPI_Irecv(inbox, (int)mine, MPI_FLOAT, r, k, comm->world,
-                      &ex->request[requests++]);
-            ex->value[ex->nvalues++] = inbox;
-            inbox += mine;
+            assert(walk.depth < DP_TREE_DEPTH * 4);
         }
     }
-    for (int d = 1; d < comm->size; d++) {
-        int r = (comm->rank + d) % comm->size;
-        for (int k = 0; k < counts[1]; k++) {
-            MPI_Isend(part[k] + ex->bound[r], (int)slice(ex, r), MPI_FLOAT, r, k,
-                      comm->world, &ex->request[requests++]);
+    for (int v = 0; v < walk.depth; v++) {
+        left[v].node = walk.node[v];
+    }
+    return walk.depth;
+}
+
+static int by_node(const void *a, const void *b) {
+    const value *x = a, *y = b;
+    return (x->node.a > y->node.a) - (x->node.a < y->node.a);
+}
+
+/* My domain's merged partials of the slices that I speak for to their owners elsewhere, and those
+ * of my slice from the other domains. */
+static void trade(dp_exchange *ex) {
+    const dp_shared *s = ex->shared;
+    int rank = s->comm->rank, mine = s->domain_of[rank];
+    value left[DP_TREE_DEPTH * 4];
+    size_t slice = slice_of(ex, rank), expected = 0;
+    for (int d = 0; d < s->domains; d++) {
+        expected += d != mine ? (size_t)merge_domain(ex, d, 0, 0, left) : 0;
+    }
+    if (expected > ex->inbox_slices) {
+        dp_memory_free(&ex->inbox);
+        void *p = NULL;
+        if (dp_memory_alloc(expected * slice, sizeof(float), &p) != DP_OK) {
+            dp_comm_abort(s->comm, DP_EINTERNAL, dp_status_message());
+        }
+        ex->inbox = p;
+        ex->inbox_slices = expected;
+    }
+    float *inbox = ex->inbox;
+    for (int d = 0; d < s->domains; d++) {
+        if (d == mine) {
+            continue;
+        }
+        int n = merge_domain(ex, d, 0, 0, left), peer = ex->peer[d];
+        for (int v = 0; v < n; v++, inbox += slice) {
+            ex->values[ex->nvalues++] = (value){left[v].node, inbox};
+            post(ex, false, inbox, slice * sizeof(float), peer, v);
+        }
+        for (int r = 0; r < s->comm->size; r++) {
+            if (s->domain_of[r] == d) {
+                post(ex, false, &ex->notes[r], sizeof(dp_note), peer, TAG_NOTE + r);
+            }
         }
     }
-    MPI_Waitall(requests, ex->request, MPI_STATUSES_IGNORE);
+    for (int r = 0; r < s->comm->size; r++) {
+        if (s->domain_of[r] == mine || ex->speaks[r] != rank) {
+            continue;
+        }
+        size_t n = slice_of(ex, r);
+        int values = merge_domain(ex, mine, ex->bound[r], n, left);
+        for (int v = 0; v < values; v++) {
+            post(ex, true, left[v].slice, n * sizeof(float), r, v);
+        }
+        for (int m = 0; m < s->members; m++) {
+            post(ex, true, &ex->notes[s->rank_of[m]], sizeof(dp_note), r,
+                 TAG_NOTE + s->rank_of[m]);
+        }
+    }
+    complete(ex);
 }
 
 /* allreduce = mpi: the rank's partials are added here, and the ranks' sums by MPI. */
-static void plain(dp_exchange *ex, int blocks, float *const *part) {
-    dp_comm *comm = ex->comm;
-    size_t floats = ex->bound[comm->size];
-    int mine = dp_tree_share(blocks, comm->size, comm->rank, INT_MAX, NULL);
-    reserve(ex, 1, 1);
-    float *sum = part[0];
+static void plain(dp_exchange *ex) {
+    dp_comm *comm = ex->shared->comm;
+    int mine = ex->counts[comm->rank];
+    float *sum = dp_exchange_slab(ex, 0);
     if (mine == 0) {
-        memset(sum, 0, floats * sizeof *sum);
+        memset(sum, 0, ex->floats * sizeof *sum);
     }
     for (int k = 1; k < mine; k++) {
-        for (size_t i = 0; i < floats; i++) {
-            sum[i] += part[k][i];
+        const float *part = dp_exchange_slab(ex, k);
+        for (size_t i = 0; i < ex->floats; i++) {
+            sum[i] += part[i];
         }
     }
-    MPI_Request request;
-    MPI_Iallreduce(MPI_IN_PLACE, sum, (int)floats, MPI_FLOAT, MPI_SUM, comm->world,
-                   &request);
-    MPI_Wait(&request, MPI_STATUS_IGNORE);
-    ex->value[0] = sum + ex->bound[comm->rank];
-    ex->merges[0] = 0;
+    MPI_Request request[2];
+    int nobody[2] = {0, 0};
+    MPI_Iallreduce(MPI_IN_PLACE, sum, (int)ex->floats, MPI_FLOAT, MPI_SUM, comm->world,
+                   &request[0]);
+    MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, ex->notes, sizeof(dp_note),
+                   MPI_BYTE, comm->world, &request[1]);
+    dp_comm_wait_all(comm, 2, request, nobody, "MPI_Iallreduce");
+    ex->values[0] = (value){{0, ex->blocks}, sum + ex->bound[comm->rank]};
     ex->nvalues = 1;
 }
 
-/* The batch's loss along the tree over all ranks' nodes. */
-static double add_notes(dp_exchange *ex, int blocks, dp_note *note) {
-    dp_comm *comm = ex->comm;
-    MPI_Allgather(note, sizeof *note, MPI_BYTE, ex->notes, sizeof *note, MPI_BYTE,
-                  comm->world);
+/* The batch's loss along the tree over all ranks' nodes. Ranks have their nodes in order. */
+static double add_notes(const dp_exchange *ex, dp_note *note) {
     double stack[DP_TREE_DEPTH * 4] = {0};
     dp_tree_walk walk;
-    dp_tree_begin(&walk, blocks);
+    dp_tree_begin(&walk, ex->blocks);
     note->stop = 0;
-    for (int r = 0; r < comm->size; r++) {
-        dp_node node[DP_PARTS];
-        int n = dp_tree_share(blocks, comm->size, r, INT_MAX, node);
-        for (int k = 0; k < n; k++) {
-            stack[walk.depth] = ex->notes[r].loss[k];
+    for (int r = 0; r < ex->shared->comm->size; r++) {
+        for (int k = 0; k < ex->counts[r]; k++) {
             int top = walk.depth;
-            for (int m = dp_tree_push(&walk, node[k]); m > 0; m--, top--) {
+            stack[top] = ex->notes[r].loss[k];
+            for (int m = dp_tree_push(&walk, ex->nodes[r][k]); m > 0; m--, top--) {
                 stack[top - 1] += stack[top];
             }
         }
@@ -182,23 +304,46 @@ static double add_notes(dp_exchange *ex, int blocks, dp_note *note) {
     return stack[0];
 }
 
-double dp_exchange_reduce(dp_exchange *ex, int blocks, float *const *part,
-                          dp_note *note) {
-    if (ex->tree) {
-        scatter(ex, blocks, part);
-    } else {
-        plain(ex, blocks, part);
+double dp_exchange_reduce(dp_exchange *ex, int blocks, dp_note *note) {
+    dp_shared *s = ex->shared;
+    int rank = s->comm->rank;
+    deal(ex, blocks);
+    memcpy(s->own[s->me], note, sizeof *note);
+    ex->notes[rank] = *note;
+    ex->nvalues = 0;
+    if (!ex->tree) {
+        plain(ex);
+        return add_notes(ex, note);
     }
-    return add_notes(ex, blocks, note);
+    dp_shared_meet(s);
+    for (int m = 0; m < s->members; m++) {
+        int r = s->rank_of[m];
+        memcpy(&ex->notes[r], s->own[m], sizeof(dp_note));
+        for (int k = 0; k < ex->counts[r]; k++) {
+            ex->values[ex->nvalues++] =
+                (value){ex->nodes[r][k], slab_of(ex, m, k) + ex->bound[rank]};
+        }
+    }
+    if (s->domains > 1) {
+        trade(ex);
+        qsort(ex->values, (size_t)ex->nvalues, sizeof(value), by_node);
+    }
+    dp_tree_walk walk;
+    dp_tree_begin(&walk, blocks);
+    for (int v = 0; v < ex->nvalues; v++) {
+        ex->merges[v] = dp_tree_push(&walk, ex->values[v].node);
+    }
+    assert(walk.depth == 1);
+    return add_notes(ex, note);
 }
 
 const float *dp_exchange_sum(dp_exchange *ex, size_t begin, size_t end) {
-    size_t offset = begin - ex->bound[ex->comm->rank], n = end - begin;
+    size_t offset = begin - ex->bound[ex->shared->comm->rank], n = end - begin;
     float *stack[DP_TREE_DEPTH * 4];
     int depth = 0;
     for (int v = 0; v < ex->nvalues; v++) {
-        stack[depth++] = ex->value[v] + offset;
-        for (int m = ex->merges[v]; m > 0; m--, depth--) {
+        stack[depth++] = ex->values[v].slice + offset;
+        for (int m = ex->tree ? ex->merges[v] : 0; m > 0; m--, depth--) {
             float *left = stack[depth - 2];
             const float *right = stack[depth - 1];
             for (size_t i = 0; i < n; i++) {
@@ -210,26 +355,30 @@ const float *dp_exchange_sum(dp_exchange *ex, size_t begin, size_t end) {
     return stack[0];
 }
 
-void dp_exchange_gather(dp_exchange *ex, float *slab, const int *extra_bound,
-                        double *extra) {
-    dp_comm *comm = ex->comm;
-    if (comm->size == 1) {
-        return;
-    }
-    if (slab) {
-        for (int r = 0; r < comm->size; r++) {
-            ex->count[r] = (int)slice(ex, r);
-            ex->start[r] = (int)ex->bound[r];
+void dp_exchange_gather(dp_exchange *ex, int n, const dp_slices *arrays) {
+    dp_shared *s = ex->shared;
+    int rank = s->comm->rank, mine = s->domain_of[rank];
+    for (int r = 0; s->domains > 1 && r < s->comm->size; r++) {
+        if (s->domain_of[r] == mine) {
+            continue;
         }
-        MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, slab, ex->count, ex->start,
-                       MPI_FLOAT, comm->world);
-    }
-    if (extra) {
-        for (int r = 0; r < comm->size; r++) {
-            ex->count[r] = extra_bound[r + 1] - extra_bound[r];
-            ex->start[r] = extra_bound[r];
+        /* r's slices come to the one of us that speaks with r; mine go to one of each domain. */
+        bool receives = ex->speaks[r] == rank;
+        bool sends = ex->peer[s->domain_of[r]] == r;
+        for (int a = 0; a < n; a++) {
+            char *base = arrays[a].base;
+            size_t size = arrays[a].size;
+            const size_t *bound = arrays[a].bound;
+            if (receives) {
+                post(ex, false, base + bound[r] * size, (bound[r + 1] - bound[r]) * size,
+                     r, a);
+            }
+            if (sends) {
+                post(ex, true, base + bound[rank] * size,
+                     (bound[rank + 1] - bound[rank]) * size, r, a);
+            }
         }
-        MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, extra, ex->count, ex->start,
-                       MPI_DOUBLE, comm->world);
     }
+    complete(ex);
+    dp_shared_meet(s);
 }

@@ -112,7 +112,11 @@ static void remove_superfluous(const char *folder, int64_t current, int keep) {
     if (list_steps(folder, &step, &n) != DP_OK) {
         dp_warn("%s", dp_status_message());
     }
+    errno = 0;
     int64_t best = link_step(folder, BEST);
+    if (best < 0 && errno != 0 && errno != ENOENT && errno != EINVAL) {
+        n = 0; /* which one it names is unknown: nothing goes */
+    }
     for (int i = keep; i < n; i++) {
         char path[PATH_MAX];
         step_path(folder, step[i], path);

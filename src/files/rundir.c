@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,8 @@ static dp_status take_lock(dp_rundir *d, double wait) {
 }
 
 static dp_status raise_generation(dp_rundir *d) {
+    /* Beyond RLIMIT_FSIZE, write is to return EFBIG and not to kill. */
+    signal(SIGXFSZ, SIG_IGN);
     char text[LOCK_TEXT];
     int error = read_lock(d->fd, text);
     if (error != 0) {
@@ -161,16 +164,18 @@ static dp_status make_folders(const char *path) {
         memcpy(part, path, n);
         part[n] = '\0';
         struct stat info;
-        if (mkdir(part, 0777) != 0 &&
-            (stat(part, &info) != 0 || !S_ISDIR(info.st_mode))) {
-            return fail("make the folder", part, errno);
+        int error = mkdir(part, 0777) == 0 ? 0 : errno;
+        if (error != 0 && stat(part, &info) == 0) {
+            error = S_ISDIR(info.st_mode) ? 0 : ENOTDIR;
+        }
+        if (error != 0) {
+            return fail("make the folder", part, error);
         }
     }
     return DP_OK;
 }
 
-/* Calls `take` for each name in `folder`; it removes the file if the name is one of ours.
- */
+/* Removes the files in `folder` whose names are ours. */
 static dp_status sweep(const char *folder, bool (*ours)(const char *name)) {
     DIR *d = opendir(folder);
     if (d == NULL) {

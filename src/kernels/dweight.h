@@ -8,8 +8,9 @@
 #include "split.h"
 
 enum {
-    KNOWN = 1024
-}; /* leaves whose merges are looked up once a call, not once a tile */
+    UNROLL = 4,   /* samples in a turn of the inner loop */
+    KNOWN = 1024, /* leaves whose merges are looked up once a call, not once a tile */
+};
 
 typedef struct blocks {
     int N, block, count;

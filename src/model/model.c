@@ -113,10 +113,24 @@ void dp_model_destroy(dp_model **model) {
         free((*model)->layers);
         free((*model)->tensors);
         free((*model)->chunk);
-        dp_memory_free(&(*model)->params);
+        if (!(*model)->adopted) {
+            dp_memory_free(&(*model)->params);
+        }
         free(*model);
     }
     *model = NULL;
+}
+
+void dp_model_adopt(dp_model *model, float *params) {
+    if (!params) {
+        model->params = NULL;
+        model->adopted = false;
+        return;
+    }
+    memcpy(params, model->params, model->floats * sizeof *params);
+    dp_memory_free(&model->params);
+    model->params = params;
+    model->adopted = true;
 }
 
 int dp_model_slice(const dp_model *model, int ranks, int rank) {

@@ -130,7 +130,7 @@ static void describe(const dp_run *run, dp_snapshot *s, char **names) {
     snprintf(s->loss, sizeof s->loss, "%s", run->config.loss.name);
     s->nshape = data->train.nshape;
     memcpy(s->shape, data->train.shape, sizeof s->shape);
-    s->nclasses = data->classes;
+    s->nclasses = data->classes > 0 ? data->classes : data->class_name ? 2 : 0;
     s->classes = data->class_name ? data->class_name : names;
     if (data->train.column) {
         s->ncolumns =
@@ -220,9 +220,9 @@ static void score_text(const dp_run *run, const dp_score *score, const char *spl
 
 static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
     int64_t epochs = run->config.train.epochs, every = run->config.train.log_every;
-    if (run->full_batch && row->epoch != epochs &&
-        (every == 0 || (row->epoch - 1) % every != 0)) {
-        return;
+    bool quiet = row->epoch != epochs && (every == 0 || (row->epoch - 1) % every != 0);
+    if (run->full_batch && (quiet || score->n == 0)) {
+        return; /* without a score it would only repeat the step's line */
     }
     char text[128];
     score_text(run, score, run->session->data->val_n > 0 ? "validation" : "test", text,

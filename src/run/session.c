@@ -2,12 +2,12 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "run/step.h"
+#include "session_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What only this rank can find wrong. */
-static dp_status make(dp_session *s) {
+dp_status dp_session_launch(dp_session *s) {
     const dp_config *config = &s->config;
     s->set = dp_kernels_find(config->parallel.kernels);
     if (!s->set) {
@@ -18,7 +18,25 @@ static dp_status make(dp_session *s) {
                      ? dp_comm_auto_threads(s->comm)
                      : atoi(config->parallel.threads);
     s->loss = dp_loss_find(config->loss.name);
-    dp_status status = dp_dataset_open(config, &s->data);
+    return DP_OK;
+}
+
+dp_status dp_session_model(dp_session *s) {
+    const dp_dataset *data = s->data;
+    s->scale = (dp_scale){.bytes = data->train.bytes,
+                          .unit = strcmp(s->config.data.normalize, "none") != 0,
+                          .columns = data->nmean,
+                          .mean = data->mean_f,
+                          .inv_std = data->inv_std_f};
+    return dp_model_create(s->set, s->config.model.layers, data->train.features,
+                           data->outputs, &s->model);
+}
+
+/* What only this rank can find wrong. */
+static dp_status make(dp_session *s) {
+    const dp_config *config = &s->config;
+    dp_status status = dp_session_launch(s);
+    status = status != DP_OK ? status : dp_dataset_open(config, &s->data);
     if (status != DP_OK) {
         return status;
     }
@@ -32,13 +50,7 @@ static dp_status make(dp_session *s) {
     }
     s->batch =
         config->train.batch_size > 0 ? (int)config->train.batch_size : data->train_n;
-    s->scale = (dp_scale){.bytes = data->train.bytes,
-                          .unit = strcmp(config->data.normalize, "none") != 0,
-                          .columns = data->nmean,
-                          .mean = data->mean_f,
-                          .inv_std = data->inv_std_f};
-    return dp_model_create(s->set, config->model.layers, data->train.features,
-                           data->outputs, &s->model);
+    return dp_session_model(s);
 }
 
 dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out) {
@@ -56,6 +68,7 @@ dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session *
         dp_session_destroy(&s);
         return status;
     }
+    dp_comm_settle(comm, s->threads, config->parallel.timeout);
     *out = s;
     return DP_OK;
 }

@@ -1,178 +1,11 @@
-#include "run/step.h"
 #include "base/clock.h"
-#include "base/memory.h"
 #include "base/tree.h"
-#include "run/batch.h"
+#include "step_impl.h"
 #include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct dp_stepper {
-    dp_comm *comm;
-    const dp_config *config;
-    const dp_dataset *data;
-    dp_model *model;
-    const dp_loss *loss;
-    dp_scale scale;
-    int block, threads, most; /* most: blocks in a piece */
-    dp_net *net;
-    dp_batch *batch;
-
-    int ngrads;   /* gradient slabs: a stack along the block tree */
-    float **grad; /* [ngrads][model->floats] */
-    double piece_loss[DP_PARTS];
-
-    dp_exchange *exchange;
-    int first, last;  /* chunks of the slab that this rank owns */
-    int *chunk_bound; /* [ranks+1] the same of all ranks */
-    double *squares;  /* [nchunks] of the mean gradient */
-    const float *
-        *chunk_sum; /* [nchunks] where the summed gradient of an owned chunk lies */
-
-    const dp_optimizer *optimizer;
-    int nslots;
-    const char *slot_name[3];
-    float *slot[3];
-    float *kept; /* zero_grad = false: the gradients left in; one of the slots */
-    dp_times times;
-};
-
-/* The gradient slabs that the largest batch needs on the stack at once. */
-static int stack_height(int blocks, int ranks, int rank, int most) {
-    int pieces = dp_tree_share(blocks, ranks, rank, most, NULL), height = 1;
-    dp_node *node = calloc((size_t)pieces + 1, sizeof *node);
-    if (!node) {
-        return 1;
-    }
-    dp_tree_share(blocks, ranks, rank, most, node);
-    dp_tree_walk walk;
-    dp_tree_begin(&walk, blocks);
-    for (int k = 0; k < pieces; k++) {
-        height = walk.depth + 1 > height ? walk.depth + 1 : height;
-        dp_tree_push(&walk, node[k]);
-    }
-    free(node);
-    return height;
-}
-
-static dp_status slab(size_t floats, float **out) {
-    void *p = NULL;
-    dp_status s = dp_memory_alloc(floats, sizeof(float), &p);
-    *out = p;
-    return s;
-}
-
-/* `batch` samples a step, and `rest` in the last one of an epoch: the tree of a short
- * batch can have another shape. */
-static dp_status make_gradients(dp_stepper *st, int batch, int rest) {
-    int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
-    int full = stack_height(dp_tree_blocks(batch, st->block), ranks, rank, st->most);
-    int last = stack_height(dp_tree_blocks(rest, st->block), ranks, rank, st->most);
-    st->ngrads = full > last ? full : last;
-    st->grad = calloc((size_t)st->ngrads, sizeof *st->grad);
-    dp_status s = st->grad ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory for gradients");
-    for (int k = 0; s == DP_OK && k < st->ngrads; k++) {
-        s = slab(st->model->floats, &st->grad[k]);
-    }
-    return s;
-}
-
-static dp_status make_optimizer(dp_stepper *st) {
-    st->optimizer = dp_optimizer_find(st->config->optimizer.name);
-    if (!st->optimizer) {
-        return dp_fail(DP_EUSAGE, "optimizer.name: unknown optimizer '%s'",
-                       st->config->optimizer.name);
-    }
-    dp_status s = DP_OK;
-    st->nslots = st->optimizer->slots(st->config, st->slot_name);
-    for (int k = 0; s == DP_OK && k < st->nslots; k++) {
-        s = slab(st->model->floats, &st->slot[k]);
-    }
-    if (s == DP_OK && !st->config->train.zero_grad) {
-        st->slot_name[st->nslots] = "grad";
-        s = slab(st->model->floats, &st->kept);
-        st->slot[st->nslots++] = st->kept;
-    }
-    return s;
-}
-
-static dp_status make_exchange(dp_stepper *st) {
-    const dp_model *model = st->model;
-    int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
-    st->squares = calloc((size_t)model->nchunks, sizeof *st->squares);
-    st->chunk_sum = calloc((size_t)model->nchunks, sizeof *st->chunk_sum);
-    st->chunk_bound = calloc((size_t)ranks + 1, sizeof *st->chunk_bound);
-    size_t *bound = calloc((size_t)ranks + 1, sizeof *bound);
-    dp_status s = dp_fail(DP_EINTERNAL, "out of memory for the exchange");
-    if (st->squares && st->chunk_sum && st->chunk_bound && bound) {
-        for (int r = 0; r <= ranks; r++) {
-            st->chunk_bound[r] = dp_model_slice(model, ranks, r);
-            bound[r] = model->chunk[st->chunk_bound[r]];
-        }
-        st->first = st->chunk_bound[rank];
-        st->last = st->chunk_bound[rank + 1];
-        s = dp_exchange_create(st->comm, model->floats, bound,
-                               strcmp(st->config->parallel.allreduce, "tree") == 0,
-                               &st->exchange);
-    }
-    free(bound);
-    return s;
-}
-
-dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
-                            const dp_dataset *data, dp_model *model, const dp_loss *loss,
-                            const dp_scale *scale, int batch, int threads,
-                            dp_stepper **out) {
-    dp_stepper *st = calloc(1, sizeof *st);
-    if (!st) {
-        return dp_fail(DP_EINTERNAL, "out of memory for the training step");
-    }
-    st->comm = comm;
-    st->config = config;
-    st->data = data;
-    st->model = model;
-    st->loss = loss;
-    st->scale = *scale;
-    st->threads = threads;
-    st->block = (int)config->parallel.block;
-    st->most = st->block >= DP_PIECE ? 1 : DP_PIECE / st->block;
-    long capacity = (long)st->most * st->block;
-    capacity = capacity < batch ? capacity : batch;
-    dp_status s = dp_net_create(model, (int)capacity, true, &st->net);
-    s = s != DP_OK ? s : dp_batch_create((int)capacity, model->outputs, &st->batch);
-    s = s != DP_OK ? s : make_gradients(st, batch, data->train_n % batch);
-    s = s != DP_OK ? s : make_optimizer(st);
-    s = s != DP_OK ? s : make_exchange(st);
-    if (s != DP_OK) {
-        dp_stepper_destroy(&st);
-        return s;
-    }
-    *out = st;
-    return DP_OK;
-}
-
-void dp_stepper_destroy(dp_stepper **stepper) {
-    dp_stepper *st = *stepper;
-    if (st) {
-        dp_net_destroy(&st->net);
-        dp_batch_destroy(&st->batch);
-        for (int k = 0; st->grad && k < st->ngrads; k++) {
-            dp_memory_free(&st->grad[k]);
-        }
-        free(st->grad);
-        for (int k = 0; k < st->nslots; k++) {
-            dp_memory_free(&st->slot[k]);
-        }
-        dp_exchange_destroy(&st->exchange);
-        free(st->chunk_bound);
-        free(st->squares);
-        free(st->chunk_sum);
-        free(st);
-    }
-    *stepper = NULL;
-}
 
 /* Seconds since *from, which moves to now. */
 static double lap(double *from) {
@@ -250,13 +83,15 @@ static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, in
         int begin = node[k].a * st->block;
         int end = node[k].b == blocks ? n : node[k].b * st->block;
         int top = walk.depth;
-        double loss = piece(st, team, rows + begin, end - begin, st->grad[top], clock);
+        double loss = piece(st, team, rows + begin, end - begin,
+                            dp_exchange_slab(st->exchange, top), clock);
         if (team.id == 0) {
             st->piece_loss[top] = loss;
         }
         int merges = dp_tree_push(&walk, node[k]);
         for (; merges > 0; merges--, top--) {
-            merge(st, team, st->grad[top - 1], st->grad[top]);
+            merge(st, team, dp_exchange_slab(st->exchange, top - 1),
+                  dp_exchange_slab(st->exchange, top));
             if (team.id == 0) {
                 st->piece_loss[top - 1] += st->piece_loss[top];
             }
@@ -318,6 +153,8 @@ static void update(dp_stepper *st, dp_team team, int n, double lr, int64_t t,
     float scale = (float)(1.0 / n);
     dp_update u = dp_optimizer_prepare(st->config, lr, t);
     u.scale = st->kept ? 1.0F : scale;
+    dp_slices squares = {st->squares, sizeof(double), st->chunk_bound};
+    dp_slices params = {st->model->params, sizeof(float), st->bound};
     int begin = 0, end = 0;
     my_chunks(st, team, &begin, &end);
     for (int c = begin; c < end; c++) {
@@ -331,7 +168,7 @@ static void update(dp_stepper *st, dp_team team, int n, double lr, int64_t t,
 #pragma omp barrier
         times->idle += lap(clock);
         if (team.id == 0) {
-            dp_exchange_gather(st->exchange, NULL, st->chunk_bound, st->squares);
+            dp_exchange_gather(st->exchange, 1, &squares);
             double s = lap(clock);
             times->reduce += s;
             *comm += s;
@@ -346,7 +183,7 @@ static void update(dp_stepper *st, dp_team team, int n, double lr, int64_t t,
 #pragma omp barrier
     times->idle += lap(clock);
     if (team.id == 0) {
-        dp_exchange_gather(st->exchange, st->model->params, st->chunk_bound, st->squares);
+        dp_exchange_gather(st->exchange, 2, (dp_slices[]){params, squares});
         double s = lap(clock);
         times->reduce += s;
         *comm += s;
@@ -383,9 +220,11 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
         double clock = start;
         compute(st, team, rows, n, npieces, node, &clock);
         if (team.id == 0) {
-            memcpy(note.loss, st->piece_loss, sizeof note.loss);
+            for (int k = 0; k < DP_PARTS && k < st->ngrads; k++) {
+                note.loss[k] = st->piece_loss[k];
+            }
             clock = dp_clock();
-            loss_sum = dp_exchange_reduce(st->exchange, blocks, st->grad, &note);
+            loss_sum = dp_exchange_reduce(st->exchange, blocks, &note);
             comm = lap(&clock);
             st->times.reduce += comm;
         }
@@ -400,31 +239,6 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
                             .comm_seconds = comm,
                             .stop = note.stop > 0,
                             .bad = bad_tensor(st)};
-}
-
-float *dp_stepper_slot(const dp_stepper *st, int k, const char **name) {
-    if (k >= st->nslots) {
-        return NULL;
-    }
-    *name = st->slot_name[k];
-    return st->slot[k];
-}
-
-void dp_stepper_gather(dp_stepper *st) {
-    for (int k = 0; k < st->nslots; k++) {
-        dp_exchange_gather(st->exchange, st->slot[k], NULL, NULL);
-    }
-}
-
-dp_times dp_stepper_times(dp_stepper *st) {
-    dp_times t = st->times;
-    st->times = (dp_times){0};
-    return t;
-}
-
-size_t dp_stepper_bytes(const dp_stepper *st) {
-    return st->net->bytes +
-           (size_t)(st->ngrads + st->nslots) * st->model->floats * sizeof(float);
 }
 
 double dp_step_unevenness(int n, int block, int ranks, int *idle) {

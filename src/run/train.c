@@ -43,6 +43,14 @@ static dp_status open_files(dp_run *run) {
     return s;
 }
 
+/* A step of a small model is over before a second thread has woken up. */
+static int useful_threads(const dp_session *session) {
+    const double worth = 2e5; /* floating-point operations for each thread */
+    double flops = 6.0 * session->batch * (double)session->model->parameters;
+    double most = 1 + flops / dp_comm_size(session->comm) / worth;
+    return most < session->threads ? (int)most : session->threads;
+}
+
 /* Everything that the loop needs, on every rank. */
 static dp_status prepare(dp_run *run) {
     dp_session *session = run->session;
@@ -61,8 +69,7 @@ static dp_status prepare(dp_run *run) {
     if (s == DP_OK) {
         s = dp_stepper_create(run->comm, config, session->data, session->model,
                               session->loss, &session->scale, session->batch,
-                              session->threads, &run->stepper);
-        s = dp_comm_agree(run->comm, s);
+                              useful_threads(session), &run->stepper);
     }
     if (s != DP_OK) {
         return s;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLOATS = 1000 };
+enum { FLOATS = 992 };
 
 static int failures = 0;
 
@@ -36,45 +36,46 @@ static float tree(int a, int b, int i) {
     return tree(a, mid, i) + tree(mid, b, i);
 }
 
-static void one_batch(dp_comm *comm, dp_exchange *ex, const size_t *bound, int blocks) {
+static void one_batch(dp_shared *shared, dp_exchange *ex, const size_t *bound,
+                      int blocks) {
+    dp_comm *comm = shared->comm;
     int ranks = dp_comm_size(comm), rank = dp_comm_rank(comm);
     dp_node node[DP_PARTS];
     int n = dp_tree_share(blocks, ranks, rank, INT_MAX, node);
-    float *part[DP_PARTS];
     dp_note note = {.stop = rank == ranks - 1};
     for (int k = 0; k < n; k++) {
-        part[k] = malloc(FLOATS * sizeof(float));
+        float *part = dp_exchange_slab(ex, k);
         for (int i = 0; i < FLOATS; i++) {
-            part[k][i] = tree(node[k].a, node[k].b, i);
+            part[i] = tree(node[k].a, node[k].b, i);
         }
         note.loss[k] = node[k].b - node[k].a;
     }
-    double loss = dp_exchange_reduce(ex, blocks, part, &note);
+    double loss = dp_exchange_reduce(ex, blocks, &note);
     expect(loss == blocks, "loss of all blocks", (int)loss, blocks);
     expect(note.stop == 1, "stop requests are counted", (int)note.stop, 1);
-    float slab[FLOATS] = {0};
+    float *slab = shared->common;
+    double *extra = (double *)(slab + FLOATS);
     size_t begin = bound[rank], end = bound[rank + 1], mid = begin + (end - begin) / 3;
     if (end > begin) {
         memcpy(slab + begin, dp_exchange_sum(ex, begin, mid),
                (mid - begin) * sizeof(float));
         memcpy(slab + mid, dp_exchange_sum(ex, mid, end), (end - mid) * sizeof(float));
     }
-    double extra[16] = {0};
-    int extra_bound[17];
+    size_t extra_bound[17];
     for (int r = 0; r <= ranks; r++) {
-        extra_bound[r] = r;
+        extra_bound[r] = (size_t)r;
     }
-    extra[rank] = rank + 0.5;
-    dp_exchange_gather(ex, slab, extra_bound, extra);
+    extra[rank] = rank + 0.5 + blocks;
+    dp_slices both[] = {{slab, sizeof(float), bound},
+                        {extra, sizeof(double), extra_bound}};
+    dp_exchange_gather(ex, 2, both);
     for (int i = 0; i < FLOATS; i++) {
         expect(slab[i] == tree(0, blocks, i), "sum has the tree's bits", blocks, i);
     }
     for (int r = 0; r < ranks; r++) {
-        expect(extra[r] == r + 0.5, "extra values are gathered", blocks, r);
+        expect(extra[r] == r + 0.5 + blocks, "extra values are gathered", blocks, r);
     }
-    for (int k = 0; k < n; k++) {
-        free(part[k]);
-    }
+    dp_shared_meet(shared); /* nobody writes the next sums before all have looked */
 }
 
 static void agreement(dp_comm *comm) {
@@ -101,12 +102,20 @@ int main(int argc, char **argv) {
                    : r == 2   ? bound[1]
                               : (size_t)(FLOATS * r / ranks - r);
     }
+    dp_shared *shared = NULL;
     dp_exchange *ex = NULL;
-    expect(dp_exchange_create(comm, FLOATS, bound, true, &ex) == DP_OK, "create", 0, 0);
+    dp_status made =
+        dp_shared_create(comm, FLOATS * sizeof(float) + 16 * sizeof(double),
+                         dp_exchange_own_bytes(FLOATS, DP_PARTS), 60, &shared);
+    expect(made == DP_OK, "shared memory", 0, 0);
+    expect(shared->members == dp_comm_node_size(comm), "one domain a host",
+           shared->members, 0);
+    expect(dp_exchange_create(shared, FLOATS, bound, true, &ex) == DP_OK, "create", 0, 0);
     for (int blocks = 1; blocks <= 40; blocks++) {
-        one_batch(comm, ex, bound, blocks);
+        one_batch(shared, ex, bound, blocks);
     }
     dp_exchange_destroy(&ex);
+    dp_shared_destroy(&shared);
     agreement(comm);
     double all = failures;
     dp_comm_sum(comm, &all, 1);

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from helpers import NAMES, REPO, TEST, TRAIN, TRAINER, Lab, make_set, write_idx
+from workers import pytest_runtestloop  # noqa: F401 (a hook)
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: part of `make test`, not of `make check`")
+    config.addinivalue_line("markers", "together: a file that one worker runs (workers.py)")
 
 
 def pytest_sessionstart(session):

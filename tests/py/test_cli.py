@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers import TEST, fraction, launch_all, write_idx
+from helpers import QUICK_MPI_ENV, TEST, fraction, launch_all, write_idx
 
 KEYS = """
     run.name run.output run.seed run.resume run.overwrite
@@ -91,6 +91,13 @@ def test_train_is_the_default_command(lab):
     lab.run("train", "run.ini", "run.name=explicit").expect(0)
     lab.run("run.ini", "run.name=implicit").expect(0)
     assert lab.out("explicit").bits() == lab.out("implicit").bits()
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_no_switch_of_the_tests_is_needed(lab, ranks):
+    lab.config(train__epochs=1)
+    unset = dict.fromkeys([*QUICK_MPI_ENV, "OMP_NUM_THREADS", "OMP_WAIT_POLICY"])
+    lab.run("run.ini", ranks=ranks, env=unset).expect(0)
 
 
 # ---- exit codes of a job ----

@@ -6,7 +6,7 @@ import pytest
 
 from helpers import REPO, Lab, fraction
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.together]
 
 SECONDS = 60  # what ten epochs may take here; a slower machine runs fewer, to a lower bar
 BARS = {1: 0.92, 2: 0.945, 3: 0.96, 4: 0.965, 5: 0.97}  # epochs -> accuracy; beyond: 0.97

@@ -6,6 +6,8 @@ import pytest
 
 from helpers import CLASSES, FEATURES, TEST, Lab, fraction
 
+pytestmark = pytest.mark.together  # only one worker loads PyTorch
+
 LAYERS = "dense:24 relu dense:17 relu"
 WIDTHS = (FEATURES, 24, 17, CLASSES)
 STEPS, BATCH = 200, 64  # 20 epochs of 9 batches of 64 and one of 27

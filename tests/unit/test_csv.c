@@ -64,6 +64,9 @@ Test(csv, quotes_hold_separators_quotes_and_lines)
     cr_assert_str_eq(table.column[1], "say \"hi\"");
     cr_assert_str_eq(table.column[2], "two\nlines");
     dp_table_free(&table);
+    assert_ok(read_as("mse", "", "\"a,b,c\";y\n1;2\n"));
+    cr_assert_str_eq(table.column[0], "a,b,c");
+    dp_table_free(&table);
     assert_failed(read_as("mse", "", "\"a\nb\",y\n1,2\n1,x\n"), DP_EDATA,
                   "data.csv:4: column 'y': 'x' is not a number");
 }
@@ -90,6 +93,25 @@ Test(csv, numbers_are_those_of_the_c_library)
     cr_assert_eq(table.n, 2000);
     assert_floats(table.raw, 6 * 2000, expected);
     dp_table_free(&table);
+}
+
+Test(csv, numbers_of_many_digits_are_read_to_the_last)
+{
+    static const char *const cell[] = {".1234567890123456",
+                                       "9007199254740993",
+                                       "-0",
+                                       "0.00000000000000000000123",
+                                       "1e-45",
+                                       "3.4028235e38",
+                                       "123456789012345678901234567890",
+                                       "16777217.000000001"};
+    for (int i = 0; i < 8; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "x,y\n%s,0\n", cell[i]);
+        assert_ok(read_as("mse", "", text));
+        cr_assert_eq(*(float *)table.raw, (float)strtod(cell[i], NULL), "%s", cell[i]);
+        dp_table_free(&table);
+    }
 }
 
 Test(csv, names_line_and_column_of_a_bad_cell)

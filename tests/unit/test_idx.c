@@ -206,8 +206,12 @@ Test(idx, a_header_that_promises_the_moon_allocates_nothing)
         }
         put_file(IMAGES, images, 376);
         assert_failed(read_pair(&t), DP_EDATA, IMAGES);
+        cr_assert(strstr(dp_status_message(), "header"),
+                  "refused by its header, not read");
         put_gz(IMAGES, images, 376);
         assert_failed(read_pair(&t), DP_EDATA, IMAGES);
+        cr_assert(strstr(dp_status_message(), "header"),
+                  "refused by its header, not read");
     }
 }
 

@@ -1,0 +1,1 @@
+"""The parts of scripts/sweep.py: spec -> study -> engine (here or in Slurm) -> results, report."""

@@ -1,0 +1,331 @@
+"""The study of a sweep: which trials there are, who works on them, what came of them.
+
+All of it is a journal in the sweep's folder, written by Optuna's JournalStorage, and one file of
+locks. Any number of processes on any number of machines may work on one study. Sources: the
+journal says what happened, the lock on a trial says whether its worker lives.
+
+A trial in the journal has Optuna's state and these attributes:
+    owner    who works on it: host, pid, started (and job, restarts in Slurm); None: put back
+    tries    the checkpoint each attempt began from, without those that were stopped by order
+    seconds  spent so far, by attempts that could say so
+    result   status complete|pruned|diverged|failed, value, epoch, message; written before the
+             state, so a worker that dies between the two is followed by one that repeats it"""
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import os
+import random
+import socket
+import struct
+import time
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalFileStorage, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeplib import slurm
+from sweeplib.spec import SweepError, digest
+
+warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+TRIES = 5  # attempts in a row without a newer checkpoint, after which a trial has failed
+REDRAWS = 100
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED,
+          "failed": TrialState.FAIL,
+          "diverged": TrialState.PRUNED}  # so that the sampler learns to keep away
+
+
+class Locks:
+    """Locks on single bytes of one file, freed by the kernel when their process ends.
+
+    They work between machines on NFS. They belong to the process, and closing the file anywhere
+    in it frees them all: so it is opened once a process, and never closed."""
+
+    JOURNAL, ENGINE, GUARD, RESULTS, TRIAL = 0, 1, 2, 3, 64  # TRIAL + n: trial n
+
+    def __init__(self, path):
+        self.path = path
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    def take(self, byte, wait=False):
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+            return True
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError as error:
+            raise SweepError(f"{self.path}: can't be locked: {error.strerror}: put the sweep on "
+                             "a file system with locks (fcntl)") from None
+
+    def free(self, byte):
+        fcntl.lockf(self.file, fcntl.LOCK_UN, 1, byte)
+
+    def taken(self, byte):
+        """Whether another process holds it."""
+        ask = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        answer = fcntl.fcntl(self.file, fcntl.F_GETLK, ask)
+        return struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK
+
+
+class JournalLock:
+    """Optuna's lock object: held by one process at a time, by it as often as it likes. Who gets
+    it cuts off the torn last line of a writer that was killed."""
+
+    def __init__(self, locks, journal):
+        self.locks, self.journal, self.depth = locks, journal, 0
+
+    def acquire(self):
+        if self.depth == 0:
+            self.locks.take(Locks.JOURNAL, wait=True)
+            try:
+                self.repair()
+            except BaseException:
+                self.locks.free(Locks.JOURNAL)
+                raise
+        self.depth += 1
+        return True
+
+    def release(self):
+        self.depth -= 1
+        if self.depth == 0:
+            self.locks.free(Locks.JOURNAL)
+
+    def repair(self):
+        with open(self.journal, "r+b") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+
+    __enter__ = acquire
+
+    def __exit__(self, *error):
+        self.release()
+
+
+class Journal(JournalFileStorage):
+    """Reads under the lock too: a reader must not see, and count, half of a line."""
+
+    def __init__(self, path, lock):
+        super().__init__(path, lock)
+        self.lock = lock
+
+    def read_logs(self, log_number_from):
+        with self.lock:
+            return super().read_logs(log_number_from)
+
+
+def started(pid):
+    """When the process started, in the kernel's ticks; None where there is none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+
+
+def myself():
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "started": started(pid), **slurm.my_job()}
+
+
+def has_ended(owner):
+    """Whether the worker is known to be gone; its lock is looked at elsewhere."""
+    if "job" in owner:
+        return slurm.has_ended(owner)
+    there = owner["host"] == socket.gethostname()
+    return not there or started(owner["pid"]) != owner["started"]
+
+
+def seed_of(*parts):
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
+
+
+class Study:
+    """The study in a sweep's folder, made there if it is new."""
+
+    def __init__(self, folder, spec):
+        self.folder, self.spec, self.mine = Path(folder), spec, set()
+        self.locks = Locks(self.folder / "locks")
+        journal = self.folder / "study.journal"
+        journal.touch()
+        self.lock = JournalLock(self.locks, journal)
+        with self.lock:
+            self.storage = JournalStorage(Journal(str(journal), self.lock))
+            pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner,
+                       "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(1)}
+            self.study = optuna.create_study(
+                storage=self.storage, study_name=spec.name, load_if_exists=True,
+                direction={"min": "minimize", "max": "maximize"}[spec.goal],
+                pruner=pruners[spec.pruner]())
+        self.id = self.storage.get_study_id_from_name(spec.name)
+
+    def trials(self):
+        return self.storage.get_all_trials(self.id, deepcopy=False)
+
+    def final(self, trials):
+        """Whether nothing is left to do."""
+        return len(trials) >= self.spec.trials and all(t.state.is_finished() for t in trials)
+
+    def folder_of(self, trial):
+        return self.folder / f"{trial.number:04d}-{digest(trial.params)}"
+
+    def better(self, a, b):
+        return a > b if self.spec.goal == "max" else a < b
+
+    def best(self, trials):
+        found = [t for t in trials if t.state == TrialState.COMPLETE]
+        pick = max if self.spec.goal == "max" else min
+        return pick(found, key=lambda t: t.value) if found else None
+
+    def set(self, trial, **attributes):
+        for key, value in attributes.items():
+            self.storage.set_trial_user_attr(trial._trial_id, key, value)
+
+    def note(self, **attributes):
+        """What is to be known of the sweep: engine (local or slurm), jobs."""
+        for key, value in attributes.items():
+            self.study.set_user_attr(key, value)
+
+    def noted(self, key, default=None):
+        return self.study.user_attrs.get(key, default)
+
+    # ---- points ----
+
+    def draw(self, number, seed):
+        if self.spec.method == "random":
+            sampler = optuna.samplers.RandomSampler(seed=seed)
+        else:
+            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        blank = FrozenTrial(number=number, trial_id=-1, state=TrialState.RUNNING, value=None,
+                            datetime_start=None, datetime_complete=None, params={},
+                            distributions={}, user_attrs={}, system_attrs={},
+                            intermediate_values={})
+        return {key: dimension.tidy(sampler.sample_independent(
+                    self.study, blank, key, dimension.distribution()))
+                for key, dimension in self.spec.space.items()}
+
+    def point(self, number, earlier):
+        """The point of a trial. It follows from the spec, the number and the points before it;
+        for tpe also from the results there are."""
+        if self.spec.method == "grid":
+            return self.spec.grid_point(number)
+        used = {digest(point) for point in earlier}
+        for redraw in range(REDRAWS):
+            point = self.draw(number, seed_of(self.spec.seed, number, redraw))
+            if digest(point) not in used:
+                return point
+        # Only a small finite space is so full; check_trials saw that it is large enough.
+        unused = [p for p in self.spec.points() if digest(p) not in used]
+        return random.Random(seed_of(self.spec.seed, number)).choice(unused)
+
+    # ---- taking, putting back, ending ----
+
+    def claim(self):
+        """Takes up a trial whose worker is dead, else makes the next one; None: there is neither.
+        The trial's lock is then ours."""
+        trials = self.trials()
+        dead = [t.number for t in trials if self.is_dead(t)]
+        with self.lock:
+            now = self.trials()
+            for number in dead:
+                trial = now[number]
+                if not trial.state.is_finished() and self.same_owner(trial, trials[number]) \
+                        and self.locks.take(Locks.TRIAL + number):
+                    tries = trial.user_attrs["tries"] + [self.progress(trial)]
+                    self.set(trial, owner=myself(), tries=tries)
+                    return self.claimed(trial)
+            if len(now) < self.spec.trials:
+                return self.create(len(now), now)
+        return None
+
+    def create(self, number, earlier):
+        params = self.point(number, [t.params for t in earlier])
+        if not self.locks.take(Locks.TRIAL + number):
+            return None  # its maker was killed before the journal knew of it, and is still ending
+        template = FrozenTrial(
+            number=-1, trial_id=-1, state=TrialState.RUNNING, value=None,
+            datetime_start=datetime.datetime.now(), datetime_complete=None, params=params,
+            distributions={k: d.distribution() for k, d in self.spec.space.items()},
+            user_attrs={"owner": myself(), "tries": [""], "seconds": 0.0}, system_attrs={},
+            intermediate_values={})
+        # One line of the journal: a trial is there with all its parameters, or not at all.
+        self.storage.create_new_trial(self.id, template_trial=template)
+        return self.claimed(self.trials()[number])
+
+    def claimed(self, trial):
+        self.mine.add(trial.number)
+        return self.storage.get_trial(trial._trial_id)
+
+    @staticmethod
+    def same_owner(a, b):
+        return a.user_attrs["owner"] == b.user_attrs["owner"]
+
+    def is_held(self, trial):
+        """Whether a living process works on it."""
+        return trial.number in self.mine or self.locks.taken(Locks.TRIAL + trial.number)
+
+    def is_dead(self, trial):
+        if trial.state.is_finished() or self.is_held(trial):
+            return False
+        owner = trial.user_attrs["owner"]
+        return owner is None or has_ended(owner)
+
+    def progress(self, trial):
+        """The newest checkpoint's name, "" before the first."""
+        with contextlib.suppress(OSError):
+            return os.readlink(self.folder_of(trial) / "checkpoints" / "last.h5")
+        return ""
+
+    def is_stuck(self, trial):
+        tries = trial.user_attrs["tries"]
+        return len(tries) >= TRIES and len(set(tries[-TRIES:])) == 1
+
+    def put_back(self, trial, seconds, by_order):
+        """For another worker, or this one, to go on with."""
+        seconds += trial.user_attrs["seconds"]
+        self.set(trial, seconds=seconds)
+        if by_order:
+            self.set(trial, tries=trial.user_attrs["tries"][:-1])
+        self.set(trial, owner=None)
+        self.let_go(trial)
+
+    def finish(self, trial, seconds, **result):
+        seconds += trial.user_attrs["seconds"]
+        self.set(trial, seconds=seconds, result=result)
+        values = None if result["value"] is None else [result["value"]]
+        self.storage.set_trial_state_values(trial._trial_id, STATES[result["status"]], values)
+        self.let_go(trial)
+
+    def let_go(self, trial):
+        self.mine.discard(trial.number)
+        self.locks.free(Locks.TRIAL + trial.number)
+
+    # ---- pruning ----
+
+    def prunes(self, trial, curve):
+        """Reports epochs {epoch: value} that are new; whether the trial is to end for them."""
+        if self.spec.pruner == "none":
+            return False
+        for epoch, value in sorted(curve.items()):
+            if epoch not in trial.intermediate_values:
+                self.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+                trial = self.storage.get_trial(trial._trial_id)
+                if self.study.pruner.prune(self.study, trial):
+                    return True
+        return False
+
+
+def remaining(trials, spec, slots):
+    """Seconds until all are done at the pace so far, or None."""
+    done = [t for t in trials if t.state.is_finished()]
+    if not done:
+        return None
+    pace = sum(t.user_attrs.get("seconds", 0) for t in done) / len(done)
+    now = time.time()
+    spent = sum(now - t.datetime_start.timestamp() for t in trials if not t.state.is_finished())
+    return max(0, (spec.trials - len(done)) * pace - spent) / max(1, slots)

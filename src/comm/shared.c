@@ -1,0 +1,179 @@
+#include "comm/shared.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "comm_impl.h"
+#include <assert.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct dp_desk {
+    _Atomic int phase;
+    char rest[DP_ALIGN - sizeof(int)]; /* a cache line each: no false sharing */
+};
+
+static size_t aligned(size_t bytes) {
+    const size_t page = 4096;
+    return (bytes + page - 1) / page * page;
+}
+
+/* A segment of `bytes` that the host's ranks map, or NULL on all of them. Space is reserved, so that
+ * no later touch can fail: a full /dev/shm would otherwise be a SIGBUS in the middle of training. */
+static void *map_segment(dp_comm *comm, size_t bytes) {
+    char name[64] = "";
+    int rank = 0, fd = -1;
+    MPI_Comm_rank(comm->node, &rank);
+    if (rank == 0) {
+        snprintf(name, sizeof name, "/trainer-%ld-%ld", (long)getpid(),
+                 (long)(dp_clock() * 1e6));
+        fd = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
+        if (fd >= 0 && posix_fallocate(fd, 0, (off_t)bytes) != 0) {
+            close(fd);
+            fd = -1;
+            shm_unlink(name);
+        }
+        name[0] = fd >= 0 ? name[0] : '\0';
+    }
+    MPI_Bcast(name, sizeof name, MPI_CHAR, 0, comm->node);
+    if (rank != 0 && name[0]) {
+        fd = shm_open(name, O_RDWR, 0600);
+    }
+    void *map = MAP_FAILED;
+    if (fd >= 0) {
+        map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        close(fd);
+    }
+    int mapped = map != MAP_FAILED, all = 0;
+    MPI_Allreduce(&mapped, &all, 1, MPI_INT, MPI_MIN, comm->node);
+    if (rank == 0 && name[0]) {
+        shm_unlink(name);
+    }
+    if (mapped && !all) {
+        munmap(map, bytes);
+    }
+    return all ? map : NULL;
+}
+
+/* Who shares with whom; `alone`: this rank's host has no shared memory. */
+static dp_status find_domains(dp_shared *s, bool alone) {
+    dp_comm *comm = s->comm;
+    size_t ranks = (size_t)comm->size;
+    s->domain_of = calloc(ranks, sizeof(int));
+    s->member_of = calloc(ranks, sizeof(int));
+    s->rank_of = calloc(ranks, sizeof(int));
+    s->own = calloc(ranks, sizeof *s->own);
+    if (!s->domain_of || !s->member_of || !s->rank_of || !s->own) {
+        return dp_fail(DP_EINTERNAL, "out of memory for %zu ranks", ranks);
+    }
+    int lowest = comm->rank;
+    if (!alone) {
+        MPI_Allreduce(&comm->rank, &lowest, 1, MPI_INT, MPI_MIN, comm->node);
+    }
+    MPI_Allgather(&lowest, 1, MPI_INT, s->domain_of, 1, MPI_INT, comm->world);
+    for (int r = 0; r < comm->size; r++) {
+        int first = s->domain_of[r]; /* its lowest rank, which has its number already */
+        if (first == r) {
+            s->domain_of[r] = s->domains++;
+        } else {
+            s->domain_of[r] = s->domain_of[first];
+        }
+        for (int q = 0; q < r; q++) {
+            s->member_of[r] += s->domain_of[q] == s->domain_of[r];
+        }
+    }
+    for (int r = 0; r < comm->size; r++) {
+        if (s->domain_of[r] == s->domain_of[comm->rank]) {
+            s->rank_of[s->members++] = r;
+        }
+    }
+    s->me = s->member_of[comm->rank];
+    return DP_OK;
+}
+
+static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
+    dp_status status = dp_memory_alloc(common, 1, &s->common);
+    return status != DP_OK ? status : dp_memory_alloc(own, 1, &s->own[0]);
+}
+
+dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, double timeout,
+                           dp_shared **out) {
+    dp_shared *s = calloc(1, sizeof *s);
+    if (!s) {
+        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
+    }
+    s->comm = comm;
+    s->timeout = timeout;
+    unsigned long size = aligned(own), sizes[comm->node_size];
+    MPI_Allgather(&size, 1, MPI_UNSIGNED_LONG, sizes, 1, MPI_UNSIGNED_LONG, comm->node);
+    size_t desks = aligned((size_t)comm->node_size * sizeof(struct dp_desk));
+    s->map_bytes = desks + aligned(common);
+    for (int m = 0; m < comm->node_size; m++) {
+        s->map_bytes += sizes[m];
+    }
+    s->map = comm->node_size > 1 ? map_segment(comm, s->map_bytes) : NULL;
+    dp_status status = find_domains(s, !s->map);
+    double short_of_memory = !s->map && comm->node_size > 1;
+    if (status == DP_OK && s->map) {
+        s->desk = s->map;
+        s->common = (char *)s->map + desks;
+        char *at = (char *)s->common + aligned(common);
+        for (int m = 0; m < s->members; m++) {
+            s->own[m] = at;
+            at += sizes[m];
+        }
+    } else if (status == DP_OK) {
+        status = private_memory(s, common, own);
+    }
+    status = dp_comm_agree(comm, status);
+    if (dp_comm_max(comm, short_of_memory) > 0) {
+        dp_warn("too little shared memory on a host (%zu MiB asked for in /dev/shm): its "
+                "ranks use "
+                "private copies and MPI, which is slower; the results are the same",
+                s->map_bytes >> 20);
+    }
+    if (status != DP_OK) {
+        dp_shared_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return DP_OK;
+}
+
+void dp_shared_destroy(dp_shared **shared) {
+    dp_shared *s = *shared;
+    if (s) {
+        if (s->map) {
+            munmap(s->map, s->map_bytes);
+        } else {
+            dp_memory_free(&s->common);
+            dp_memory_free(&s->own[0]);
+        }
+        free(s->domain_of);
+        free(s->member_of);
+        free(s->rank_of);
+        free(s->own);
+        free(s);
+    }
+    *shared = NULL;
+}
+
+void dp_shared_meet(dp_shared *s) {
+    if (!s->map) {
+        return;
+    }
+    int phase = ++s->phase;
+    atomic_store_explicit(&s->desk[s->me].phase, phase, memory_order_release);
+    dp_patience wait = dp_patience_begin(s->comm, s->timeout);
+    for (int m = 0; m < s->members; m++) {
+        /* The difference, since phases may wrap. */
+        while (atomic_load_explicit(&s->desk[m].phase, memory_order_acquire) - phase <
+               0) {
+            dp_patience_wait(&wait, s->rank_of[m], "the gradients' exchange");
+        }
+    }
+}

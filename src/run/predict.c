@@ -1,0 +1,284 @@
+#include "run/predict.h"
+#include "base/memory.h"
+#include "h5/h5file.h"
+#include "run/batch.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void dp_prediction_destroy(dp_prediction **prediction) {
+    if (*prediction) {
+        free((*prediction)->row);
+        free((*prediction)->top);
+        free((*prediction)->value);
+        free(*prediction);
+    }
+    *prediction = NULL;
+}
+
+static dp_status make(const int32_t *rows, int n, int outputs, dp_prediction **out) {
+    dp_prediction *p = *out = calloc(1, sizeof *p);
+    size_t count = (size_t)n;
+    if (!p || !(p->row = malloc((count + 1) * sizeof *p->row)) ||
+        !(p->top = calloc(count + 1, sizeof *p->top)) ||
+        !(p->value = calloc(count * (size_t)outputs + 1, sizeof *p->value))) {
+        return dp_fail(DP_EINTERNAL, "out of memory for %d predictions", n);
+    }
+    p->n = n;
+    p->outputs = outputs;
+    for (int i = 0; i < n; i++) {
+        p->row[i] = rows ? rows[i] : i;
+    }
+    return DP_OK;
+}
+
+/* Logits of a piece, [N][O]. */
+static void forward(const dp_session *s, dp_net *net, const int32_t *row, int N,
+                    float *softmax, float *logit) {
+    const dp_kernels *set = s->set;
+    const dp_signal *input = &net->signals[0], *top = &net->signals[net->nlayers];
+#pragma omp parallel num_threads(s->threads)
+    {
+        dp_team team = DP_TEAM();
+        set->load(team, N, input->F, s->data->test.raw, row, &s->scale, input->yt, NULL);
+        for (int l = 0; l < net->nlayers; l++) {
+#pragma omp barrier
+            net->layers[l].kind->forward(set, team, &net->layers[l], N, s->model->params);
+        }
+#pragma omp barrier
+        if (softmax) {
+            set->softmax(team, N, top->F, top->yt, softmax);
+        }
+    }
+    for (int n = 0; n < N; n++) {
+        for (int o = 0; o < top->F; o++) {
+            size_t lane = (size_t)(n / DP_STRIP * top->F + o) * DP_STRIP;
+            logit[n * top->F + o] = top->yt[lane + (size_t)(n % DP_STRIP)];
+        }
+    }
+}
+
+/* The first of the largest. */
+static int largest(const float *v, int n) {
+    int best = 0;
+    for (int k = 1; k < n; k++) {
+        best = v[k] > v[best] ? k : best;
+    }
+    return best;
+}
+
+/* This rank's rows, [begin, end). */
+static dp_status answer(const dp_session *s, dp_prediction *p, int begin, int end) {
+    int O = p->outputs;
+    size_t count = (size_t)DP_PIECE * (size_t)O;
+    dp_net *net = NULL;
+    float *logit = NULL, *value = NULL;
+    dp_status status = dp_memory_alloc(count, sizeof *logit, (void **)&logit);
+    status =
+        status != DP_OK ? status : dp_memory_alloc(count, sizeof *value, (void **)&value);
+    status = status != DP_OK ? status : dp_net_create(s->model, DP_PIECE, false, &net);
+    bool labels = s->loss->labels, binary = !labels && s->loss->accuracy;
+    for (int i = begin; status == DP_OK && i < end; i += DP_PIECE) {
+        int N = end - i < DP_PIECE ? end - i : DP_PIECE;
+        forward(s, net, p->row + i, N, labels ? value : NULL, logit);
+        if (binary) {
+            s->set->sigmoid(logit, value, (size_t)N * (size_t)O);
+        }
+        const float *from = labels || binary ? value : logit;
+        for (int k = 0; k < N * O; k++) {
+            p->value[(size_t)i * (size_t)O + (size_t)k] = (double)from[k];
+        }
+        for (int n = 0; n < N; n++) {
+            p->top[i + n] = labels             ? largest(logit + n * O, O)
+                            : binary && O == 1 ? logit[n] > 0
+                                               : 0;
+        }
+    }
+    dp_net_destroy(&net);
+    dp_memory_free(&logit);
+    dp_memory_free(&value);
+    return status;
+}
+
+/* Brings the ranks' rows together: each number comes from one rank, zero from the others.
+ */
+static void gather(dp_comm *comm, dp_prediction *p) {
+    enum { SLICE = 1 << 20 };
+    size_t count = (size_t)p->n * (size_t)p->outputs;
+    for (size_t at = 0; at < count; at += SLICE) {
+        dp_comm_sum(comm, p->value + at, (int)(count - at < SLICE ? count - at : SLICE));
+    }
+    for (int at = 0; at < p->n; at += DP_PIECE) {
+        double top[DP_PIECE];
+        int n = p->n - at < DP_PIECE ? p->n - at : DP_PIECE;
+        for (int k = 0; k < n; k++) {
+            top[k] = p->top[at + k];
+        }
+        dp_comm_sum(comm, top, n);
+        for (int k = 0; k < n; k++) {
+            p->top[at + k] = (int32_t)top[k];
+        }
+    }
+}
+
+dp_status dp_predict(dp_session *s, const int32_t *rows, int n, dp_prediction **out) {
+    dp_prediction *p = NULL;
+    long rank = dp_comm_rank(s->comm), ranks = dp_comm_size(s->comm);
+    dp_status status = make(rows, n, s->model->outputs, &p);
+    if (status == DP_OK) {
+        status = answer(s, p, (int)(n * rank / ranks), (int)(n * (rank + 1) / ranks));
+    }
+    status = dp_comm_agree(s->comm, status);
+    if (status != DP_OK) {
+        dp_prediction_destroy(&p);
+        return status;
+    }
+    gather(s->comm, p);
+    *out = p;
+    return DP_OK;
+}
+
+const char *dp_predict_name(const dp_session *s, int c, char buffer[12]) {
+    if (s->data->class_name) {
+        return s->data->class_name[c];
+    }
+    snprintf(buffer, 12, "%d", c);
+    return buffer;
+}
+
+const char *dp_predict_column(const dp_session *s, int k, char buffer[16]) {
+    const dp_table *t = &s->data->train;
+    if (t->column) {
+        return t->column[k];
+    }
+    if (k >= t->features && s->data->outputs == 1) {
+        return "y";
+    }
+    bool input = k < t->features;
+    snprintf(buffer, 16, "%c%d", input ? 'x' : 'y', input ? k : k - t->features);
+    return buffer;
+}
+
+double dp_predict_input(const dp_session *s, int32_t row, int f) {
+    const dp_table *t = &s->data->test;
+    size_t i = (size_t)row * (size_t)t->features + (size_t)f;
+    return t->bytes ? ((const uint8_t *)t->raw)[i] : (double)((const float *)t->raw)[i];
+}
+
+/* ---- the file ---- */
+
+/* The shortest decimal text that reads back as the same float. */
+static void put_number(FILE *f, double v) {
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtof(text, NULL) == (float)v) {
+            break;
+        }
+    }
+    fputs(text, f);
+}
+
+static void put_name(FILE *f, const char *before, const char *name, const char *behind) {
+    fputs(before, f);
+    if (!strpbrk(name, ",\"\r\n")) {
+        fprintf(f, "%s%s", name, behind);
+        return;
+    }
+    fputc('"', f);
+    for (const char *c = name; *c; c++) {
+        fprintf(f, *c == '"' ? "\"\"" : "%c", *c);
+    }
+    fprintf(f, "%s\"", behind);
+}
+
+static void put_values(FILE *f, const dp_session *s, const dp_prediction *p) {
+    char text[16];
+    int features = s->data->train.features;
+    fputs("index", f);
+    for (int k = 0; k < features; k++) {
+        put_name(f, ",", dp_predict_column(s, k, text), "");
+    }
+    for (int o = 0; o < p->outputs; o++) {
+        put_name(f, ",", dp_predict_column(s, features + o, text), "_predicted");
+    }
+    fputc('\n', f);
+    for (int i = 0; i < p->n; i++) {
+        fprintf(f, "%d", p->row[i]);
+        for (int k = 0; k < features; k++) {
+            fputc(',', f);
+            put_number(f, dp_predict_input(s, p->row[i], k));
+        }
+        for (int o = 0; o < p->outputs; o++) {
+            fputc(',', f);
+            put_number(f, p->value[(size_t)i * (size_t)p->outputs + (size_t)o]);
+        }
+        fputc('\n', f);
+    }
+}
+
+/* Label and prediction of a sample with several yes-or-no outputs; no one name fits. */
+static void put_words(FILE *f, const dp_session *s, const double *value, int32_t row) {
+    const float *target = s->data->test.target;
+    size_t O = (size_t)s->data->outputs;
+    for (size_t o = 0; target && o < O; o++) {
+        fprintf(f, "%s%d", o > 0 ? " " : "", target[(size_t)row * O + o] > 0);
+    }
+    for (size_t o = 0; o < O; o++) {
+        fprintf(f, "%c%d", o > 0 ? ' ' : ',', value[o] > 0.5);
+    }
+    fputc(',', f);
+}
+
+static void put_classes(FILE *f, const dp_session *s, const dp_prediction *p) {
+    const dp_table *t = &s->data->test;
+    int O = p->outputs;
+    bool one = O == 1; /* the probability of 1; that of 0 is the rest */
+    bool words = !s->loss->labels && O > 1;
+    char text[12];
+    fputs("index,label,prediction,name", f);
+    for (int o = 0; o < O + one; o++) {
+        fprintf(f, ",p%d", o);
+    }
+    fputc('\n', f);
+    for (int i = 0; i < p->n; i++) {
+        const double *value = p->value + (size_t)i * (size_t)O;
+        int32_t row = p->row[i];
+        fprintf(f, "%d,", row);
+        if (words) {
+            put_words(f, s, value, row);
+        } else {
+            if (t->label || t->target) {
+                fprintf(f, "%d", t->label ? t->label[row] : t->target[row] > 0);
+            }
+            fprintf(f, ",%d", p->top[i]);
+            put_name(f, ",", dp_predict_name(s, p->top[i], text), "");
+        }
+        if (one) {
+            fputc(',', f);
+            put_number(f, 1 - value[0]);
+        }
+        for (int o = 0; o < O; o++) {
+            fputc(',', f);
+            put_number(f, value[o]);
+        }
+        fputc('\n', f);
+    }
+}
+
+dp_status dp_predict_write(const dp_session *s, const dp_prediction *p,
+                           const char *path) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    if (!f) {
+        return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
+    }
+    (s->loss->accuracy ? put_classes : put_values)(f, s, p);
+    bool whole = !ferror(f);
+    whole = fclose(f) == 0 && whole;
+    dp_status status = whole ? dp_file_replace(path, text, size)
+                             : dp_fail(DP_EINTERNAL, "out of memory for %s", path);
+    free(text);
+    return status;
+}

@@ -1,0 +1,210 @@
+/* A session from a checkpoint: the model runs without the data that it was trained on. */
+#include "base/memory.h"
+#include "session_impl.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What all ranks must know of the checkpoint that rank 0 has read. */
+typedef struct facts {
+    dp_config config;
+    int nshape, shape[DP_DATA_DIMS];
+    int features, outputs, nclasses, ncolumns, nmean;
+    bool bytes;
+    size_t text; /* bytes of all names, each with its end */
+} facts;
+
+static size_t names_length(int n, char *const *names) {
+    size_t length = 0;
+    for (int i = 0; i < n; i++) {
+        length += strlen(names[i]) + 1;
+    }
+    return length;
+}
+
+static dp_status learn(const char *path, int noverrides, char *const *overrides,
+                       dp_snapshot **snapshot, facts *f) {
+    dp_status s = dp_checkpoint_read(path, snapshot);
+    s = s != DP_OK ? s
+                   : dp_config_parse(path, (*snapshot)->config, noverrides, overrides,
+                                     &f->config);
+    if (s != DP_OK) {
+        return s;
+    }
+    const dp_snapshot *from = *snapshot;
+    snprintf(f->config.data.normalize, sizeof f->config.data.normalize, "%s",
+             from->normalize);
+    f->nshape = from->nshape;
+    f->features = 1;
+    for (int d = 0; d < from->nshape; d++) {
+        f->shape[d] = from->shape[d];
+        f->features *= from->shape[d];
+    }
+    f->outputs = from->tensors[from->ntensors - 1].dim[0];
+    f->nclasses = from->nclasses;
+    f->ncolumns = from->ncolumns;
+    f->nmean = from->nmean;
+    f->bytes = from->bytes;
+    f->text = names_length(from->nclasses, from->classes) +
+              names_length(from->ncolumns, from->columns);
+    return DP_OK;
+}
+
+/* Copies names into `text`; returns where the next may follow. */
+static char *pack(int n, char *const *names, char *text) {
+    for (int i = 0; i < n; i++) {
+        text = stpcpy(text, names[i]) + 1;
+    }
+    return text;
+}
+
+/* n names in one allocation, from `*text`, which moves behind them. */
+static dp_status unpack(int n, const char **text, char ***out) {
+    size_t length = 0, head = (size_t)n * sizeof(char *);
+    for (int i = 0; i < n; i++) {
+        length += strlen(*text + length) + 1;
+    }
+    void *p = NULL;
+    dp_status s = n > 0 ? dp_memory_alloc(head + length, 1, &p) : DP_OK;
+    if (s != DP_OK || n == 0) {
+        return s;
+    }
+    *out = p;
+    char *to = memcpy((char *)p + head, *text, length);
+    for (int i = 0; i < n; i++) {
+        (*out)[i] = to;
+        to += strlen(to) + 1;
+    }
+    *text += length;
+    return DP_OK;
+}
+
+/* A data set without samples, of the shape that the model was trained on. */
+static dp_status make_data(const facts *f, const char *text, bool labels,
+                           dp_dataset **out) {
+    void *p = NULL;
+    dp_status s = dp_memory_alloc(1, sizeof **out, &p);
+    if (s != DP_OK) {
+        return s;
+    }
+    dp_dataset *data = *out = p;
+    data->train.features = f->features;
+    data->train.nshape = f->nshape;
+    memcpy(data->train.shape, f->shape, sizeof f->shape);
+    data->train.bytes = f->bytes;
+    data->train.ncolumns = f->ncolumns;
+    data->classes = labels ? f->nclasses : 0;
+    data->outputs = f->outputs;
+    data->nmean = f->nmean;
+    size_t n = (size_t)f->nmean;
+    s = unpack(f->nclasses, &text, &data->class_name);
+    s = s != DP_OK ? s : unpack(f->ncolumns, &text, &data->train.column);
+    s = s != DP_OK ? s : dp_memory_alloc(n, sizeof(double), (void **)&data->mean);
+    s = s != DP_OK ? s : dp_memory_alloc(n, sizeof(double), (void **)&data->std);
+    s = s != DP_OK ? s : dp_memory_alloc(n, sizeof(float), (void **)&data->mean_f);
+    return s != DP_OK ? s : dp_memory_alloc(n, sizeof(float), (void **)&data->inv_std_f);
+}
+
+static dp_status make(dp_session *s, const facts *f, const char *text) {
+    dp_status status = dp_session_launch(s);
+    status = status != DP_OK ? status : make_data(f, text, s->loss->labels, &s->data);
+    return status != DP_OK ? status : dp_session_model(s);
+}
+
+dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
+                          char *const *overrides, dp_session **out) {
+    dp_snapshot *snapshot = NULL;
+    facts f = {0};
+    bool root = dp_comm_rank(comm) == 0;
+    dp_status status = dp_comm_agree(
+        comm, root ? learn(path, noverrides, overrides, &snapshot, &f) : DP_OK);
+    if (status != DP_OK) {
+        dp_checkpoint_free(&snapshot);
+        return status;
+    }
+    dp_comm_bcast(comm, &f, sizeof f);
+    char *text = calloc(f.text + 1, 1);
+    dp_session *s = calloc(1, sizeof *s);
+    status = text && s ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory");
+    status = dp_comm_agree(comm, status);
+    if (status == DP_OK) {
+        if (snapshot) {
+            pack(f.ncolumns, snapshot->columns,
+                 pack(f.nclasses, snapshot->classes, text));
+        }
+        dp_comm_bcast(comm, text, f.text);
+        s->comm = comm;
+        s->config = f.config;
+        status = dp_comm_agree(comm, make(s, &f, text));
+    }
+    if (status == DP_OK) {
+        status = dp_session_load(s, snapshot, path);
+    }
+    free(text);
+    dp_checkpoint_free(&snapshot);
+    if (status != DP_OK) {
+        dp_session_destroy(&s);
+        return status;
+    }
+    dp_comm_settle(comm, s->threads, s->config.parallel.timeout);
+    *out = s;
+    return DP_OK;
+}
+
+/* Pixels that come as numbers in a text: the same bytes as in an image file. */
+static dp_status to_bytes(dp_table *table, const char *path) {
+    size_t n = (size_t)table->n * (size_t)table->features;
+    const float *from = table->raw;
+    void *bytes = NULL;
+    dp_status s = dp_memory_alloc(n, 1, &bytes);
+    for (size_t i = 0; s == DP_OK && i < n; i++) {
+        ((uint8_t *)bytes)[i] = (uint8_t)from[i];
+        if (!(from[i] >= 0 && from[i] <= 255 && from[i] == floorf(from[i]))) {
+            s = dp_fail(DP_EDATA,
+                        "%s: sample %zu has the value %g, but the model was trained on "
+                        "bytes, 0 to 255",
+                        path, i / (size_t)table->features, (double)from[i]);
+        }
+    }
+    if (s != DP_OK) {
+        dp_memory_free(&bytes);
+        return s;
+    }
+    dp_memory_free(&table->raw);
+    table->raw = bytes;
+    table->bytes = true;
+    return DP_OK;
+}
+
+static dp_status read_table(dp_session *s, const char *path, bool optional) {
+    dp_dataset *data = s->data;
+    const dp_table *t = &data->train;
+    const dp_schema schema = {.features = t->features,
+                              .classes = data->classes,
+                              .ncolumns = t->ncolumns,
+                              .column = t->column,
+                              .optional = optional};
+    dp_config config = s->config;
+    if (path) { /* of another kind than the training file, perhaps */
+        strcpy(config.data.format, "auto");
+    }
+    dp_status status = dp_dataset_read(&config, path, &schema, &data->test);
+    if (status != DP_OK || data->test.n == 0) {
+        return status;
+    }
+    const char *name = path ? path : "the test set";
+    if (data->test.target && data->test.ntargets != data->outputs) {
+        return dp_fail(DP_EDATA, "%s: %d targets, but the model has %d outputs", name,
+                       data->test.ntargets, data->outputs);
+    }
+    if (data->test.bytes && !t->bytes) {
+        return dp_fail(DP_EDATA, "%s: holds bytes, but the model was trained on numbers",
+                       name);
+    }
+    return t->bytes && !data->test.bytes ? to_bytes(&data->test, name) : DP_OK;
+}
+
+dp_status dp_session_read(dp_session *session, const char *path, bool optional) {
+    return dp_comm_agree(session->comm, read_table(session, path, optional));
+}

@@ -1,0 +1,174 @@
+/* Making and freeing what a step needs. */
+#include "base/tree.h"
+#include "step_impl.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* The gradient slabs that the largest batch needs on the stack at once. */
+static int stack_height(int blocks, int ranks, int rank, int most) {
+    int pieces = dp_tree_share(blocks, ranks, rank, most, NULL), height = 1;
+    dp_node *node = calloc((size_t)pieces + 1, sizeof *node);
+    if (!node) {
+        return 1;
+    }
+    dp_tree_share(blocks, ranks, rank, most, node);
+    dp_tree_walk walk;
+    dp_tree_begin(&walk, blocks);
+    for (int k = 0; k < pieces; k++) {
+        height = walk.depth + 1 > height ? walk.depth + 1 : height;
+        dp_tree_push(&walk, node[k]);
+    }
+    free(node);
+    return height;
+}
+
+static dp_status no_memory(void) {
+    return dp_fail(DP_EINTERNAL, "out of memory for the training step");
+}
+
+/* `batch` samples a step, and `rest` in the last one of an epoch: the tree of a short batch can
+ * have another shape. */
+static dp_status count_gradients(dp_stepper *st, int batch, int rest) {
+    int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
+    int full = stack_height(dp_tree_blocks(batch, st->block), ranks, rank, st->most);
+    int last = stack_height(dp_tree_blocks(rest, st->block), ranks, rank, st->most);
+    st->ngrads = full > last ? full : last;
+    st->piece_loss = calloc((size_t)st->ngrads, sizeof *st->piece_loss);
+    return st->piece_loss ? DP_OK : no_memory();
+}
+
+static dp_status find_optimizer(dp_stepper *st) {
+    st->optimizer = dp_optimizer_find(st->config->optimizer.name);
+    if (!st->optimizer) {
+        return dp_fail(DP_EUSAGE, "optimizer.name: unknown optimizer '%s'",
+                       st->config->optimizer.name);
+    }
+    st->nslots = st->optimizer->slots(st->config, st->slot_name);
+    if (!st->config->train.zero_grad) {
+        st->slot_name[st->nslots++] = "grad";
+    }
+    return DP_OK;
+}
+
+/* Which slice of the slab each rank owns. */
+static dp_status cut_slices(dp_stepper *st) {
+    const dp_model *model = st->model;
+    int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
+    st->chunk_sum = calloc((size_t)model->nchunks, sizeof *st->chunk_sum);
+    st->chunk_bound = calloc((size_t)ranks + 1, sizeof *st->chunk_bound);
+    st->bound = calloc((size_t)ranks + 1, sizeof *st->bound);
+    if (!st->chunk_sum || !st->chunk_bound || !st->bound) {
+        return no_memory();
+    }
+    for (int r = 0; r <= ranks; r++) {
+        int chunk = dp_model_slice(model, ranks, r);
+        st->chunk_bound[r] = (size_t)chunk;
+        st->bound[r] = model->chunk[chunk];
+    }
+    st->first = (int)st->chunk_bound[rank];
+    st->last = (int)st->chunk_bound[rank + 1];
+    return DP_OK;
+}
+
+/* Parameters, optimizer state and squares: one copy for all ranks that share memory. */
+static dp_status share(dp_stepper *st) {
+    dp_model *model = st->model;
+    size_t floats = model->floats;
+    size_t squares = ((size_t)model->nchunks + 7) / 8 * 8 * sizeof(double);
+    size_t slabs = 1 + (size_t)st->nslots;
+    dp_status s = dp_shared_create(st->comm, squares + slabs * floats * sizeof(float),
+                                   dp_exchange_own_bytes(floats, st->ngrads),
+                                   st->config->parallel.timeout, &st->shared);
+    if (s != DP_OK) {
+        return s;
+    }
+    st->squares = st->shared->common;
+    float *slab = (float *)((char *)st->shared->common + squares);
+    dp_model_adopt(model, slab);
+    for (int k = 0; k < st->nslots; k++) {
+        st->slot[k] = slab + (size_t)(k + 1) * floats;
+    }
+    st->kept = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
+    return dp_exchange_create(st->shared, floats, st->bound,
+                              strcmp(st->config->parallel.allreduce, "tree") == 0,
+                              &st->exchange);
+}
+
+dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
+                            const dp_dataset *data, dp_model *model, const dp_loss *loss,
+                            const dp_scale *scale, int batch, int threads,
+                            dp_stepper **out) {
+    dp_stepper *st = calloc(1, sizeof *st);
+    if (!st) {
+        return dp_fail(DP_EINTERNAL, "out of memory for the training step");
+    }
+    st->comm = comm;
+    st->config = config;
+    st->data = data;
+    st->model = model;
+    st->loss = loss;
+    st->scale = *scale;
+    st->threads = threads;
+    st->block = (int)config->parallel.block;
+    st->most = st->block >= DP_PIECE ? 1 : DP_PIECE / st->block;
+    long capacity = (long)st->most * st->block;
+    capacity = capacity < batch ? capacity : batch;
+    dp_status s = dp_net_create(model, (int)capacity, true, &st->net);
+    s = s != DP_OK ? s : dp_batch_create((int)capacity, model->outputs, &st->batch);
+    s = s != DP_OK ? s : count_gradients(st, batch, data->train_n % batch);
+    s = s != DP_OK ? s : find_optimizer(st);
+    s = s != DP_OK ? s : cut_slices(st);
+    s = dp_comm_agree(comm, s);
+    s = s != DP_OK ? s : dp_comm_agree(comm, share(st));
+    if (s != DP_OK) {
+        dp_stepper_destroy(&st);
+        return s;
+    }
+    *out = st;
+    return DP_OK;
+}
+
+void dp_stepper_destroy(dp_stepper **stepper) {
+    dp_stepper *st = *stepper;
+    if (st) {
+        dp_net_destroy(&st->net);
+        dp_batch_destroy(&st->batch);
+        dp_exchange_destroy(&st->exchange);
+        if (st->shared) {
+            dp_model_adopt(st->model, NULL);
+        }
+        dp_shared_destroy(&st->shared);
+        free(st->piece_loss);
+        free(st->bound);
+        free(st->chunk_bound);
+        free(st->chunk_sum);
+        free(st);
+    }
+    *stepper = NULL;
+}
+
+float *dp_stepper_slot(const dp_stepper *st, int k, const char **name) {
+    if (k >= st->nslots) {
+        return NULL;
+    }
+    *name = st->slot_name[k];
+    return st->slot[k];
+}
+
+void dp_stepper_gather(dp_stepper *st) {
+    for (int k = 0; k < st->nslots; k++) {
+        dp_slices slot = {st->slot[k], sizeof(float), st->bound};
+        dp_exchange_gather(st->exchange, 1, &slot);
+    }
+}
+
+dp_times dp_stepper_times(dp_stepper *st) {
+    dp_times t = st->times;
+    st->times = (dp_times){0};
+    return t;
+}
+
+size_t dp_stepper_bytes(const dp_stepper *st) {
+    size_t slab = st->model->floats * sizeof(float);
+    return st->net->bytes + (size_t)(st->ngrads + st->nslots) * slab;
+}

@@ -1,0 +1,216 @@
+"""Several hosts: the same bits as on one, over TCP, and what happens when something fails.
+
+The hosts are namespaces on this machine (tests/hosts/hosts.py), which wants root. What may be
+lost with a rank or a link is time: a job goes on or ends, and the next start, here on one host,
+gives the bits of the run that nothing happened to."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from helpers import REPO, TRAINER, Process, Lab, assert_same_bits, running
+
+sys.path.insert(0, str(REPO / "tests" / "hosts"))
+from hosts import DEAD_AFTER, Hosts, environment, why_not  # noqa: E402
+
+WHY_NOT = why_not()
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
+
+ESCALATION = 10  # seconds: mpirun's TERM, KILL and clearing up take 3 on an idle machine
+WATCHDOG = 4     # parallel.timeout in these tests
+
+# 220 steps, which take a few seconds at 10 Mbit/s however fast the cores are.
+RATE = 10
+CONFIG = {"model__layers": "dense:23 relu dense:19 relu", "optimizer__momentum": 0.9,
+          "optimizer__lr": 0.02, "optimizer__weight_decay": 0.001,
+          "optimizer__clip_norm": 1.5, "train__batch_size": 60, "train__epochs": 20,
+          "train__eval_every": 10, "train__log_every": 1,
+          "checkpoint__every": 1000, "checkpoint__every_steps": 40}
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    with Hosts(4) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, data):
+    """One config, and its bits on one host."""
+    lab = Lab(tmp_path_factory.mktemp("hosts"), data)
+    lab.config(**CONFIG)
+    lab.run("run.ini", "run.name=one").expect(0)
+    lab.bits = lab.out("one").bits()
+    return lab
+
+
+@pytest.fixture
+def slow(hosts):
+    """Hosts whose network sets the pace."""
+    hosts.rate(RATE)
+    yield hosts
+    for host in ("h1", "h2"):
+        hosts.link(host, True)
+    hosts.clear()
+    hosts.rate(None)
+
+
+class Job(Process):
+    """mpirun on h1, with layout[i] ranks of one thread on host i + 1."""
+
+    def __init__(self, hosts, lab, layout, *args, options=()):
+        self.hosts = hosts
+        self.command = hosts.mpirun(
+            layout, [TRAINER, "run.ini", "parallel.threads=1", *args], lab.dir, options)
+        self.began = time.monotonic()
+        self.popen = subprocess.Popen(
+            self.command, env=environment(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+
+    def end(self, timeout=60):
+        """As Process.end; a job that does not end is ended on all hosts."""
+        late = threading.Event()
+
+        def clear():
+            late.set()
+            self.hosts.clear()
+        timer = threading.Timer(timeout, clear)
+        timer.start()
+        result = super().end(timeout + 20)
+        timer.cancel()
+        assert not late.is_set(), f"no end within {timeout} s\n{result}"
+        return result
+
+    def wait_for_checkpoint(self, out):
+        self.wait_for(lambda: out.last.exists(), 40)
+
+
+def started(hosts, lab, name, layout, *args, options=()):
+    """A job that has written its first checkpoint, and what it leaves."""
+    job = Job(hosts, lab, layout, f"run.name={name}", *args, options=options)
+    out = lab.out(name)
+    job.wait_for_checkpoint(out)
+    assert out.status() == "running"
+    return job, out
+
+
+def resumes_to_the_same_bits(lab, out):
+    """What a lost job left is valid, and one host ends it as if nothing had happened."""
+    lab.run("eval", out.last).expect(0)
+    result = lab.run("run.ini", f"run.name={out.path.name}").expect(0)
+    found = re.search(r"^resume +from step (\d+)", result.out + result.err, re.MULTILINE)
+    assert found and int(found[1]) >= 40, f"did not go on from the checkpoint\n{result}"
+    assert_same_bits(out.bits(), lab.bits, "lost and resumed")
+
+
+# ---- bits ----
+
+@pytest.mark.parametrize("layout", [(1, 1), (2, 2), (2, 1), (1, 1, 1, 1), (2, 2, 2, 2)],
+                         ids=lambda layout: "+".join(map(str, layout)))
+def test_hosts_change_no_bit(hosts, lab, layout):
+    name, before = f"hosts{layout}".replace(", ", "-"), hosts.traffic("h2")
+    result = Job(hosts, lab, layout, f"run.name={name}").end(60).expect(0)
+    after, floats = hosts.traffic("h2"), 256 * 23 + 24 * 19 + 20 * 10
+    assert f"{sum(layout)} ranks x 1 thread on {len(layout)} nodes" in result.out
+    for way, was in zip(after, before):
+        assert way - was > 220 * 4 * floats / len(layout), "the gradients took another way"
+    assert_same_bits(lab.out(name).bits(), lab.bits, f"ranks on the hosts: {layout}")
+    assert hosts.empty() == []
+
+
+# ---- faults ----
+
+# A way to make a rank end by itself, as a library that calls exit() would.
+EXITS = r"""
+#include <signal.h>
+#include <stdlib.h>
+static void leave(int signal) { (void)signal; exit(0); }
+__attribute__((constructor)) static void listen(void) { signal(SIGWINCH, leave); }
+"""
+
+
+@pytest.fixture(scope="module")
+def exits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exits")
+    (folder / "exits.c").write_text(EXITS)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "exits.so", folder / "exits.c"],
+                   check=True)
+    return folder / "exits.so"
+
+
+@pytest.mark.parametrize("how", ["killed", "exits"])
+def test_a_lost_rank_ends_the_job(slow, lab, exits, how):
+    options = ("-x", f"LD_PRELOAD={exits}") if how == "exits" else ()
+    job, out = started(slow, lab, how, (1, 2), options=options)
+    os.kill(slow.ranks()[1], signal.SIGKILL if how == "killed" else signal.SIGWINCH)
+    code = job.end(ESCALATION).code
+    assert code == 137 if how == "killed" else code not in (0, 75)
+    assert slow.empty() == []
+    resumes_to_the_same_bits(lab, out)
+
+
+@pytest.mark.parametrize("victim", [1, 3])  # beside rank 0, and on the other host
+def test_a_stuck_rank_is_named_and_the_job_ended(slow, lab, victim):
+    job, out = started(slow, lab, f"stuck{victim}", (2, 2), f"parallel.timeout={WATCHDOG}")
+    pid, at = slow.ranks()[victim], time.monotonic()
+    os.kill(pid, signal.SIGSTOP)
+    result = job.end(WATCHDOG + ESCALATION)
+    assert time.monotonic() - at > 0.9 * WATCHDOG, f"ended before its time\n{result}"
+    assert result.code not in (0, 75)
+    said = [line for line in result.errors if line.startswith("trainer:")]
+    assert len(said) == 1 and re.search(rf"\brank {victim}\b", said[0]), \
+        f"expected one message, which names rank {victim}\n{result}"
+    assert slow.empty() == [] and not running(pid)
+    resumes_to_the_same_bits(lab, out)
+
+
+def test_a_link_that_comes_back_loses_nothing(slow, lab):
+    job, out = started(slow, lab, "back", (1, 1), f"parallel.timeout={WATCHDOG + 16}")
+    slow.link("h2", False)
+    time.sleep(0.5)  # what was on its way is through
+    before = slow.traffic("h2")[0]
+    time.sleep(2.5)
+    assert slow.traffic("h2")[0] == before and out.status() == "running"
+    slow.link("h2", True)
+    job.end(40).expect(0)
+    assert_same_bits(out.bits(), lab.bits, "a link that was down for 3 s")
+
+
+def test_a_dead_link_ends_the_job(slow, lab):
+    job, out = started(slow, lab, "dead", (1, 1))
+    slow.link("h2", False)
+    result = job.end(DEAD_AFTER + ESCALATION)
+    assert result.code not in (0, 75), str(result)
+    assert slow.empty(ESCALATION) == [], "ranks are left on a host"
+    resumes_to_the_same_bits(lab, out)
+
+
+# ---- the hosts themselves ----
+
+def test_nothing_is_left_of_the_hosts_when_their_owner_is_killed():
+    owner = subprocess.Popen([sys.executable, REPO / "tests/hosts/hosts.py", "-n", "2", "sh", "-c",
+                              "echo $$; exec sleep 600"], stdout=subprocess.PIPE, text=True)
+    owner.stdout.readline()
+
+    def children(pid):
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                direct = [int(word) for word in file.read().split()]
+        except OSError:
+            return []
+        return [p for child in direct for p in [child, *children(child)]]
+    pids = children(owner.pid)
+    assert len(pids) >= 5, "unshare, the switch, two hosts, and the command"
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    until = time.monotonic() + 10
+    while any(map(running, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(running, pids))
