@@ -24,7 +24,11 @@ int dp_comm_size(const dp_comm *comm);
 int dp_comm_nodes(const dp_comm *comm);     /* hosts of the job */
 int dp_comm_node_size(const dp_comm *comm); /* ranks on this host */
 int dp_comm_node_cores(
-    const dp_comm *comm);          /* cores that the ranks of this host may use */
+    const dp_comm *comm); /* cores that the ranks of this host may use */
+int dp_comm_mask_cores(const dp_comm *comm); /* cores that this rank is bound to */
+int dp_comm_allowed_cores(
+    const dp_comm *comm);          /* that the launcher may use on this host */
+bool dp_comm_yields(void);         /* MPI gives way to others while it waits */
 const char *dp_comm_library(void); /* "Open MPI 4.1.4" */
 
 /** Threads for this rank when none are asked for: OMP_NUM_THREADS if set, else its part

@@ -46,7 +46,7 @@ dp_status dp_session_read(dp_session *session, const char *path, bool optional);
 dp_status dp_session_load(dp_session *session, const dp_snapshot *snapshot,
                           const char *path);
 
-/** The lines on data, model and launch that a run begins with.  MPI: local, rank 0 writes
+/** The lines on data and model that a run begins with.  MPI: local, rank 0 writes
  */
 void dp_session_header(const dp_session *session);
 

@@ -19,7 +19,6 @@ import os
 import random
 import socket
 import struct
-import time
 import warnings
 from pathlib import Path
 
@@ -282,8 +281,8 @@ class Study:
         return ""
 
     def is_stuck(self, trial):
-        tries = trial.user_attrs["tries"]
-        return len(tries) >= TRIES and len(set(tries[-TRIES:])) == 1
+        tries = trial.user_attrs["tries"][-1 - TRIES:]
+        return len(tries) > TRIES and len(set(tries)) == 1
 
     def put_back(self, trial, seconds, by_order):
         """For another worker, or this one, to go on with."""
@@ -320,12 +319,10 @@ class Study:
         return False
 
 
-def remaining(trials, spec, slots):
-    """Seconds until all are done at the pace so far, or None."""
+def remaining(trials, spec):
+    """Seconds until all are done, at the pace so far; None while there is none."""
     done = [t for t in trials if t.state.is_finished()]
     if not done:
         return None
-    pace = sum(t.user_attrs.get("seconds", 0) for t in done) / len(done)
-    now = time.time()
-    spent = sum(now - t.datetime_start.timestamp() for t in trials if not t.state.is_finished())
-    return max(0, (spec.trials - len(done)) * pace - spent) / max(1, slots)
+    pace = sum(t.user_attrs["seconds"] for t in done) / len(done)
+    return (spec.trials - len(done)) * pace / max(1, len(trials) - len(done))

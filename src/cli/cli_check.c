@@ -1,5 +1,6 @@
 #include "base/log.h"
 #include "cli.h"
+#include "run/doctor.h"
 #include "run/session.h"
 #include "run/step.h"
 #include <stdio.h>
@@ -53,6 +54,7 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
     if (s == DP_OK) {
         dp_log("%s", text);
         dp_session_header(session);
+        dp_doctor(session);
         print_layers(session->model);
         s = print_memory(session);
     }

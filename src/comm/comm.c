@@ -38,6 +38,11 @@ static int quota_cores(void) {
     return cores < 1 ? 1 : (int)cores;
 }
 
+/* Whether mpirun or srun started this process. */
+static bool launched(void) {
+    return getenv("PMIX_RANK") || getenv("OMPI_COMM_WORLD_RANK");
+}
+
 /* How many cores this rank may use, and the ranks of its host together. */
 static void count_cores(dp_comm *comm) {
     cpu_set_t mine, all;
@@ -47,7 +52,17 @@ static void count_cores(dp_comm *comm) {
     }
     MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, comm->node);
     int quota = quota_cores();
-    int own = CPU_COUNT(&mine), shared = CPU_COUNT(&all);
+    cpu_set_t launcher;
+    CPU_ZERO(&launcher);
+    if (launched() && sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0) {
+        CPU_OR(&launcher, &launcher, &all);
+    } else {
+        launcher = all;
+    }
+    int possible = CPU_COUNT(&launcher);
+    comm->allowed_cores = possible < quota ? possible : quota;
+    comm->mask_cores = CPU_COUNT(&mine);
+    int own = comm->mask_cores, shared = CPU_COUNT(&all);
     comm->node_cores = shared < quota ? shared : quota;
     /* A mask that others share too is divided among the ranks of the host. */
     int part = comm->node_cores / comm->node_size;
@@ -58,7 +73,7 @@ static void count_cores(dp_comm *comm) {
 }
 
 dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
-    if (getenv("PMIX_RANK") || getenv("OMPI_COMM_WORLD_RANK")) {
+    if (launched()) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
     }
     int provided = 0;
@@ -75,6 +90,11 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     MPI_Comm_dup(MPI_COMM_WORLD, &comm->world);
     MPI_Comm_rank(comm->world, &comm->rank);
     MPI_Comm_size(comm->world, &comm->size);
+    comm->request = calloc((size_t)comm->size, sizeof *comm->request);
+    comm->from = calloc((size_t)comm->size, sizeof *comm->from);
+    if (!comm->request || !comm->from) {
+        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
+    }
     MPI_Comm_split_type(comm->world, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL,
                         &comm->node);
     MPI_Comm_set_errhandler(comm->world, handler);
@@ -95,6 +115,8 @@ void dp_comm_finalize(dp_comm **comm) {
     if (!*comm) {
         return;
     }
+    free((*comm)->request);
+    free((*comm)->from);
     MPI_Comm_free(&(*comm)->node);
     MPI_Comm_free(&(*comm)->world);
     free(*comm);
@@ -120,6 +142,42 @@ int dp_comm_node_size(const dp_comm *comm) {
 
 int dp_comm_node_cores(const dp_comm *comm) {
     return comm->node_cores;
+}
+
+int dp_comm_allowed_cores(const dp_comm *comm) {
+    return comm->allowed_cores;
+}
+
+int dp_comm_mask_cores(const dp_comm *comm) {
+    return comm->mask_cores;
+}
+
+/* Open MPI's own setting, however it was given; true where there is none to ask. */
+bool dp_comm_yields(void) {
+    int provided = 0, n = 0, count = 0, value = 1;
+    if (MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) {
+        return true;
+    }
+    MPI_T_cvar_get_num(&n);
+    for (int i = 0; i < n; i++) {
+        char name[256];
+        int length = sizeof name, verbosity = 0, binding = 0, scope = 0;
+        MPI_Datatype type;
+        MPI_T_enum values;
+        MPI_T_cvar_handle handle;
+        MPI_T_cvar_get_info(i, name, &length, &verbosity, &type, &values, NULL, NULL,
+                            &binding, &scope);
+        if (strcmp(name, "mpi_yield_when_idle") == 0 &&
+            MPI_T_cvar_handle_alloc(i, NULL, &handle, &count) == MPI_SUCCESS) {
+            unsigned char raw[sizeof(long)] = {0};
+            MPI_T_cvar_read(handle, raw);
+            value = raw[0] != 0;
+            MPI_T_cvar_handle_free(&handle);
+            break;
+        }
+    }
+    MPI_T_finalize();
+    return value;
 }
 
 const char *dp_comm_library(void) {
@@ -152,7 +210,29 @@ bool dp_comm_crowded(const dp_comm *comm) {
     return comm->crowded;
 }
 
+/* Before a blocking collective: everyone is alive and on the way, or the one that is not is named. */
+static void arrive(dp_comm *comm) {
+    enum { TAG = (1 << 14) - 1 };
+    if (comm->size == 1) {
+        return;
+    }
+    int n = comm->rank == 0 ? comm->size - 1 : 1;
+    for (int back = 0; back < 2; back++) {
+        for (int k = 0; k < n; k++) {
+            int peer = comm->rank == 0 ? k + 1 : 0;
+            comm->from[k] = peer;
+            if ((comm->rank == 0) == back) {
+                MPI_Isend(NULL, 0, MPI_BYTE, peer, TAG, comm->world, &comm->request[k]);
+            } else {
+                MPI_Irecv(NULL, 0, MPI_BYTE, peer, TAG, comm->world, &comm->request[k]);
+            }
+        }
+        dp_comm_wait_all(comm, n, comm->request, comm->from, "a meeting of all ranks");
+    }
+}
+
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
+    arrive(comm);
     int failed = mine == DP_OK ? INT_MAX : comm->rank, first = INT_MAX;
     MPI_Allreduce(&failed, &first, 1, MPI_INT, MPI_MIN, comm->world);
     if (first == INT_MAX) {
@@ -169,6 +249,7 @@ bool dp_comm_speaks(const dp_comm *comm) {
 }
 
 void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes) {
+    arrive(comm);
     char *p = data;
     while (bytes > 0) {
         int n = bytes > INT_MAX / 2 ? INT_MAX / 2 : (int)bytes;
@@ -179,11 +260,13 @@ void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes) {
 }
 
 void dp_comm_sum(dp_comm *comm, double *v, int n) {
+    arrive(comm);
     MPI_Allreduce(MPI_IN_PLACE, v, n, MPI_DOUBLE, MPI_SUM, comm->world);
 }
 
 double dp_comm_max(dp_comm *comm, double v) {
     double most = v;
+    arrive(comm);
     MPI_Allreduce(&v, &most, 1, MPI_DOUBLE, MPI_MAX, comm->world);
     return most;
 }

@@ -9,7 +9,9 @@
 struct dp_comm {
     MPI_Comm world, node;
     int rank, size;
-    int nodes, node_size, node_cores, my_cores;
+    int nodes, node_size, node_cores, my_cores, mask_cores, allowed_cores;
+    MPI_Request *request; /* [size], and who answers each: for meetings */
+    int *from;
     int speaker;
     double timeout; /* seconds without a sign of life from a rank */
     bool crowded;   /* more threads than cores on this host: give way while waiting */

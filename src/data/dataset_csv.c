@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "base/memory.h"
 #include "csv_text.h"
 #include "reader.h"
@@ -155,12 +156,14 @@ static dp_status no_column(const csv *f, const char *name, const char *what) {
 /* By the names of the training file: features, then targets. */
 static dp_status match_columns(csv *f, const dp_schema *schema, dp_table *out) {
     int features = 0, targets = 0;
+    const char *unused = NULL;
     for (int c = 0; c < f->ncolumns; c++) {
         bool same = c < schema->ncolumns && strcmp(f->name[c], schema->column[c]) == 0;
         int k = same ? c
                      : dp_names_find(schema->ncolumns, schema->column, f->name[c],
                                      strlen(f->name[c]));
         f->role[c] = k;
+        unused = k < 0 && !unused ? f->name[c] : unused;
         features += k >= 0 && k < schema->features;
         targets += k >= schema->features;
     }
@@ -173,6 +176,10 @@ static dp_status match_columns(csv *f, const dp_schema *schema, dp_table *out) {
         }
     }
     if (features == out->features && targets == out->ntargets) {
+        if (unused) {
+            dp_warn("%s: column '%s' is not used: the model knows no such input", f->path,
+                    unused);
+        }
         return DP_OK;
     }
     const char *missing = NULL;

@@ -1,7 +1,6 @@
 #include "run/session.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "run/step.h"
 #include "session_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,20 +136,4 @@ void dp_session_header(const dp_session *s) {
            splits, shape, data->outputs, data->classes > 0 ? "classes" : "targets");
     dp_log("model   %d -> %s: %zu parameters, %s", s->model->inputs, s->model->text,
            s->model->parameters, config->loss.name);
-    int ranks = dp_comm_size(s->comm), nodes = dp_comm_nodes(s->comm);
-    dp_log("launch  %d rank%s x %d thread%s on %d node%s, %d core%s each, %s kernels",
-           ranks, ranks == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s", nodes,
-           nodes == 1 ? "" : "s", dp_comm_node_cores(s->comm),
-           dp_comm_node_cores(s->comm) == 1 ? "" : "s", s->set->name);
-    int idle = 0;
-    double uneven =
-        dp_step_unevenness(s->batch, (int)config->parallel.block, ranks, &idle);
-    if (uneven > 1.001) {
-        dp_log("        %d blocks of %lld samples in a batch: the busiest rank computes "
-               "%.2f times "
-               "its even share%s",
-               (s->batch + (int)config->parallel.block - 1) / (int)config->parallel.block,
-               (long long)config->parallel.block, uneven,
-               idle > 0 ? ", others none" : "");
-    }
 }

@@ -4,6 +4,7 @@
 #include "base/version.h"
 #include "h5/h5file.h"
 #include "nn/schedule.h"
+#include "run/doctor.h"
 #include "run/signals.h"
 #include "train_impl.h"
 #include <math.h>
@@ -238,6 +239,7 @@ static dp_status train(dp_run *run) {
     dp_log("%s (%s), run %s -> %s", dp_version_program(), dp_version_commit(),
            run->config.run.name, run->config.run.output);
     dp_session_header(run->session);
+    dp_doctor(run->session);
     s = dp_comm_agree(run->comm, run->dir ? open_files(run) : DP_OK);
     if (s != DP_OK) {
         return s;

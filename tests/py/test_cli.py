@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers import QUICK_MPI_ENV, TEST, fraction, launch_all, write_idx
+from helpers import QUICK_PLAIN_ENV, TEST, fraction, launch_all, write_idx
 
 KEYS = """
     run.name run.output run.seed run.resume run.overwrite
@@ -96,7 +96,7 @@ def test_train_is_the_default_command(lab):
 @pytest.mark.parametrize("ranks", [None, 2])
 def test_no_switch_of_the_tests_is_needed(lab, ranks):
     lab.config(train__epochs=1)
-    unset = dict.fromkeys([*QUICK_MPI_ENV, "OMP_NUM_THREADS", "OMP_WAIT_POLICY"])
+    unset = dict.fromkeys([*QUICK_PLAIN_ENV, "OMP_NUM_THREADS", "OMP_WAIT_POLICY"])
     lab.run("run.ini", ranks=ranks, env=unset).expect(0)
 
 

@@ -82,8 +82,10 @@ class Job(Process):
             self.hosts.clear()
         timer = threading.Timer(timeout, clear)
         timer.start()
-        result = super().end(timeout + 20)
-        timer.cancel()
+        try:
+            result = super().end(timeout + 20)
+        finally:
+            timer.cancel()
         assert not late.is_set(), f"no end within {timeout} s\n{result}"
         return result
 

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""How a step's time divides between computing and the network on 1, 2 and 4 hosts.
+
+Trains 784-512-512-10, one rank of one thread a host, at several batch sizes and network rates on
+the hosts of tests/hosts/hosts.py (namespaces of this machine, which share its cores; wants root).
+Prints a table and writes a CSV, from which scripts/scaling.py predicts. Takes about 2 minutes."""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TOP / "tests" / "hosts"), str(TOP / "tests" / "py")]
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from helpers import make_set, write_config, write_idx  # noqa: E402
+from hosts import Hosts, environment, why_not  # noqa: E402
+
+WIDTHS = [784, 512, 512, 10]
+BATCHES = (64, 1024)
+ALONE = (16, 64, 256, 1024)  # batch sizes on one host: what computing costs
+MBIT = {10000: 150, 1000: 60, 100: 20}  # rates, and the steps that are measured at each
+WARM = 5                                # steps that are not
+COLUMNS = ("hosts batch mbit step_seconds compute_seconds comm_seconds latency_seconds "
+           "gap_seconds bytes_per_second widths cores").split()
+
+
+def median_step(hosts, folder, trainer, name, count, batch, steps, arguments):
+    """Medians over the steps of a run: (seconds, seconds of them in the network)."""
+    command = [trainer, "run.ini", f"run.name={name}", f"train.batch_size={batch}",
+               f"train.max_steps={WARM + steps}", "parallel.threads=1", *arguments]
+    done = subprocess.run(hosts.mpirun([1] * count, command, folder), env=environment(),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    if done.returncode != 75:  # stopped by max_steps
+        sys.exit(f"the run {name} ended with exit code {done.returncode}")
+    with h5py.File(folder / "runs" / name / "metrics.h5", "r") as file:
+        table = file["steps"][WARM:]
+    return float(np.median(table["seconds"])), float(np.median(table["comm_seconds"]))
+
+
+def link_costs(hosts, folder, program):
+    """(latency, gap, bytes/s) between two hosts."""
+    out = subprocess.run(hosts.mpirun([1, 1], [program], folder), env=environment(), text=True,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
+    return [float(word) for word in out.split()]
+
+
+def measure(folder, trainer, arguments, repeat):
+    """The rows of the table; of `repeat` runs, the one with the shortest step."""
+    data = write_idx(folder / "data", make_set(4096, 1, 28), make_set(16, 2, 28))
+    layers = " ".join(f"dense:{width} relu" for width in WIDTHS[1:-1])
+    write_config(folder / "run.ini", data, model__layers=layers, train__epochs=10 ** 6,
+                 optimizer__momentum=0.9, optimizer__lr=0.01, train__log_every=10 ** 6,
+                 checkpoint__every=10 ** 6)
+    subprocess.run(["mpicc", "-O2", "-o", folder / "link", TOP / "tests/hosts/link.c"], check=True)
+    fixed = {"widths": "-".join(map(str, WIDTHS)), "cores": len(os.sched_getaffinity(0))}
+    cases = [(1, batch, None) for batch in ALONE]
+    cases += [(count, batch, mbit) for mbit in MBIT for batch in BATCHES for count in (2, 4)]
+    with Hosts(4) as hosts:
+        rate, link = None, (None, None, None)
+        for count, batch, mbit in cases:
+            if mbit != rate:
+                hosts.rate(mbit)
+                rate, link = mbit, link_costs(hosts, folder, folder / "link")
+            runs = [median_step(hosts, folder, trainer, f"{count}-{batch}-{mbit}-{k}", count,
+                                batch, MBIT.get(mbit, 100), arguments) for k in range(repeat)]
+            step, comm = min(runs)
+            yield dict(zip(COLUMNS, (count, batch, mbit, step, step - comm, comm, *link)), **fixed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("hosts.csv"), help="default hosts.csv")
+    parser.add_argument("--repeat", type=int, default=2, help="runs of each, the best counts (2)")
+    parser.add_argument("arguments", nargs="*", help="section.key=value for the trainer")
+    args = parser.parse_args()
+    if why_not():
+        sys.exit(f"skipped: {why_not()}")
+    trainer = Path(os.environ.get("TRAINER", TOP / "trainer")).absolute()
+    rows = []
+    print(f"{'hosts':>5} {'batch':>6} {'Mbit/s':>7} {'step ms':>9} {'compute':>9} {'network':>9}   "
+          f"{'latency us':>10} {'gap us':>7} {'MB/s':>7}")
+    with tempfile.TemporaryDirectory() as folder:
+        for row in measure(Path(folder), trainer, args.arguments, args.repeat):
+            rows.append(row)
+            times = [1e3 * row[f"{part}_seconds"] for part in ("step", "compute", "comm")]
+            print(f"{row['hosts']:5d} {row['batch']:6d} {row['mbit'] or '':>7} "
+                  + " ".join(f"{t:9.3f}" for t in times) + "   "
+                  + (f"{1e6 * row['latency_seconds']:10.1f} {1e6 * row['gap_seconds']:7.2f} "
+                     f"{1e-6 * row['bytes_per_second']:7.1f}" if row["mbit"] else ""), flush=True)
+    with open(args.out, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""The worker: takes trials from the study and runs the trainer on them, until there are none.
+
+The local engine is one worker with `parallel` slots, each with cores of its own; in Slurm, each
+task of the array is one with a single slot. A worker that is told to stop has its trainers write
+a checkpoint and puts their trials back. One that dies takes its trainers with it: the kernel
+tells them when their parent has gone."""
+
+import ctypes
+import math
+import os
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+
+from sweeplib import results, slurm
+from sweeplib.spec import SweepError, cores, overrides
+from sweeplib.study import Locks, TRIES, remaining
+
+GRACE = 60  # seconds for a trainer to write its checkpoint and end
+LOOK = 0.5  # seconds from one look at a running trial to the next
+SCRIPTS = Path(__file__).resolve().parents[1]
+
+
+def trainer():
+    path = Path(os.environ.get("TRAINER", SCRIPTS.parent / "trainer")).absolute()
+    if not os.access(path, os.X_OK):
+        raise SweepError(f"there is no trainer at {path}: run make, or set TRAINER")
+    return path
+
+
+def read_metrics(folder, metric):
+    """(status, {epoch: value}) of a run; status "" where there is no metrics file yet."""
+    try:
+        with h5py.File(folder / "metrics.h5", "r") as file:
+            rows = file["epochs"][:]
+            return file.attrs["status"], dict(zip(rows["epoch"].tolist(),
+                                                  rows[metric].tolist()))
+    except (OSError, KeyError, ValueError):
+        return "", {}
+
+
+def best_of(curve, goal):
+    """(value, epoch) of the best epoch; (None, None) where no value is a number."""
+    found = [(value, epoch) for epoch, value in curve.items() if math.isfinite(value)]
+    if not found:
+        return None, None
+    value = max(found)[0] if goal == "max" else min(found)[0]
+    return value, min(epoch for v, epoch in found if v == value)
+
+
+def arguments(spec, folder, output, point):
+    """The trainer's command line for one point."""
+    return [str(Path(folder) / "config.ini"), *overrides(point),
+            f"run.name={spec.name}-{Path(output).name.split('-')[0]}", f"run.output={output}",
+            f"checkpoint.best={spec.metric}", f"parallel.threads={spec.threads}"]
+
+
+def last_words(folder):
+    """The trainer's last complaint in a trial's log."""
+    try:
+        lines = (folder / "log.txt").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.startswith("trainer:")), "")
+
+
+class Waiter:
+    """Sleeps until a child ends or a signal comes."""
+
+    def __init__(self):
+        self.end, start = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(start, warn_on_full_buffer=False)
+
+    def wait(self, seconds):
+        if select.select([self.end], [], [], seconds)[0]:
+            os.read(self.end, 4096)
+
+
+class Here:
+    """Launches on this machine: slot n has the n-th share of the cores."""
+
+    def __init__(self, spec):
+        self.spec, self.share, mine = spec, spec.ranks * spec.threads, cores()
+        self.slots = spec.parallel or max(1, len(mine) // self.share)
+        if self.share * self.slots > len(mine):
+            raise SweepError(
+                f"{spec.path}: ranks x threads x parallel = {spec.ranks} x {spec.threads} x "
+                f"{self.slots} needs {self.share * self.slots} cores, this machine has "
+                f"{len(mine)} for us: make one of them smaller")
+        self.cores = mine
+
+    def command(self):
+        run = [str(SCRIPTS / "run.sh"), "-n", str(self.spec.ranks)]
+        return run if self.spec.ranks > 1 else [str(trainer())]
+
+    def pin(self, slot):
+        os.sched_setaffinity(0, self.cores[slot * self.share:(slot + 1) * self.share])
+
+
+class InSlurm:
+    slots = 1
+
+    def __init__(self, spec):
+        self.prefix = slurm.step(spec)
+
+    def command(self):
+        return [*self.prefix, str(trainer())]
+
+    def pin(self, slot):
+        """Slurm has given the job its cores."""
+
+
+class Running:
+    """A trial with its trainer."""
+
+    def __init__(self, trial, slot, folder, command, pin):
+        self.trial, self.slot, self.folder = trial, slot, folder
+        self.began, self.told, self.order, self.seen = time.monotonic(), None, None, None
+        folder.mkdir(exist_ok=True)
+        libc = ctypes.CDLL(None)
+        parent = os.getpid()
+
+        def prepare():
+            libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+            if os.getppid() != parent:
+                os._exit(1)  # the parent died before that
+            pin(slot)
+
+        with open(folder / "log.txt", "ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=prepare,
+                env={**os.environ, "TRAINER": str(trainer())})
+
+    def seconds(self):
+        return time.monotonic() - self.began
+
+    def tell(self, order):
+        """Has it stop after a checkpoint; order: "stop" or "prune"."""
+        if self.order is None:
+            self.order, self.told = order, time.monotonic()
+            self.send(signal.SIGUSR1)
+
+    def send(self, number):
+        try:
+            if number == signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+        except ProcessLookupError:
+            pass
+
+    def has_ended(self):
+        if self.told and time.monotonic() - self.told > GRACE:
+            self.send(signal.SIGKILL)
+        return self.process.poll() is not None
+
+    def curve(self, metric):
+        """Epochs of a metrics file that has changed, else {}."""
+        try:
+            now = os.stat(self.folder / "metrics.h5")
+        except OSError:
+            return {}
+        if self.seen == (now.st_ino, now.st_mtime_ns):
+            return {}
+        self.seen = now.st_ino, now.st_mtime_ns
+        return read_metrics(self.folder, metric)[1]
+
+
+class Worker:
+    def __init__(self, study, launcher):
+        self.study, self.spec, self.launcher = study, study.spec, launcher
+        self.running, self.signals, self.write_next = [], [], 0.0
+        self.waiter = Waiter()
+        self.until = time.monotonic() + (self.spec.max_time or math.inf)
+
+    def run(self):
+        """Works until all is done, or nothing is left for this worker, or it is told to stop.
+        -> whether the sweep is complete."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda n, frame: self.signals.append(n))
+        try:
+            while self.turn():
+                pass
+        finally:
+            self.stop_all()
+            results.write(self.study)
+        return self.study.final(self.study.trials())
+
+    def stopping(self):
+        return (self.signals or time.monotonic() > self.until
+                or (self.study.folder / "stop").exists())
+
+    def turn(self):
+        """One look at everything; False: there is nothing more to do."""
+        if self.stopping():
+            return False
+        while len(self.running) < self.launcher.slots and (trial := self.study.claim()):
+            self.start(trial)
+        if not self.running:
+            return self.linger()
+        self.waiter.wait(LOOK)
+        for running in list(self.running):
+            if running.has_ended():
+                self.end(running)
+            elif self.study.prunes(running.trial, running.curve(self.spec.metric)):
+                running.tell("prune")
+        return True
+
+    def linger(self):
+        """With nothing to take: waits for trials whose worker may be dead; and one worker, the
+        one with the guard's lock, stays in any case while others work."""
+        trials = self.study.trials()
+        if self.study.final(trials):
+            return False
+        doubt = any(not t.state.is_finished() and not self.study.is_held(t) for t in trials)
+        if not doubt and not self.study.locks.take(Locks.GUARD):
+            return False
+        self.waiter.wait(4 * LOOK)
+        self.study.locks.free(Locks.GUARD)
+        return True
+
+    def start(self, trial):
+        folder = self.study.folder_of(trial)
+        if self.study.is_stuck(trial):
+            self.finish(trial, 0, "failed", f"no progress in {TRIES} attempts: {last_words(folder)}")
+            return
+        status, _ = read_metrics(folder, self.spec.metric)
+        if status in ("complete", "diverged"):
+            self.finish(trial, 0, status)  # its worker died before it could say so
+            return
+        slot = min(set(range(self.launcher.slots)) - {r.slot for r in self.running})
+        command = self.launcher.command() + arguments(self.spec, self.study.folder, folder,
+                                                      trial.params)
+        self.running.append(Running(trial, slot, folder, command, self.launcher.pin))
+        again = "goes on from " + trial.user_attrs["tries"][-1].removesuffix(".h5")
+        self.say(trial, "started" if len(trial.user_attrs["tries"]) == 1 else
+                 again if trial.user_attrs["tries"][-1] else "starts again",
+                 " ".join(overrides(trial.params)))
+
+    def end(self, running):
+        """A trainer has ended: what it left decides what became of the trial."""
+        self.running.remove(running)
+        trial, seconds = running.trial, running.seconds()
+        status, _ = read_metrics(running.folder, self.spec.metric)
+        if status in ("complete", "diverged"):
+            self.finish(trial, seconds, status)
+        elif running.order == "prune":
+            self.finish(trial, seconds, "pruned")
+        else:
+            if running.order is None:
+                code = running.process.returncode
+                self.say(trial, "interrupted", f"exit code {code} {last_words(running.folder)}")
+                slurm.wait_for_controller()
+            self.study.put_back(trial, seconds, by_order=running.order == "stop")
+
+    def finish(self, trial, seconds, status, message=""):
+        folder = self.study.folder_of(trial)
+        curve = read_metrics(folder, self.spec.metric)[1]
+        value, epoch = best_of(curve, self.spec.goal)
+        if status == "complete" and value is None:
+            status, message = "failed", f"{self.spec.metric} is not a number"
+        if status in ("diverged", "failed"):
+            value = None
+        self.study.finish(trial, seconds, status=status, value=value, epoch=epoch,
+                          message=message)
+        shown = f"{self.spec.metric} {value:.6g} at epoch {epoch}" if value is not None else message
+        self.say(trial, "done" if status == "complete" else status, shown)
+        if time.monotonic() > self.write_next:
+            began = time.monotonic()
+            results.write(self.study)
+            self.write_next = time.monotonic() + 20 * (time.monotonic() - began)
+
+    def stop_all(self):
+        for running in self.running:
+            running.tell("stop")
+        for running in self.running:
+            self.say(running.trial, "stops", "after a checkpoint")
+        while self.running:
+            if self.signals.count(signal.SIGINT) > 1:
+                for running in self.running:
+                    running.send(signal.SIGKILL)
+            self.waiter.wait(LOOK)
+            for running in list(self.running):
+                if running.has_ended():
+                    self.end(running)
+
+    def say(self, trial, what, more):
+        trials = self.study.trials()
+        done = sum(t.state.is_finished() for t in trials)
+        best = self.study.best(trials)
+        left = remaining(trials, self.spec)
+        print(f"{time.strftime('%H:%M:%S')} trial {trial.number} {what}{': ' * bool(more)}{more}"
+              f"  [{done}/{self.spec.trials} done"
+              + (f", best {best.value:.6g} (trial {best.number})" if best else "")
+              + (f", {results.clock(left)} left]" if left is not None else "]"), flush=True)

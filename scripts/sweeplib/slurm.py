@@ -1,0 +1,131 @@
+"""What a sweep asks of Slurm: one job array whose tasks each work until no trial is left."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sweeplib.spec import SweepError
+
+NOTICE = 120  # seconds before the time limit at which a task is told
+ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL",
+         "OUT_OF_MEMORY", "PENDING", "PREEMPTED", "REQUEUED", "REVOKED", "TIMEOUT")
+
+
+def ask(*command, timeout=20):
+    """(exit code, stdout, stderr) of a Slurm command; code 1 where it is missing or hangs."""
+    try:
+        done = subprocess.run(command, text=True, capture_output=True, timeout=timeout)
+        return done.returncode, done.stdout, done.stderr
+    except FileNotFoundError:
+        return 1, "", f"there is no {command[0]} here"
+    except subprocess.TimeoutExpired:
+        return 1, "", f"{command[0]} does not answer"
+
+
+def my_job():
+    job = os.environ.get("SLURM_JOB_ID")
+    return {"job": job, "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0))} if job else {}
+
+
+def fields(text):
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+
+def has_ended(owner):
+    """Whether that run of that job is over. Where Slurm does not answer, it may live."""
+    code, out, err = ask("scontrol", "-o", "show", "job", owner["job"])
+    if code:
+        return "Invalid job id" in err  # forgotten, long after its end
+    job = fields(out)
+    return int(job.get("Restarts", 0)) > owner["restarts"] or job.get("JobState") in ENDED
+
+
+def alive(jobs):
+    """Those of the arrays that still run or wait."""
+    return [job for job in jobs if ask("squeue", "-h", "-o", "%A", "-j", job)[1].strip()]
+
+
+def cancel_waiting(jobs):
+    for job in jobs:
+        ask("scancel", "--state=PENDING", job)
+
+
+def requeue():
+    """Puts this very job back into the queue; Slurm then ends it."""
+    for _ in range(10):
+        if ask("scontrol", "requeue", os.environ["SLURM_JOB_ID"])[0] == 0:
+            time.sleep(60)
+        time.sleep(3)
+
+
+def wait_for_controller():
+    """A step that did not start, or was lost, says nothing of its trial while nobody answers."""
+    while shutil.which("scontrol") and "is DOWN" in ask("scontrol", "ping")[1]:
+        time.sleep(2)
+
+
+def step(spec):
+    """The command before the trainer's: as the site has it."""
+    launcher = spec.slurm["launcher"]
+    if launcher == "auto":
+        _, out, err = ask("srun", "--mpi=list")
+        launcher = "srun" if "pmix" in out + err else "mpirun"
+    if launcher == "srun":
+        return ["srun", "--mpi=pmix", f"--nodes={spec.slurm['nodes']}", f"--ntasks={spec.ranks}",
+                f"--cpus-per-task={spec.threads}"]
+    bind = ["--map-by", f"slot:PE={spec.threads}"] if spec.threads > 1 else []
+    return ["mpirun", "-np", str(spec.ranks), *bind]
+
+
+def check_fit(spec):
+    """Refuses trials that no node could hold."""
+    partition = spec.slurm["partition"]
+    code, out, err = ask("sinfo", "-h", "-o", "%c %D", *(["-p", partition] if partition else []))
+    if code:
+        raise SweepError(f"{spec.path}: Slurm can't be asked for its nodes: "
+                         + (err.strip().splitlines() or ["no answer"])[-1])
+    cpus = [int(line.split()[0].rstrip("+")) for line in out.splitlines()]
+    if not cpus:
+        raise SweepError(f"{spec.path}: [slurm] partition = {partition}: Slurm has no such one "
+                         "(`sinfo` lists them)")
+    share = -(-spec.ranks // spec.slurm["nodes"])
+    if share * spec.threads > max(cpus):
+        raise SweepError(f"{spec.path}: {share} ranks x {spec.threads} threads on a node: the "
+                         f"nodes have {max(cpus)} CPUs: fewer ranks, or more [slurm] nodes")
+    if spec.ranks < spec.slurm["nodes"]:
+        raise SweepError(f"{spec.path}: [slurm] nodes = {spec.slurm['nodes']} for ranks = "
+                         f"{spec.ranks}: a node needs a rank")
+
+
+def tasks(spec):
+    """Spare tasks take the place of lost ones; Slurm's usual limit is 1001."""
+    return min(spec.trials, 1000)
+
+
+def script(spec, folder, program):
+    s = spec.slurm
+    limit = f"%{min(spec.parallel, tasks(spec))}" if spec.parallel else ""
+    options = [f"--job-name={spec.name}", f"--array=0-{tasks(spec) - 1}{limit}", "--requeue",
+               f"--signal=B:USR1@{NOTICE}", f"--nodes={s['nodes']}", f"--ntasks={spec.ranks}",
+               f"--cpus-per-task={spec.threads}", f"--time={s['time']}", "--open-mode=append",
+               f"--output={folder}/slurm/%A_%a.out"]
+    options += [f"--{key}={s[key]}" for key in ("partition", "account") if s[key]]
+    lines = [f"#SBATCH {option}" for option in options + [shlex.join([e]) for e in s["extra"]]]
+    worker = shlex.join([sys.executable, str(program), "work", str(folder)])
+    # exec: the signals that Slurm sends to the batch script are to reach the worker itself.
+    return "\n".join(["#!/bin/sh", *lines, f"exec {worker}", ""])
+
+
+def submit(spec, folder, program):
+    """The array's job id."""
+    (Path(folder) / "slurm").mkdir(exist_ok=True)
+    path = Path(folder) / "slurm" / "task.sh"
+    path.write_text(script(spec, folder, program))
+    code, out, err = ask("sbatch", "--parsable", str(path), timeout=60)
+    if code:
+        raise SweepError("sbatch refused the sweep: " + " ".join(err.split()))
+    return out.strip().split(";")[0]
