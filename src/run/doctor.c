@@ -25,8 +25,9 @@ static bool bound_too_narrow(const dp_session *s, int ranks_here) {
         dp_warn(
             "%d of %d cores are idle, because the launcher binds each rank to %d: add "
             "--bind-to none to mpirun (or --map-by slot:PE=%d)",
-            cores - s->threads * ranks_here, cores, mask, cores / ranks_here);
+            allowed - s->threads * ranks_here, allowed, mask, allowed / ranks_here);
     }
+    return false;
 }
 
 static void look_at_crowding(const dp_session *s, int ranks_here, int cores) {
