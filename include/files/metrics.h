@@ -23,11 +23,15 @@ typedef struct dp_epoch_row {
     double val_r2, val_mae, test_r2, test_mae; /* columns of regression runs only */
 } dp_epoch_row;
 
-/** A row of /profile, seconds of an epoch summed over its steps; of rank 0, thread 0. */
+/** A row of /profile, seconds of an epoch summed over its steps. The first columns are those of
+ *  rank 0, thread 0 (idle: waiting at barriers); the last compare all ranks: compute is what a
+ *  rank works, wait what it spends in the exchange and at barriers. */
 typedef struct dp_profile_row {
     int64_t epoch;
-    double data_seconds, forward_seconds, backward_seconds, reduce_seconds,
-        update_seconds, idle_seconds; /* idle: waiting at barriers and for other ranks */
+    double data_seconds, forward_seconds, backward_seconds, reduce_seconds, update_seconds,
+        idle_seconds;
+    double compute_min_seconds, compute_mean_seconds, compute_max_seconds;
+    double wait_min_seconds, wait_mean_seconds, wait_max_seconds;
 } dp_profile_row;
 
 /** The run's facts for the root attributes. */

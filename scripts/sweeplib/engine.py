@@ -52,9 +52,9 @@ def best_of(curve, goal):
     return value, min(epoch for v, epoch in found if v == value)
 
 
-def arguments(spec, folder, output, point):
+def arguments(spec, config, output, point):
     """The trainer's command line for one point."""
-    return [str(Path(folder) / "config.ini"), *overrides(point),
+    return [str(config), *overrides(point),
             f"run.name={spec.name}-{Path(output).name.split('-')[0]}", f"run.output={output}",
             f"checkpoint.best={spec.metric}", f"parallel.threads={spec.threads}"]
 
@@ -235,8 +235,8 @@ class Worker:
             self.finish(trial, 0, status)  # its worker died before it could say so
             return
         slot = min(set(range(self.launcher.slots)) - {r.slot for r in self.running})
-        command = self.launcher.command() + arguments(self.spec, self.study.folder, folder,
-                                                      trial.params)
+        command = self.launcher.command() + arguments(
+            self.spec, self.study.folder / "config.ini", folder, trial.params)
         self.running.append(Running(trial, slot, folder, command, self.launcher.pin))
         again = "goes on from " + trial.user_attrs["tries"][-1].removesuffix(".h5")
         self.say(trial, "started" if len(trial.user_attrs["tries"]) == 1 else

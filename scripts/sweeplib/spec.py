@@ -207,7 +207,8 @@ def check_trials(path, spec):
                          "points only, and none is run twice")
 
 
-def read_spec(path):
+def read_spec(path, name=None):
+    """A spec without a name of its own has `name`, else the file's."""
     ini = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=True,
                                     inline_comment_prefixes=(";", "#"), default_section="")
     ini.optionxform = str
@@ -225,7 +226,7 @@ def read_spec(path):
         if not ini.has_section(name) or not ini[name]:
             raise SweepError(f"{path}: section [{name}] is missing: see configs/sweep_mlp.ini")
     sweep = read_section(path, "sweep", SWEEP, ini["sweep"])
-    sweep["name"] = sweep["name"] or Path(path).stem
+    sweep["name"] = sweep["name"] or name or Path(path).stem
     if sweep["goal"] == "auto":
         sweep["goal"] = "max" if HIGHER.search(sweep["metric"]) else "min"
     space = {}

@@ -28,10 +28,19 @@ static const dp_h5_column step_columns[] = {
 };
 
 static const dp_h5_column profile_columns[] = {
-    DP_I64(dp_profile_row, epoch),           DP_F64(dp_profile_row, data_seconds),
-    DP_F64(dp_profile_row, forward_seconds), DP_F64(dp_profile_row, backward_seconds),
-    DP_F64(dp_profile_row, reduce_seconds),  DP_F64(dp_profile_row, update_seconds),
+    DP_I64(dp_profile_row, epoch),
+    DP_F64(dp_profile_row, data_seconds),
+    DP_F64(dp_profile_row, forward_seconds),
+    DP_F64(dp_profile_row, backward_seconds),
+    DP_F64(dp_profile_row, reduce_seconds),
+    DP_F64(dp_profile_row, update_seconds),
     DP_F64(dp_profile_row, idle_seconds),
+    DP_F64(dp_profile_row, compute_min_seconds),
+    DP_F64(dp_profile_row, compute_mean_seconds),
+    DP_F64(dp_profile_row, compute_max_seconds),
+    DP_F64(dp_profile_row, wait_min_seconds),
+    DP_F64(dp_profile_row, wait_mean_seconds),
+    DP_F64(dp_profile_row, wait_max_seconds),
 };
 
 enum { STEPS, EPOCHS, PROFILE, TABLES };

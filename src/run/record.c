@@ -232,17 +232,58 @@ static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score
            row->train_loss, text, row->seconds, row->samples_per_second);
 }
 
-static void add_rows(dp_run *run, const dp_epoch_row *row) {
+/* Least, mean and largest over the ranks of v; which = the rank that has the largest. */
+static void spread(const double *v, int ranks, double out[3], int *which) {
+    out[0] = out[2] = v[0];
+    *which = 0;
+    double sum = 0;
+    for (int r = 0; r < ranks; r++) {
+        sum += v[r];
+        out[0] = v[r] < out[0] ? v[r] : out[0];
+        *which = v[r] > out[2] ? r : *which;
+        out[2] = v[r] > out[2] ? v[r] : out[2];
+    }
+    out[1] = sum / ranks;
+}
+
+/* Where the epoch's time went, here and over the ranks; a rank that holds the others up is named. */
+static dp_profile_row profile(dp_run *run) {
+    enum { NOTICE = 10 }; /* percent of the epoch */
     dp_times t = dp_stepper_times(run->stepper);
-    dp_profile_row profile = {.epoch = row->epoch,
-                              .data_seconds = t.data,
-                              .forward_seconds = t.forward,
-                              .backward_seconds = t.backward,
-                              .reduce_seconds = t.reduce,
-                              .update_seconds = t.update,
-                              .idle_seconds = t.idle};
+    int ranks = dp_comm_size(run->comm), rank = dp_comm_rank(run->comm), slowest = 0,
+        other = 0;
+    double all[2 * ranks], compute[3], wait[3];
+    memset(all, 0, sizeof all);
+    all[rank] = t.data + t.forward + t.backward + t.update;
+    all[ranks + rank] = t.reduce + t.idle;
+    dp_comm_sum(run->comm, all, 2 * ranks);
+    spread(all, ranks, compute, &slowest);
+    spread(all + ranks, ranks, wait, &other);
+    double lost = compute[2] - compute[1], whole = compute[1] + wait[1];
+    if (ranks > 1 && run->epoch_steps >= NOTICE && lost * 100 > whole * NOTICE) {
+        dp_log("        rank %d is slow: it computes %.2f s an epoch, the ranks' mean is "
+               "%.2f s",
+               slowest, compute[2], compute[1]);
+    }
+    return (dp_profile_row){.epoch = run->at.epoch,
+                            .data_seconds = t.data,
+                            .forward_seconds = t.forward,
+                            .backward_seconds = t.backward,
+                            .reduce_seconds = t.reduce,
+                            .update_seconds = t.update,
+                            .idle_seconds = t.idle,
+                            .compute_min_seconds = compute[0],
+                            .compute_mean_seconds = compute[1],
+                            .compute_max_seconds = compute[2],
+                            .wait_min_seconds = wait[0],
+                            .wait_mean_seconds = wait[1],
+                            .wait_max_seconds = wait[2]};
+}
+
+static void add_rows(dp_run *run, const dp_epoch_row *row) {
+    dp_profile_row p = profile(run);
     if (run->metrics && (dp_metrics_epoch(run->metrics, row) != DP_OK ||
-                         dp_metrics_profile(run->metrics, &profile) != DP_OK)) {
+                         dp_metrics_profile(run->metrics, &p) != DP_OK)) {
         dp_warn("%s", dp_status_message());
     }
 }
@@ -297,6 +338,7 @@ dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
     run->epoch_seconds = 0;
     run->epoch_samples = 0;
     add_rows(run, &row);
+    run->epoch_steps = 0;
     log_epoch(run, &row, &score);
     bool better = improves(run, &row);
     if (better) {

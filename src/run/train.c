@@ -168,6 +168,7 @@ static dp_status one_step(dp_run *run, bool *stop) {
     at->lr = lr;
     run->epoch_seconds += r.seconds;
     run->epoch_samples += n;
+    run->epoch_steps++;
     dp_run_record_step(run, &r, n, lr);
     if (!isfinite(r.loss) || !isfinite(r.grad_norm)) {
         return diverged(run, &r, lr);

@@ -38,7 +38,7 @@ typedef struct dp_run {
     const char *metric;   /* that decides on the best epoch */
     bool full_batch;      /* an epoch is one step */
     double epoch_seconds; /* training time of the open epoch since this start */
-    int64_t epoch_samples;
+    int64_t epoch_samples, epoch_steps;
     double began; /* clock at the start */
 
     /* rank 0 only, NULL elsewhere */

@@ -239,6 +239,8 @@ Test(checkpoint, newest_is_by_number)
     save(9, false, 0, 5);
     save(100000000, false, 0, 5);
     save(20, false, 0, 5);
+    put_bytes("step-200000000.h5.bak", "x", 1);
+    put_bytes("step-300000000.txt", "x", 1);
     cr_assert_eq(newest(), 100000000);
     cr_assert_str_eq(named("last.h5"), "step-100000000.h5");
     dp_snapshot *s = NULL;

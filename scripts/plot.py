@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+"""Pictures of a run: python3 scripts/plot.py runs/softmax -> runs/softmax/plots/*.png, *.svg
+
+    curves      loss, and accuracy or R2, over the epochs
+    fit         one or two inputs: the points with the fitted line, curve or boundary
+    confusion   classes: what was predicted for what
+    images      images: some of the test set with predicted and true class, wrong ones marked
+    weights     images without a hidden layer: the weights of each class
+
+Call it in the folder in which the run was started: the paths in its config start there. The
+predictions are those of `trainer predict` ($TRAINER, ./trainer or this repository's) on the
+last checkpoint."""
+
+import configparser
+import csv
+import gzip
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
+import numpy as np  # noqa: E402
+
+# Dark, light, middle: told apart in grey too, and by their line or marker.
+COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
+LINES, MARKERS = ["-", "--", ":", "-.", "-"], ["o", "^", "s", "D", "v"]
+LOSSES = {"cross_entropy": "cross-entropy (nats)", "bce": "binary cross-entropy (nats)",
+          "mse": "mean squared error"}
+GREYS = plt.get_cmap("Greys")
+
+
+def texts(values):
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+
+
+def find_trainer():
+    here = Path(__file__).resolve().parents[1] / "trainer"
+    for path in filter(None, (os.environ.get("TRAINER"), "./trainer", here)):
+        if os.access(path, os.X_OK):
+            return str(Path(path).absolute())
+    sys.exit("plot.py: no trainer found: run make, or set TRAINER")
+
+
+class Run:
+    """What the pictures need of a run's folder."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.checkpoint = self.folder / "checkpoints" / "last.h5"
+        for path in (self.checkpoint, self.folder / "metrics.h5"):
+            if not path.exists():
+                sys.exit(f"plot.py: {path} is missing: is {folder} the folder of a run?")
+        with h5py.File(self.checkpoint, "r") as file:
+            text, model = file["config"][()].decode(), file["model"]
+            self.loss, self.layers = model.attrs["loss"], model.attrs["layers"].split()
+            self.shape = [int(n) for n in model.attrs["input_shape"]]
+            self.classes = texts(model.attrs["classes"])
+            self.targets = texts(model.attrs["targets"])
+            self.inputs = texts(model.attrs["columns"])[:-len(self.targets) or None]
+            self.weight, self.bias = model["0.weight"][()], model["0.bias"][()]
+            self.epoch = int(file["state"].attrs["epoch"])
+            self.scaled = len(file["data"].attrs["mean"]) > 0
+        with h5py.File(self.folder / "metrics.h5", "r") as file:
+            self.steps, self.epochs = file["steps"][:], file["epochs"][:]
+        config = configparser.ConfigParser(interpolation=None)
+        config.read_string(text)
+        self.data, self.name = config["data"], config["run"]["name"]
+        self.linear = len(self.layers) == 1
+        self.outputs = int(self.layers[-1].split(":")[1])
+        self.plots = self.folder / "plots"
+        self.plots.mkdir(exist_ok=True)
+
+    def predict(self, *arguments):
+        """`trainer predict` on the last checkpoint -> its rows as dictionaries."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "out.csv"
+            done = subprocess.run(
+                [find_trainer(), "predict", str(self.checkpoint), "--output", str(out),
+                 *map(str, arguments)], capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                sys.exit(f"plot.py: {done.stderr.strip()}")
+            with open(out, newline="") as file:
+                return list(csv.DictReader(file))
+
+    def predict_at(self, points):
+        """The model at points [n, inputs]: values, or probabilities [n, outputs]."""
+        with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.inputs)
+            writer.writerows([[repr(float(v)) for v in point] for point in points])
+            file.flush()
+            rows = self.predict("--input", file.name)
+        if self.loss == "mse":
+            return columns(rows, [f"{t}_predicted" for t in self.targets])
+        return columns(rows, [f"p{k}" for k in range(max(2, self.outputs))])
+
+    def points(self):
+        """The training file's inputs [n, inputs] and targets [n, targets]."""
+        path = self.data["train"]
+        opener = gzip.open if path.endswith(".gz") else open
+        with opener(path, "rt", newline="") as file:
+            head = file.readline()
+            file.seek(0)
+            mark = max(",;\t", key=head.count)
+            rows = list(csv.DictReader(file, delimiter=mark))
+        if int(self.data["limit"]):
+            rows = rows[:int(self.data["limit"])]
+        return columns(rows, self.inputs), columns(rows, self.targets, self.classes)
+
+    def save(self, figure, name):
+        for kind in ("png", "svg"):
+            path = self.plots / f"{name}.{kind}"
+            figure.savefig(path, dpi=150)
+            print(path)
+        plt.close(figure)
+
+
+def columns(rows, names, classes=()):
+    """Columns of dictionaries as floats; names of classes become their numbers."""
+    return np.array([[classes.index(row[n]) if row[n] in classes else float(row[n])
+                      for n in names] for row in rows])
+
+
+# ---- curves ----
+
+def draw_curves(run):
+    epochs, x = run.epochs, run.epochs["epoch"]
+    if len(epochs) == 0:
+        return
+    splits = [s for s in ("val", "test") if np.isfinite(epochs[f"{s}_loss"]).any()]
+    names = {"val": "validation", "test": "test"}
+    score, unit, factor = "accuracy", "accuracy (%)", 100
+    if run.loss == "mse":
+        score, unit, factor = "r2", "R² (share of the variance explained)", 1
+    figure, axes = plt.subplots(1, 1 + bool(splits), figsize=(5.5 + 4.5 * bool(splits), 4),
+                                squeeze=False, constrained_layout=True)
+    mark = "o" if len(x) <= 30 else None
+    left = axes[0][0]
+    per_epoch = epochs["step"][0] / x[0]
+    if per_epoch > 1:
+        left.plot(run.steps["step"] / per_epoch, run.steps["loss"], color="#c8c8c8", lw=0.6,
+                  label="training, each step", zorder=1)
+    left.plot(x, epochs["train_loss"], color=COLOURS[0], marker=mark,
+              label="training, mean of the epoch" if per_epoch > 1 else "training")
+    for k, split in enumerate(splits, 1):
+        drawn = np.isfinite(epochs[f"{split}_loss"])
+        for axis, column, by in ((left, "loss", 1), (axes[0][-1], score, factor)):
+            axis.plot(x[drawn], by * epochs[f"{split}_{column}"][drawn], color=COLOURS[k],
+                      ls=LINES[k], marker=mark and MARKERS[k],
+                      label=names[split])
+    values = epochs["train_loss"][np.isfinite(epochs["train_loss"])]
+    if len(values) and values.min() > 0 and values.max() > 30 * values.min():
+        left.set_yscale("log")
+    left.set(title="loss", ylabel=LOSSES[run.loss])
+    for axis in axes[0]:
+        axis.set_xlabel("epoch")
+        axis.grid(color="#e4e4e4", lw=0.6)
+        axis.legend(frameon=False)
+        if len(x) <= 12:
+            axis.set_xticks(range(0, int(x[-1]) + 1))
+    if splits:
+        axes[0][-1].set(title=score.replace("r2", "R²"), ylabel=unit)
+    figure.suptitle(f"{run.name}: {' '.join(run.layers)}, {run.epoch} epochs")
+    run.save(figure, "curves")
+
+
+# ---- one or two inputs ----
+
+def equation(run):
+    """The fitted line in words, where the weights are those of the inputs as they are."""
+    if not run.linear or run.scaled or run.outputs > 1:
+        return "fitted"
+    terms = [f"{w:.4g} {n}" for w, n in zip(run.weight[0], run.inputs)]
+    text = " + ".join([*terms, f"{run.bias[0]:.4g}"]).replace("+ -", "− ")
+    if run.loss == "mse":
+        return f"{run.targets[0]} = {text}"
+    return f"p = sigmoid({text})" if len(terms) == 1 else f"{text} = 0"
+
+
+def spread(values, share):
+    """A little more than the range of the values."""
+    low, high = values.min(), values.max()
+    room = share * (high - low or 1)
+    return low - room, high + room
+
+
+def draw_line(run, X, y):
+    """One input: points, and the model as a line or a curve of probability."""
+    figure, axis = plt.subplots(figsize=(6, 4.5), constrained_layout=True)
+    at = np.linspace(*spread(X[:, 0], 0.1), 200)
+    values = run.predict_at(at[:, None])
+    if run.loss == "mse":
+        for k, name in enumerate(run.targets):
+            axis.plot(X[:, 0], y[:, k], MARKERS[k % 5], color=COLOURS[k % 5],
+                      mfc="white", mew=1.6, label=f"{name}, given")
+            axis.plot(at, values[:, k], ls=LINES[k % 5], color=COLOURS[k % 5],
+                      label=equation(run) if run.outputs == 1 else f"{name}, fitted")
+        axis.set_ylabel(", ".join(run.targets))
+    else:
+        last = 2 if run.outputs == 1 else run.outputs
+        for k in range(1 if run.outputs == 1 else 0, last):
+            axis.plot(at, values[:, k], ls=LINES[k % 5], color=COLOURS[k % 5],
+                      label=equation(run) if last == 2 else f"p({label(run, k)})")
+        if last == 2:
+            axis.plot(X[:, 0], y[:, 0], "o", color=COLOURS[1], mec="black", mew=0.8,
+                      label="given: " + run.targets[0])
+            axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
+        axis.set_ylabel(f"probability of {label(run, 1)}" if last == 2 else "probability")
+    axis.set(xlabel=run.inputs[0], title=f"{run.name}: {', '.join(run.targets)} by "
+             f"{run.inputs[0]}, epoch {run.epoch}")
+    axis.grid(color="#e4e4e4", lw=0.6)
+    axis.legend(frameon=False)
+    run.save(figure, "fit")
+
+
+def label(run, k):
+    return run.classes[k] if run.classes else f"{run.targets[0]} = {k}"
+
+
+def draw_plane(run, X, y):
+    """Two inputs: points on the model's values or classes, with the boundary."""
+    figure, axis = plt.subplots(figsize=(6.5, 5), constrained_layout=True)
+    side = 120
+    gx, gy = np.meshgrid(np.linspace(*spread(X[:, 0], 0.08), side),
+                         np.linspace(*spread(X[:, 1], 0.08), side))
+    values = run.predict_at(np.column_stack([gx.ravel(), gy.ravel()]))
+    if run.loss == "mse":
+        z = values[:, 0].reshape(side, side)
+        map_ = axis.contourf(gx, gy, z, 12, cmap="Greys_r", alpha=0.6)
+        figure.colorbar(map_, label=f"{run.targets[0]}, predicted")
+        axis.plot(X[:, 0], X[:, 1], "o", color=COLOURS[1], mec="black", label="given")
+        for point, value in zip(X, y[:, 0]):
+            axis.annotate(f"{value:g}", point, (7, 5), textcoords="offset points", bbox={
+                "boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8})
+        note = equation(run)
+    else:
+        count = values.shape[1]
+        if count == 2:
+            z = values[:, 1].reshape(side, side)
+            map_ = axis.contourf(gx, gy, z, np.linspace(0, 1, 11), cmap="Greys", alpha=0.45)
+            figure.colorbar(map_, label=f"probability of {label(run, 1)}")
+            axis.contour(gx, gy, z, [0.5], colors="black", linewidths=1.8)
+        else:
+            z = values.argmax(axis=1).reshape(side, side)
+            axis.contourf(gx, gy, z, np.arange(-0.5, count), cmap="Greys", alpha=0.35)
+        for k in range(count):
+            mine = y[:, 0] == k
+            axis.plot(X[mine, 0], X[mine, 1], MARKERS[k % 5], color=COLOURS[k % 5], ms=5.5,
+                      mec="black" if k else COLOURS[0], mew=0.7, mfc=None if k else "white",
+                      label=label(run, k))
+        note = equation(run) if count == 2 and run.linear and not run.scaled else None
+    if note and note != "fitted":
+        axis.plot([], [], "-" if run.loss != "mse" else "", color="black", lw=1.8, label=note)
+    axis.set(xlabel=run.inputs[0], ylabel=run.inputs[1],
+             title=f"{run.name}: {run.targets[0]} by {' and '.join(run.inputs)}, "
+                   f"epoch {run.epoch}")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3, frameon=False)
+    run.save(figure, "fit")
+
+
+def draw_fit(run):
+    if not run.inputs or len(run.inputs) > 2 or (run.loss != "cross_entropy" and
+                                                 len(run.inputs) == 2 and run.outputs > 1):
+        return
+    X, y = run.points()
+    (draw_line if len(run.inputs) == 1 else draw_plane)(run, X, y)
+
+
+# ---- classes ----
+
+def draw_confusion(run, rows, where):
+    label_, said = columns(rows, ["label", "prediction"]).astype(int).T
+    count = max(2, run.outputs)
+    table = np.zeros((count, count), int)
+    np.add.at(table, (label_, said), 1)
+    names = run.classes or [str(k) for k in range(count)]
+    side = 2.6 + 0.42 * min(count, 20)
+    figure, axis = plt.subplots(figsize=(side + 1.2, side), constrained_layout=True)
+    share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    map_ = axis.imshow(share, cmap="Greys", vmin=0, vmax=100)
+    figure.colorbar(map_, label="share of the true class (%)", shrink=0.8)
+    if count <= 20:
+        for (i, j), n in np.ndenumerate(table):
+            if n:
+                axis.text(j, i, n, ha="center", va="center", fontsize=7,
+                          color="white" if share[i, j] > 55 else "black")
+        slanted = max(map(len, names)) > 3
+        axis.set_xticks(range(count), names, rotation=45 if slanted else 0,
+                        ha="right" if slanted else "center")
+        axis.set_yticks(range(count), names)
+    right = np.trace(table) / table.sum()
+    axis.set(xlabel="predicted class", ylabel="true class",
+             title=f"{run.name}: {where}, {100 * right:.2f}% right of {table.sum()}")
+    run.save(figure, "confusion")
+
+
+def read_idx(path):
+    opener = gzip.open if str(path).endswith(".gz") else open
+    with opener(path, "rb") as file:
+        raw = file.read()
+    dims = np.frombuffer(raw, ">i4", raw[3], 4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(dims)
+
+
+def test_images(run):
+    """The test set's images [n, rows, columns], as its files have them."""
+    path = run.data["test"] or os.path.join(run.data["dir"], "t10k-images-idx3-ubyte")
+    if ".h5" in path or ".hdf5" in path:
+        path, _, inside = path.partition(":")
+        with h5py.File(path, "r") as file:
+            item = file[inside or "/"]
+            if isinstance(item, h5py.Group):
+                item = item["images" if "images" in item else "x"]
+            images = item[:]
+    else:
+        images = read_idx(path if os.path.exists(path) else f"{path}.gz")
+    return images.reshape(-1, *run.shape[-3:]).mean(axis=1)
+
+
+def draw_images(run, rows):
+    across, down = 8, 5
+    wrong = [k for k, row in enumerate(rows) if row["label"] not in ("", row["prediction"])]
+    chosen = list(range(min(len(rows), 3 * across)))
+    chosen += [k for k in wrong if k not in chosen][:down * across - len(chosen)]
+    images = test_images(run)
+    down = math.ceil(len(chosen) / across)
+    figure, axes = plt.subplots(down, across, figsize=(1.35 * across, 1.62 * down + 0.6),
+                                squeeze=False, constrained_layout=True)
+    for axis in axes.flat[len(chosen):]:
+        axis.axis("off")
+    for axis, k in zip(axes.flat, chosen):
+        row, bad = rows[k], k in wrong
+        true = run.classes[int(row["label"])] if row["label"] else "?"
+        axis.imshow(images[k], cmap="Greys")
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(f"✗ {row['name']}\n(is {true})" if bad else f"{row['name']}\n",
+                       fontsize=8, color="#a00000" if bad else "black",
+                       weight="bold" if bad else "normal", pad=3, linespacing=1.1)
+        plt.setp(axis.spines.values(), lw=2.5 if bad else 0.6,
+                 color="#a00000" if bad else "#bbbbbb")
+    figure.suptitle(f"{run.name}: predicted class of test images, epoch {run.epoch}; "
+                    "✗ and a thick frame: wrong", fontsize=11)
+    run.save(figure, "images")
+
+
+def draw_weights(run):
+    across = min(run.outputs, 5)
+    down = math.ceil(run.outputs / across)
+    figure, axes = plt.subplots(down, across, figsize=(1.8 * across + 1, 2 * down + 0.6),
+                                squeeze=False, constrained_layout=True)
+    most = np.abs(run.weight).max()
+    for axis in axes.flat[run.outputs:]:
+        axis.axis("off")
+    for axis, weight, name in zip(axes.flat, run.weight, run.classes):
+        picture = weight.reshape(-1, *run.shape[-2:]).mean(axis=0)
+        map_ = axis.imshow(picture, cmap="gray", vmin=-most, vmax=most)
+        axis.set(xticks=[], yticks=[], title=name)
+    figure.colorbar(map_, ax=axes, shrink=0.8,
+                    label="weight of a pixel: white speaks for the class, black against")
+    figure.suptitle(f"{run.name}: weights of each class, epoch {run.epoch}")
+    run.save(figure, "weights")
+
+
+def draw_classes(run):
+    tested = run.data["test"] or run.data["dir"]
+    if run.loss == "mse" or (run.loss == "bce" and run.outputs > 1):
+        return
+    rows = run.predict(*(() if tested else ("--input", run.data["train"])))
+    if rows and rows[0]["label"]:
+        draw_confusion(run, rows, "test set" if tested else "training set")
+    if len(run.shape) > 1 and tested:
+        draw_images(run, rows)
+    if len(run.shape) > 1 and run.linear and run.outputs > 1:
+        draw_weights(run)
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    run = Run(sys.argv[1])
+    draw_curves(run)
+    draw_fit(run)
+    draw_classes(run)
+
+
+if __name__ == "__main__":
+    main()

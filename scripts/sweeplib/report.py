@@ -1,0 +1,218 @@
+"""report.html: one page with all of a sweep, which opens from disk; its pictures also as PNGs."""
+
+import base64
+import html
+import io
+import math
+
+import numpy as np
+
+from sweeplib import results
+from sweeplib.engine import read_metrics
+
+BLUE, GREY, RED = "#2563a8", "#b8b8b8", "#c0392b"
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto;
+       padding: 0 1em }
+h1 { font-size: 1.6em; margin-bottom: 0 } h2 { font-size: 1.15em; margin: 2em 0 .3em }
+img { max-width: 100% } code { background: #f3f3f3; padding: .1em .3em }
+.table { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; width: 100% }
+th, td { padding: .25em .7em; text-align: right; border-bottom: 1px solid #e4e4e4;
+         white-space: nowrap } th { background: #f6f6f6 }
+.text { text-align: left } .pruned td { color: #8a8a8a } .diverged td, .failed td { color: #c0392b }
+"""
+
+
+def ranks(values):
+    """Ranks from 0, equal values sharing their mean."""
+    values = np.asarray(values)
+    order = np.searchsorted(np.sort(values), values, "left")
+    above = np.searchsorted(np.sort(values), values, "right")
+    return (order + above - 1) / 2
+
+
+def importance(values, metric):
+    """(strength 0 to 1, sign): |Spearman's rank correlation| with the metric for numbers; for
+    words the correlation ratio of the metric's ranks, which has no sign."""
+    y = ranks(metric)
+    if len(y) < 3 or y.std() == 0 or len(set(values)) < 2:
+        return 0.0, 0
+    numbers = results.numeric(values)
+    if numbers is not None:
+        r = np.corrcoef(ranks(numbers), y)[0, 1]
+        return abs(r), int(np.sign(r))
+    groups = [y[[v == word for v in values]] for word in set(values)]
+    between = sum(len(g) * (g.mean() - y.mean()) ** 2 for g in groups)
+    return math.sqrt(between / (len(y) * y.var())), 0
+
+
+# ---- pictures: each draws on its figure ----
+
+def draw_best(figure, spec, rows, curves):
+    axes = figure.subplots()
+    done = [r for r in rows if r["status"] == "complete"]
+    x, y = [r["trial"] for r in done], [r["value"] for r in done]
+    best = (np.maximum if spec.goal == "max" else np.minimum).accumulate(y)
+    axes.plot(x, y, "o", ms=4, color=GREY, label="complete trials")
+    axes.step(x, best, where="post", color=BLUE, lw=2, label="best so far")
+    axes.set(xlabel="trial", ylabel=spec.metric)
+    focus(axes, y, spec)
+    axes.legend(frameon=False)
+
+
+def focus(axes, y, spec):
+    """Leaves the worst outliers out of view where they would flatten all else."""
+    if len(y) < 8:
+        return
+    low, middle, high = np.percentile(y, [0, 50, 100])
+    if spec.goal == "min" and high - middle > 4 * (middle - low):
+        axes.set_ylim(low - 0.1 * (middle - low), middle + 4 * (middle - low) or None)
+    if spec.goal == "max" and middle - low > 4 * (high - middle):
+        axes.set_ylim(middle - 4 * (high - middle), high + 0.1 * (high - middle))
+
+
+def draw_parameters(figure, spec, rows, curves):
+    keys = [k for k in spec.space if len({r["parameters"][k] for r in rows}) > 1]
+    across = min(3, len(keys)) or 1
+    down = max(1, math.ceil(len(keys) / across))
+    figure.set_size_inches(3.6 * across, 3.2 * down)
+    grid = figure.subplots(down, across, squeeze=False).flat
+    done = [r for r in rows if r["status"] == "complete"]
+    cut = [r for r in rows if r["status"] == "pruned" and r["value"] is not None]
+    for axes, key in zip(grid, keys):
+        words = results.numeric([r["parameters"][key] for r in rows]) is None
+        places = {w: n for n, w in enumerate(spec.space[key].args)}
+        for some, colour in ((cut, GREY), (done, BLUE)):
+            values = [r["parameters"][key] for r in some]
+            x = [places[v] for v in values] if words else results.numeric(values)
+            axes.plot(x, [r["value"] for r in some], "o", ms=4, color=colour, alpha=0.7)
+        if words:
+            axes.set_xticks(range(len(places)), [w[:24] or "(none)" for w in places], rotation=20,
+                            ha="right", fontsize=7)
+            axes.set_xlim(-0.5, len(places) - 0.5)
+        elif spec.space[key].kind == "log":
+            axes.set_xscale("log")
+        axes.set(xlabel=key, ylabel=spec.metric)
+        focus(axes, [r["value"] for r in done], spec)
+    for axes in list(grid)[len(keys):]:
+        axes.remove()
+
+
+def draw_curves(figure, spec, rows, curves):
+    axes = figure.subplots()
+    finals = [r["value"] for r in rows if r["status"] == "complete"]
+    winner = (max if spec.goal == "max" else min)(finals, default=None)
+    shown = set()
+    for row in sorted(rows, key=lambda r: (r["status"] == "complete", r["value"] == winner)):
+        curve = curves[row["trial"]]
+        name, colour, width = ("other", RED, 1) if row["status"] != "complete" else (
+            "complete", BLUE, 1)
+        if row["status"] == "pruned":
+            name, colour = "pruned", GREY
+        elif row["status"] == "complete" and row["value"] == winner:
+            name, colour, width = "best", "#e08a00", 2.5
+        if curve:
+            axes.plot(list(curve), list(curve.values()), color=colour, lw=width,
+                      alpha=1 if name == "best" else 0.6, marker="." if len(curve) == 1 else "",
+                      label=None if name in shown else name)
+            shown.add(name)
+    axes.set(xlabel="epoch", ylabel=spec.metric)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    values = [v for c in curves.values() for v in c.values() if math.isfinite(v)]
+    focus(axes, values, spec)
+    if shown:
+        axes.legend(frameon=False)
+
+
+def draw_importance(figure, spec, rows, curves):
+    done = [r for r in rows if r["status"] == "complete"]
+    found = sorted((*importance([r["parameters"][k] for r in done], [r["value"] for r in done]), k)
+                   for k in spec.space)
+    figure.set_size_inches(7, 0.8 + 0.4 * len(found))
+    axes = figure.subplots()
+    axes.barh(range(len(found)), [f[0] for f in found], color=BLUE, height=0.6)
+    signs = {1: " (+)", -1: " (\N{MINUS SIGN})", 0: ""}
+    axes.set_yticks(range(len(found)), [k + signs[s] for _, s, k in found])
+    axes.set(xlim=(0, 1), xlabel=f"rank correlation with {spec.metric}")
+
+
+PICTURES = {
+    "best": ("Best so far", draw_best, ""),
+    "parameters": ("Each parameter", draw_parameters,
+                   "Complete trials blue, pruned ones grey at their best epoch."),
+    "curves": ("Learning curves", draw_curves, ""),
+    "importance": ("Parameter importance", draw_importance,
+                   "Spearman's rank correlation of each parameter with the metric, over complete "
+                   "trials, with its sign; for words the correlation ratio of the ranks."),
+}
+
+
+def picture(draw, *about):
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(7, 3.8), dpi=130, layout="constrained")
+    draw(figure, *about)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+# ---- the page ----
+
+def order(rows, spec):
+    """By metric, trials without one last."""
+    sign = -1 if spec.goal == "max" else 1
+    rank = {"complete": 0, "pruned": 1}
+    return sorted(rows, key=lambda r: (rank.get(r["status"], 2),
+                                       sign * r["value"] if r["value"] is not None else 0,
+                                       r["trial"]))
+
+
+def cell(value, link=None):
+    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = html.escape(text)
+    kind = ' class="text"' if isinstance(value, str) else ""
+    return f"<td{kind}>" + (f'<a href="{html.escape(link)}/">{text}</a>' if link else text) + "</td>"
+
+
+def table_html(spec, rows):
+    head = ["trial", "status", spec.metric, "epoch", "seconds", *spec.space, ""]
+    lines = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in head) + "</tr>"]
+    for row in order(rows, spec):
+        cells = [cell(row["trial"], row["folder"].name), cell(row["status"]), cell(row["value"]),
+                 cell(row["epoch"]), cell(round(row["seconds"], 1)),
+                 *(cell(row["parameters"][k]) for k in spec.space), cell(row["message"])]
+        lines.append(f'<tr class="{row["status"]}">' + "".join(cells) + "</tr>")
+    return '<div class="table"><table>' + "\n".join(lines) + "</table></div>"
+
+
+def summary_html(study, spec, rows):
+    count = {}
+    for row in rows:
+        count[row["status"]] = count.get(row["status"], 0) + 1
+    text = (f"<p>{len(rows)} of {spec.trials} trials by {spec.method}: "
+            + ", ".join(f"{n} {status}" for status, n in count.items())
+            + f"; {sum(r['seconds'] for r in rows):.0f} seconds of training. ")
+    best = study.best(study.trials())
+    if best:
+        point = " ".join(f"{k}={v}" for k, v in best.params.items())
+        text += (f"Best {spec.metric} (its best epoch): <b>{best.value:.6g}</b>, trial "
+                 f"{best.number}:</p><p><code>{html.escape(point)}</code>")
+    return text + "</p>"
+
+
+def write(study):
+    """-> the page's path."""
+    spec, rows = study.spec, results.rows(study)
+    curves = {r["trial"]: read_metrics(r["folder"], spec.metric)[1] for r in rows}
+    name = html.escape(spec.name)
+    parts = ["<!DOCTYPE html>", f'<html lang="en"><meta charset="utf-8"><title>{name}</title>',
+             f"<style>{STYLE}</style><h1>{name}</h1>", summary_html(study, spec, rows)]
+    for key, (title, draw, note) in PICTURES.items():
+        png = picture(draw, spec, rows, curves)
+        results.replace(study.folder / f"report-{key}.png", png)
+        data = base64.b64encode(png).decode()
+        parts.append(f"<h2>{title}</h2>{f'<p>{note}</p>' * bool(note)}"
+                     f'<img alt="{title}" src="data:image/png;base64,{data}">')
+    parts += ["<h2>All trials</h2>", table_html(spec, rows), "</html>"]
+    results.replace(study.folder / "report.html", "\n".join(parts).encode())
+    return study.folder / "report.html"
