@@ -32,8 +32,7 @@ import numpy as np  # noqa: E402
 COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
 LINES, MARKERS = ["-", "--", ":", "-.", "-"], ["o", "^", "s", "D", "v"]
 LOSSES = {"cross_entropy": "cross-entropy (nats)", "bce": "binary cross-entropy (nats)",
-          "mse": "mean squared error"}
-GREYS = plt.get_cmap("Greys")
+          "mse": "mean squared error"}  # in the target's unit, squared
 
 
 def texts(values):
@@ -158,7 +157,8 @@ def draw_curves(run):
     values = epochs["train_loss"][np.isfinite(epochs["train_loss"])]
     if len(values) and values.min() > 0 and values.max() > 30 * values.min():
         left.set_yscale("log")
-    left.set(title="loss", ylabel=LOSSES[run.loss])
+    unit_ = f" ({run.targets[0]}²)" if run.loss == "mse" and len(run.targets) == 1 else ""
+    left.set(title="loss", ylabel=LOSSES[run.loss] + unit_)
     for axis in axes[0]:
         axis.set_xlabel("epoch")
         axis.grid(color="#e4e4e4", lw=0.6)
@@ -181,7 +181,7 @@ def equation(run):
     text = " + ".join([*terms, f"{run.bias[0]:.4g}"]).replace("+ -", "− ")
     if run.loss == "mse":
         return f"{run.targets[0]} = {text}"
-    return f"p = sigmoid({text})" if len(terms) == 1 else f"{text} = 0"
+    return f"p = sigmoid({text})" if len(terms) == 1 else f"boundary: {text} = 0"
 
 
 def spread(values, share):
@@ -204,15 +204,16 @@ def draw_line(run, X, y):
                       label=equation(run) if run.outputs == 1 else f"{name}, fitted")
         axis.set_ylabel(", ".join(run.targets))
     else:
-        last = 2 if run.outputs == 1 else run.outputs
-        for k in range(1 if run.outputs == 1 else 0, last):
-            axis.plot(at, values[:, k], ls=LINES[k % 5], color=COLOURS[k % 5],
-                      label=equation(run) if last == 2 else f"p({label(run, k)})")
-        if last == 2:
+        binary = values.shape[1] == 2
+        for k in range(1 if binary else 0, values.shape[1]):
+            axis.plot(at, values[:, k], ls=LINES[(k - binary) % 5],
+                      color=COLOURS[(k - binary) % 5],
+                      label=equation(run) if binary else f"p({label(run, k)})")
+        if binary:
             axis.plot(X[:, 0], y[:, 0], "o", color=COLOURS[1], mec="black", mew=0.8,
-                      label="given: " + run.targets[0])
+                      label=f"{run.targets[0]}, given")
             axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
-        axis.set_ylabel(f"probability of {label(run, 1)}" if last == 2 else "probability")
+        axis.set_ylabel(f"probability of {label(run, 1)}" if binary else "probability")
     axis.set(xlabel=run.inputs[0], title=f"{run.name}: {', '.join(run.targets)} by "
              f"{run.inputs[0]}, epoch {run.epoch}")
     axis.grid(color="#e4e4e4", lw=0.6)
@@ -239,7 +240,6 @@ def draw_plane(run, X, y):
         for point, value in zip(X, y[:, 0]):
             axis.annotate(f"{value:g}", point, (7, 5), textcoords="offset points", bbox={
                 "boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8})
-        note = equation(run)
     else:
         count = values.shape[1]
         if count == 2:
@@ -247,6 +247,7 @@ def draw_plane(run, X, y):
             map_ = axis.contourf(gx, gy, z, np.linspace(0, 1, 11), cmap="Greys", alpha=0.45)
             figure.colorbar(map_, label=f"probability of {label(run, 1)}")
             axis.contour(gx, gy, z, [0.5], colors="black", linewidths=1.8)
+            axis.plot([], [], "-", color="black", lw=1.8, label="boundary, probability 0.5")
         else:
             z = values.argmax(axis=1).reshape(side, side)
             axis.contourf(gx, gy, z, np.arange(-0.5, count), cmap="Greys", alpha=0.35)
@@ -255,13 +256,11 @@ def draw_plane(run, X, y):
             axis.plot(X[mine, 0], X[mine, 1], MARKERS[k % 5], color=COLOURS[k % 5], ms=5.5,
                       mec="black" if k else COLOURS[0], mew=0.7, mfc=None if k else "white",
                       label=label(run, k))
-        note = equation(run) if count == 2 and run.linear and not run.scaled else None
-    if note and note != "fitted":
-        axis.plot([], [], "-" if run.loss != "mse" else "", color="black", lw=1.8, label=note)
+    words = equation(run)
     axis.set(xlabel=run.inputs[0], ylabel=run.inputs[1],
-             title=f"{run.name}: {run.targets[0]} by {' and '.join(run.inputs)}, "
-                   f"epoch {run.epoch}")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3, frameon=False)
+             title=f"{run.name}: {run.targets[0]} by {' and '.join(run.inputs)}, epoch "
+                   f"{run.epoch}" + (f"\n{words}" if words != "fitted" else ""))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, frameon=False)
     run.save(figure, "fit")
 
 
@@ -327,7 +326,8 @@ def test_images(run):
 def draw_images(run, rows):
     across, down = 8, 5
     wrong = [k for k, row in enumerate(rows) if row["label"] not in ("", row["prediction"])]
-    chosen = list(range(min(len(rows), 3 * across)))
+    first = min(len(rows), 3 * across)
+    chosen = list(range(first))
     chosen += [k for k in wrong if k not in chosen][:down * across - len(chosen)]
     images = test_images(run)
     down = math.ceil(len(chosen) / across)
@@ -340,13 +340,12 @@ def draw_images(run, rows):
         true = run.classes[int(row["label"])] if row["label"] else "?"
         axis.imshow(images[k], cmap="Greys")
         axis.set(xticks=[], yticks=[])
-        axis.set_title(f"✗ {row['name']}\n(is {true})" if bad else f"{row['name']}\n",
-                       fontsize=8, color="#a00000" if bad else "black",
-                       weight="bold" if bad else "normal", pad=3, linespacing=1.1)
+        axis.set_title(f"{'✗ ' * bad}{row['name']}\n(is {true})", fontsize=8, color="#a00000" if bad else "black", weight="bold" if bad else "normal", pad=3, linespacing=1.1)
         plt.setp(axis.spines.values(), lw=2.5 if bad else 0.6,
                  color="#a00000" if bad else "#bbbbbb")
-    figure.suptitle(f"{run.name}: predicted class of test images, epoch {run.epoch}; "
-                    "✗ and a thick frame: wrong", fontsize=11)
+    figure.suptitle(f"{run.name}: predicted (and true) class of the first {first} test images"
+                    f"{', then the next wrong ones' * (len(chosen) > first)}; epoch "
+                    f"{run.epoch}", fontsize=11)
     run.save(figure, "images")
 
 
@@ -362,9 +361,9 @@ def draw_weights(run):
         picture = weight.reshape(-1, *run.shape[-2:]).mean(axis=0)
         map_ = axis.imshow(picture, cmap="gray", vmin=-most, vmax=most)
         axis.set(xticks=[], yticks=[], title=name)
-    figure.colorbar(map_, ax=axes, shrink=0.8,
-                    label="weight of a pixel: white speaks for the class, black against")
-    figure.suptitle(f"{run.name}: weights of each class, epoch {run.epoch}")
+    figure.colorbar(map_, ax=axes, shrink=0.8, label="weight of a pixel")
+    figure.suptitle(f"{run.name}: weights of each class, epoch {run.epoch}; white speaks for "
+                    "the class, black against it")
     run.save(figure, "weights")
 
 

@@ -22,6 +22,7 @@ void dp_comm_finalize(dp_comm **comm);
 int dp_comm_rank(const dp_comm *comm);
 int dp_comm_size(const dp_comm *comm);
 int dp_comm_nodes(const dp_comm *comm);     /* hosts of the job */
+int dp_comm_node_rank(const dp_comm *comm); /* among the ranks of this host */
 int dp_comm_node_size(const dp_comm *comm); /* ranks on this host */
 int dp_comm_node_cores(
     const dp_comm *comm); /* cores that the ranks of this host may use */
@@ -54,6 +55,9 @@ bool dp_comm_speaks(const dp_comm *comm);
 
 /** Copies rank 0's bytes to all.   MPI: collective */
 void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes);
+
+/** Copies the bytes of each host's first rank to the host's others.   MPI: collective */
+void dp_comm_node_bcast(dp_comm *comm, void *data, size_t bytes);
 
 /** v[k] = the sum over ranks; exact, and the same on any layout, only where for each k at
  *  most one rank brings other than zero, or all are integers.   MPI: collective */

@@ -2,7 +2,7 @@
 #ifndef DP_RUN_SESSION_H
 #define DP_RUN_SESSION_H
 
-#include "comm/comm.h"
+#include "comm/shared.h"
 #include "data/dataset.h"
 #include "files/checkpoint.h"
 #include "model/model.h"
@@ -12,6 +12,7 @@ typedef struct dp_session {
     dp_comm *comm; /* borrowed */
     dp_config config;
     dp_dataset *data;
+    dp_shared *memory; /* of the data, where ranks share it; else NULL */
     const dp_kernels *set;
     int threads;
     const dp_loss *loss;

@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 
 from sweeplib import results, slurm
-from sweeplib.spec import SweepError, cores, overrides
+from sweeplib.spec import SweepError, cores, overrides, shown
 from sweeplib.study import Locks, TRIES, remaining
 
 GRACE = 60  # seconds for a trainer to write its checkpoint and end
@@ -241,7 +241,7 @@ class Worker:
         again = "goes on from " + trial.user_attrs["tries"][-1].removesuffix(".h5")
         self.say(trial, "started" if len(trial.user_attrs["tries"]) == 1 else
                  again if trial.user_attrs["tries"][-1] else "starts again",
-                 " ".join(overrides(trial.params)))
+                 shown(trial.params))
 
     def end(self, running):
         """A trainer has ended: what it left decides what became of the trial."""
@@ -294,7 +294,7 @@ class Worker:
         trials = self.study.trials()
         done = sum(t.state.is_finished() for t in trials)
         best = self.study.best(trials)
-        left = remaining(trials, self.spec)
+        left = remaining(trials, self.spec, self.launcher.slots)
         print(f"{time.strftime('%H:%M:%S')} trial {trial.number} {what}{': ' * bool(more)}{more}"
               f"  [{done}/{self.spec.trials} done"
               + (f", best {best.value:.6g} (trial {best.number})" if best else "")

@@ -9,6 +9,7 @@ import numpy as np
 
 from sweeplib import results
 from sweeplib.engine import read_metrics
+from sweeplib.spec import shown
 
 BLUE, GREY, RED = "#2563a8", "#b8b8b8", "#c0392b"
 STYLE = """
@@ -61,14 +62,20 @@ def draw_best(figure, spec, rows, curves):
 
 
 def focus(axes, y, spec):
-    """Leaves the worst outliers out of view where they would flatten all else."""
+    """Leaves the worst outliers out of view, and says so, where they would flatten all else."""
     if len(y) < 8:
         return
     low, middle, high = np.percentile(y, [0, 50, 100])
-    if spec.goal == "min" and high - middle > 4 * (middle - low):
-        axes.set_ylim(low - 0.1 * (middle - low), middle + 4 * (middle - low) or None)
-    if spec.goal == "max" and middle - low > 4 * (high - middle):
-        axes.set_ylim(middle - 4 * (high - middle), high + 0.1 * (high - middle))
+    near, far = (middle - low, high - middle)[::1 if spec.goal == "min" else -1]
+    if near == 0 or far <= 4 * near:
+        return
+    if spec.goal == "min":
+        axes.set_ylim(low - 0.2 * near, middle + 4 * near)
+    else:
+        axes.set_ylim(middle - 4 * near, high + 0.2 * near)
+    bottom, top = axes.get_ylim()
+    outside = sum(not bottom <= v <= top for v in y)
+    axes.set_title(f"{outside} worse points lie outside", fontsize=7, color="#888", loc="right")
 
 
 def draw_parameters(figure, spec, rows, curves):
@@ -80,11 +87,11 @@ def draw_parameters(figure, spec, rows, curves):
     done = [r for r in rows if r["status"] == "complete"]
     cut = [r for r in rows if r["status"] == "pruned" and r["value"] is not None]
     for axes, key in zip(grid, keys):
-        words = results.numeric([r["parameters"][key] for r in rows]) is None
+        words = spec.space[key].kind == "choice"
         places = {w: n for n, w in enumerate(spec.space[key].args)}
         for some, colour in ((cut, GREY), (done, BLUE)):
             values = [r["parameters"][key] for r in some]
-            x = [places[v] for v in values] if words else results.numeric(values)
+            x = [places[v] for v in values] if words else values
             axes.plot(x, [r["value"] for r in some], "o", ms=4, color=colour, alpha=0.7)
         if words:
             axes.set_xticks(range(len(places)), [w[:24] or "(none)" for w in places], rotation=20,
@@ -170,7 +177,7 @@ def order(rows, spec):
 def cell(value, link=None):
     text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     text = html.escape(text)
-    kind = ' class="text"' if isinstance(value, str) else ""
+    kind = ' class="text"' if results.numeric([value]) is None else ""
     return f"<td{kind}>" + (f'<a href="{html.escape(link)}/">{text}</a>' if link else text) + "</td>"
 
 
@@ -194,9 +201,8 @@ def summary_html(study, spec, rows):
             + f"; {sum(r['seconds'] for r in rows):.0f} seconds of training. ")
     best = study.best(study.trials())
     if best:
-        point = " ".join(f"{k}={v}" for k, v in best.params.items())
         text += (f"Best {spec.metric} (its best epoch): <b>{best.value:.6g}</b>, trial "
-                 f"{best.number}:</p><p><code>{html.escape(point)}</code>")
+                 f"{best.number}:</p><p><code>{html.escape(shown(best.params))}</code>")
     return text + "</p>"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from sweeplib.spec import shown
 from sweeplib.study import Locks, remaining
 
 
@@ -112,13 +113,12 @@ def status_text(study):
             owner = trial.user_attrs["owner"] or {}
             where = (f" on {owner['host']}" + (f", job {owner['job']}" if "job" in owner else "")
                      if row["status"] == "running" and owner else "")
-            point = " ".join(f"{k}={v}" for k, v in row["parameters"].items())
-            lines.append(f"  trial {row['trial']:<4} {row['status']}{where}: {point}"
+            lines.append(f"  trial {row['trial']:<4} {row['status']}{where}: {shown(row['parameters'])}"
                          + f"  {row['message']}")
     best = study.best(trials)
     if best:
-        point = " ".join(f"{k}={v}" for k, v in best.params.items())
-        lines.append(f"best: {spec.metric} {best.value:.6g}, trial {best.number}: {point}")
+        lines.append(f"best: {spec.metric} {best.value:.6g}, trial {best.number}: "
+                     + shown(best.params))
     left = remaining(trials, spec)
     if left:
         lines.append(f"time left: about {clock(left)}")

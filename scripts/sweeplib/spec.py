@@ -88,6 +88,10 @@ def overrides(point):
     return [f"{key}={value}" for key, value in point.items()]
 
 
+def shown(point):
+    return shlex.join(overrides(point))
+
+
 def digest(point):
     return hashlib.sha256("\n".join(sorted(overrides(point))).encode()).hexdigest()[:8]
 
@@ -218,13 +222,13 @@ def read_spec(path, name=None):
     except (OSError, UnicodeError, configparser.Error) as error:
         text = error.strerror if isinstance(error, OSError) else str(error).replace("\n", " ")
         raise SweepError(f"{path}: can't be read: {text}") from None
-    for name in ini.sections():
-        if name not in ("sweep", "space", "slurm"):
-            raise SweepError(f"{path}: unknown section [{name}]: a spec has [sweep], [space] "
+    for section in ini.sections():
+        if section not in ("sweep", "space", "slurm"):
+            raise SweepError(f"{path}: unknown section [{section}]: a spec has [sweep], [space] "
                              "and [slurm]")
-    for name in ("sweep", "space"):
-        if not ini.has_section(name) or not ini[name]:
-            raise SweepError(f"{path}: section [{name}] is missing: see configs/sweep_mlp.ini")
+    for section in ("sweep", "space"):
+        if not ini.has_section(section) or not ini[section]:
+            raise SweepError(f"{path}: section [{section}] is missing: see configs/sweep_mlp.ini")
     sweep = read_section(path, "sweep", SWEEP, ini["sweep"])
     sweep["name"] = sweep["name"] or name or Path(path).stem
     if sweep["goal"] == "auto":

@@ -319,10 +319,10 @@ class Study:
         return False
 
 
-def remaining(trials, spec):
+def remaining(trials, spec, slots=1):
     """Seconds until all are done, at the pace so far; None while there is none."""
     done = [t for t in trials if t.state.is_finished()]
     if not done:
         return None
     pace = sum(t.user_attrs["seconds"] for t in done) / len(done)
-    return (spec.trials - len(done)) * pace / max(1, len(trials) - len(done))
+    return (spec.trials - len(done)) * pace / max(slots, len(trials) - len(done))

@@ -101,9 +101,8 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     MPI_Comm_set_errhandler(comm->node, handler);
     MPI_Errhandler_free(&handler);
     MPI_Comm_size(comm->node, &comm->node_size);
-    int node_rank = 0;
-    MPI_Comm_rank(comm->node, &node_rank);
-    int first = node_rank == 0;
+    MPI_Comm_rank(comm->node, &comm->node_rank);
+    int first = comm->node_rank == 0;
     MPI_Allreduce(&first, &comm->nodes, 1, MPI_INT, MPI_SUM, comm->world);
     count_cores(comm);
     comm->timeout = 300;
@@ -134,6 +133,10 @@ int dp_comm_size(const dp_comm *comm) {
 
 int dp_comm_nodes(const dp_comm *comm) {
     return comm->nodes;
+}
+
+int dp_comm_node_rank(const dp_comm *comm) {
+    return comm->node_rank;
 }
 
 int dp_comm_node_size(const dp_comm *comm) {
@@ -248,15 +251,24 @@ bool dp_comm_speaks(const dp_comm *comm) {
     return comm->rank == comm->speaker;
 }
 
-void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes) {
-    arrive(comm);
+static void bcast(MPI_Comm where, void *data, size_t bytes) {
     char *p = data;
     while (bytes > 0) {
         int n = bytes > INT_MAX / 2 ? INT_MAX / 2 : (int)bytes;
-        MPI_Bcast(p, n, MPI_BYTE, 0, comm->world);
+        MPI_Bcast(p, n, MPI_BYTE, 0, where);
         p += n;
         bytes -= (size_t)n;
     }
+}
+
+void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes) {
+    arrive(comm);
+    bcast(comm->world, data, bytes);
+}
+
+void dp_comm_node_bcast(dp_comm *comm, void *data, size_t bytes) {
+    arrive(comm);
+    bcast(comm->node, data, bytes);
 }
 
 void dp_comm_sum(dp_comm *comm, double *v, int n) {

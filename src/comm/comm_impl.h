@@ -9,7 +9,7 @@
 struct dp_comm {
     MPI_Comm world, node;
     int rank, size;
-    int nodes, node_size, node_cores, my_cores, mask_cores, allowed_cores;
+    int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores;
     MPI_Request *request; /* [size], and who answers each: for meetings */
     int *from;
     int speaker;

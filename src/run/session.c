@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "session_impl.h"
+#include "share.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,14 +32,9 @@ dp_status dp_session_model(dp_session *s) {
                            data->outputs, &s->model);
 }
 
-/* What only this rank can find wrong. */
-static dp_status make(dp_session *s) {
+/* The global batch and the model, from the data. */
+static dp_status fit(dp_session *s) {
     const dp_config *config = &s->config;
-    dp_status status = dp_session_launch(s);
-    status = status != DP_OK ? status : dp_dataset_open(config, &s->data);
-    if (status != DP_OK) {
-        return status;
-    }
     const dp_dataset *data = s->data;
     if (config->train.batch_size > data->train_n) {
         return dp_fail(
@@ -54,20 +50,24 @@ static dp_status make(dp_session *s) {
 
 dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out) {
     dp_session *s = calloc(1, sizeof *s);
-    dp_status status = DP_EINTERNAL;
+    dp_status status = dp_fail(DP_EINTERNAL, "out of memory");
     if (s) {
         s->comm = comm;
         s->config = *config;
-        status = make(s);
-    } else {
-        status = dp_fail(DP_EINTERNAL, "out of memory");
+        status = dp_session_launch(s);
     }
     status = dp_comm_agree(comm, status);
+    if (status == DP_OK) {
+        dp_comm_settle(comm, s->threads, config->parallel.timeout);
+        status = dp_share_open(comm, config, &s->data, &s->memory);
+    }
+    if (status == DP_OK) {
+        status = dp_comm_agree(comm, fit(s));
+    }
     if (status != DP_OK) {
         dp_session_destroy(&s);
         return status;
     }
-    dp_comm_settle(comm, s->threads, config->parallel.timeout);
     *out = s;
     return DP_OK;
 }
@@ -75,7 +75,7 @@ dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session *
 void dp_session_destroy(dp_session **session) {
     if (*session) {
         dp_model_destroy(&(*session)->model);
-        dp_dataset_destroy(&(*session)->data);
+        dp_share_close(&(*session)->data, &(*session)->memory);
         free(*session);
     }
     *session = NULL;

@@ -1,0 +1,163 @@
+#include "share.h"
+#include "base/memory.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARRAYS = 12, NAMES = 3 };
+
+typedef struct array {
+    void **at; /* in a dp_dataset */
+    size_t bytes;
+} array;
+
+typedef struct names {
+    char ***at; /* in a dp_dataset: [n] texts, one allocation */
+    int n;
+} names;
+
+/* Everything that a data set points to. */
+static void list(dp_dataset *d, array a[ARRAYS], names t[NAMES]) {
+    int k = 0;
+    dp_table *tables[] = {&d->train, &d->test};
+    for (int i = 0; i < 2; i++) {
+        size_t n = (size_t)tables[i]->n, width = tables[i]->bytes ? 1 : sizeof(float);
+        a[k++] = (array){&tables[i]->raw, n * (size_t)tables[i]->features * width};
+        a[k++] = (array){(void **)&tables[i]->label, n * sizeof(int32_t)};
+        a[k++] = (array){(void **)&tables[i]->target,
+                         n * (size_t)tables[i]->ntargets * sizeof(float)};
+    }
+    size_t means = (size_t)d->nmean;
+    a[k++] = (array){(void **)&d->train_row, (size_t)d->train_n * sizeof(int32_t)};
+    a[k++] = (array){(void **)&d->val_row, (size_t)d->val_n * sizeof(int32_t)};
+    a[k++] = (array){(void **)&d->mean, means * sizeof(double)};
+    a[k++] = (array){(void **)&d->std, means * sizeof(double)};
+    a[k++] = (array){(void **)&d->mean_f, means * sizeof(float)};
+    a[k++] = (array){(void **)&d->inv_std_f, means * sizeof(float)};
+    t[0] = (names){&d->class_name, d->classes > 0 ? d->classes : 2};
+    t[1] = (names){&d->train.column, d->train.ncolumns};
+    t[2] = (names){&d->test.column, d->test.ncolumns};
+}
+
+/* What the members of a host must know before they can look at the arrays. */
+typedef struct header {
+    dp_dataset data; /* pointers: NULL or not */
+    size_t arrays[ARRAYS], texts[NAMES], bytes;
+} header;
+
+static size_t place(size_t *used, size_t bytes) {
+    size_t at = *used;
+    *used += (bytes + DP_ALIGN - 1) / DP_ALIGN * DP_ALIGN;
+    return at;
+}
+
+static void plan(dp_dataset *d, header *h) {
+    array a[ARRAYS];
+    names t[NAMES];
+    list(d, a, t);
+    h->data = *d;
+    for (int k = 0; k < ARRAYS; k++) {
+        h->arrays[k] = place(&h->bytes, *a[k].at ? a[k].bytes : 0);
+    }
+    for (int k = 0; k < NAMES; k++) {
+        size_t bytes = 0;
+        for (int i = 0; *t[k].at && i < t[k].n; i++) {
+            bytes += strlen((*t[k].at)[i]) + 1;
+        }
+        h->texts[k] = place(&h->bytes, bytes);
+    }
+}
+
+/* Moves the arrays into the shared memory; the texts are copied there. */
+static void move(dp_dataset *d, const header *h, char *memory) {
+    array a[ARRAYS];
+    names t[NAMES];
+    list(d, a, t);
+    for (int k = 0; k < ARRAYS; k++) {
+        if (*a[k].at) {
+            memcpy(memory + h->arrays[k], *a[k].at, a[k].bytes);
+            dp_memory_free(a[k].at);
+            *a[k].at = memory + h->arrays[k];
+        }
+    }
+    for (int k = 0; k < NAMES; k++) {
+        char *text = memory + h->texts[k];
+        for (int i = 0; *t[k].at && i < t[k].n; i++) {
+            text = stpcpy(text, (*t[k].at)[i]) + 1;
+        }
+    }
+}
+
+/* The data set of a rank that has not opened it. */
+static dp_status look(const header *h, char *memory, dp_dataset **out) {
+    void *made = NULL;
+    dp_status s = dp_memory_alloc(1, sizeof(dp_dataset), &made);
+    if (s != DP_OK) {
+        return s;
+    }
+    dp_dataset *d = made;
+    *d = h->data;
+    array a[ARRAYS];
+    names t[NAMES];
+    list(d, a, t);
+    for (int k = 0; k < ARRAYS; k++) {
+        *a[k].at = *a[k].at ? memory + h->arrays[k] : NULL;
+    }
+    for (int k = 0; k < NAMES; k++) {
+        char *text = memory + h->texts[k];
+        void *texts = NULL;
+        if (*t[k].at && s == DP_OK) {
+            s = dp_memory_alloc((size_t)t[k].n, sizeof(char *), &texts);
+        }
+        *t[k].at = texts;
+        for (int i = 0; texts && i < t[k].n; i++, text += strlen(text) + 1) {
+            (*t[k].at)[i] = text;
+        }
+    }
+    *out = d;
+    return s;
+}
+
+dp_status dp_share_open(dp_comm *comm, const dp_config *config, dp_dataset **data,
+                        dp_shared **memory) {
+    bool first = dp_comm_node_rank(comm) == 0;
+    dp_status s = dp_comm_agree(comm, first ? dp_dataset_open(config, data) : DP_OK);
+    if (s != DP_OK || dp_comm_size(comm) == 1) {
+        return s;
+    }
+    header h;
+    memset(&h, 0, sizeof h);
+    if (first) {
+        plan(*data, &h);
+    }
+    dp_comm_node_bcast(comm, &h, sizeof h);
+    s = dp_shared_create(comm, h.bytes, 0, config->parallel.timeout, memory);
+    if (s != DP_OK) {
+        return s;
+    }
+    bool alone = (*memory)->members < dp_comm_node_size(comm);
+    if (first && !alone) {
+        move(*data, &h, (*memory)->common);
+    }
+    dp_shared_meet(*memory);
+    if (!first) {
+        s = alone ? dp_dataset_open(config, data) : look(&h, (*memory)->common, data);
+    }
+    if (alone) {
+        dp_shared_destroy(memory);
+    }
+    return dp_comm_agree(comm, s);
+}
+
+void dp_share_close(dp_dataset **data, dp_shared **memory) {
+    if (*data && *memory) {
+        array a[ARRAYS];
+        names t[NAMES];
+        list(*data, a, t);
+        for (int k = 0; k < ARRAYS; k++) {
+            *a[k].at = NULL;
+        }
+    }
+    dp_dataset_destroy(data);
+    dp_shared_destroy(memory);
+}
