@@ -277,6 +277,9 @@ def main():
     except SweepError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(f"sweep: {error.filename or args.what}: {error.strerror}", file=sys.stderr)
         return 1

@@ -29,8 +29,9 @@ COLUMNS = ("hosts batch mbit step_seconds compute_seconds comm_seconds latency_s
            "gap_seconds bytes_per_second widths cores").split()
 
 
-def median_step(hosts, folder, trainer, name, count, batch, steps, arguments):
-    """Medians over the steps of a run: (seconds, seconds of them in the network)."""
+def step_times(hosts, folder, trainer, name, count, batch, steps, arguments):
+    """(seconds, those of them in the network) of a run's steps: means of the fastest fifth, as
+    whatever else the machine does only adds."""
     command = [trainer, "run.ini", f"run.name={name}", f"train.batch_size={batch}",
                f"train.max_steps={WARM + steps}", "parallel.threads=1", *arguments]
     done = subprocess.run(hosts.mpirun([1] * count, command, folder), env=environment(),
@@ -38,13 +39,14 @@ def median_step(hosts, folder, trainer, name, count, batch, steps, arguments):
     if done.returncode != 75:  # stopped by max_steps
         sys.exit(f"the run {name} ended with exit code {done.returncode}")
     with h5py.File(folder / "runs" / name / "metrics.h5", "r") as file:
-        table = file["steps"][WARM:]
-    return float(np.median(table["seconds"])), float(np.median(table["comm_seconds"]))
+        table = np.sort(file["steps"][WARM:], order="seconds")
+    fast = table[:len(table) // 5]
+    return float(fast["seconds"].mean()), float(fast["comm_seconds"].mean())
 
 
-def link_costs(hosts, folder, program):
-    """(latency, gap, bytes/s) between two hosts."""
-    out = subprocess.run(hosts.mpirun([1, 1], [program], folder), env=environment(), text=True,
+def link_costs(hosts, folder, count):
+    """(latency, gap, bytes/s) between `count` hosts in pairs."""
+    out = subprocess.run(hosts.mpirun([1] * count, [folder / "link"], folder), env=environment(), text=True,
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
     return [float(word) for word in out.split()]
 
@@ -61,15 +63,16 @@ def measure(folder, trainer, arguments, repeat):
     cases = [(1, batch, None) for batch in ALONE]
     cases += [(count, batch, mbit) for mbit in MBIT for batch in BATCHES for count in (2, 4)]
     with Hosts(4) as hosts:
-        rate, link = None, (None, None, None)
+        rate, links = None, {1: (None, None, None)}
         for count, batch, mbit in cases:
             if mbit != rate:
                 hosts.rate(mbit)
-                rate, link = mbit, link_costs(hosts, folder, folder / "link")
-            runs = [median_step(hosts, folder, trainer, f"{count}-{batch}-{mbit}-{k}", count,
+                rate = mbit
+                links.update({n: link_costs(hosts, folder, n) for n in (2, 4)})
+            runs = [step_times(hosts, folder, trainer, f"{count}-{batch}-{mbit}-{k}", count,
                                 batch, MBIT.get(mbit, 100), arguments) for k in range(repeat)]
             step, comm = min(runs)
-            yield dict(zip(COLUMNS, (count, batch, mbit, step, step - comm, comm, *link)), **fixed)
+            yield dict(zip(COLUMNS, (count, batch, mbit, step, step - comm, comm, *links[count])), **fixed)
 
 
 def main():

@@ -182,7 +182,8 @@ class Worker:
     def run(self):
         """Works until all is done, or nothing is left for this worker, or it is told to stop.
         -> whether the sweep is complete."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1,
+                       signal.SIGUSR2):
             signal.signal(number, lambda n, frame: self.signals.append(n))
         try:
             while self.turn():
@@ -193,8 +194,12 @@ class Worker:
         return self.study.final(self.study.trials())
 
     def stopping(self):
-        return (self.signals or time.monotonic() > self.until
-                or (self.study.folder / "stop").exists())
+        """Why, or ""."""
+        if self.signals:
+            return signal.Signals(self.signals[0]).name
+        if (self.study.folder / "stop").exists():
+            return "sweep.py stop"
+        return "max_time" if time.monotonic() > self.until else ""
 
     def turn(self):
         """One look at everything; False: there is nothing more to do."""
@@ -280,7 +285,7 @@ class Worker:
         for running in self.running:
             running.tell("stop")
         for running in self.running:
-            self.say(running.trial, "stops", "after a checkpoint")
+            self.say(running.trial, "stops after a checkpoint", self.stopping())
         while self.running:
             if self.signals.count(signal.SIGINT) > 1:
                 for running in self.running:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sweeplib.spec import SweepError
 
-NOTICE = 120  # seconds before the time limit at which a task is told
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL",
          "OUT_OF_MEMORY", "PENDING", "PREEMPTED", "REQUEUED", "REVOKED", "TIMEOUT")
 
@@ -110,7 +109,7 @@ def script(spec, folder, program):
     s = spec.slurm
     limit = f"%{min(spec.parallel, tasks(spec))}" if spec.parallel else ""
     options = [f"--job-name={spec.name}", f"--array=0-{tasks(spec) - 1}{limit}", "--requeue",
-               f"--signal=B:USR1@{NOTICE}", f"--nodes={s['nodes']}", f"--ntasks={spec.ranks}",
+               f"--signal=B:USR1@{s['notice']}", f"--nodes={s['nodes']}", f"--ntasks={spec.ranks}",
                f"--cpus-per-task={spec.threads}", f"--time={s['time']}", "--open-mode=append",
                f"--output={folder}/slurm/%A_%a.out"]
     options += [f"--{key}={s[key]}" for key in ("partition", "account") if s[key]]

@@ -146,6 +146,7 @@ SLURM = {
     "partition": (str, "", "a partition"),
     "nodes": (COUNT, "1", "nodes a trial"),
     "time": (matching(r"(\d+-)?\d+(:\d+){0,2}"), "1:00:00", "a job's time limit as Slurm writes it, such as 4:00:00"),
+    "notice": (number_in(1, 65535), "120", "seconds before the time limit to stop at"),
     "account": (str, "", "an account"),
     "extra": (shlex.split, "", "further options of sbatch"),
     "launcher": (one_of("auto", "srun", "mpirun"), "auto", "auto, srun or mpirun"),

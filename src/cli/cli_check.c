@@ -40,6 +40,31 @@ static dp_status print_memory(const dp_session *session) {
     return s;
 }
 
+/* What an epoch takes at the share of the FMA peak that the kernels reach on large layers. The
+ * peak is measured here and now, on all ranks at once. */
+static void print_speed(const dp_session *session) {
+    const double share = 0.8;
+    const dp_model *model = session->model;
+    double flop = 0;
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        /* forward, weight gradient and, but for the first, input gradient */
+        double gemms = l == 0 ? 2 : 3;
+        flop += layer->ntensors > 0 ? gemms * 2 * (double)layer->I * (double)layer->O : 0;
+    }
+    flop *= session->data->train_n;
+    int threads = session->threads * dp_comm_node_size(session->comm);
+    int cores = dp_comm_node_cores(session->comm);
+    double busy = threads > cores ? (double)cores / dp_comm_node_size(session->comm)
+                                  : (double)session->threads;
+    double peak = busy * dp_kernels_peak(session->set, 0.1);
+    dp_comm_sum(session->comm, &peak, 1);
+    dp_log("speed   %.1f GFLOP an epoch; FMA peak %.0f GFLOP/s on all ranks: about %.2f "
+           "s an epoch "
+           "at %.0f%% of it",
+           flop * 1e-9, peak, flop * 1e-9 / (share * peak), 100 * share);
+}
+
 dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
     dp_config config = {0};
     dp_session *session = NULL;
@@ -57,6 +82,9 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
         dp_doctor(session);
         print_layers(session->model);
         s = print_memory(session);
+    }
+    if (s == DP_OK) {
+        print_speed(session);
     }
     if (s == DP_OK) {
         dp_log("ok: nothing was trained");

@@ -162,6 +162,24 @@ static dp_status read_file(idx *f, bool images, uint8_t **out) {
     return status;
 }
 
+/* Nobody said how many classes there are: a label that leaves most of the classes below it without
+ * a sample is a damaged byte, not a class. */
+static dp_status check_range(const char *path, const uint8_t *label, int n) {
+    int seen[256] = {0}, kinds = 0, most = 0;
+    for (int i = 0; i < n; i++) {
+        kinds += seen[label[i]]++ == 0;
+        most = label[i] > label[most] ? i : most;
+    }
+    if (n == 0 || label[most] + 1 <= 2 * kinds) {
+        return DP_OK;
+    }
+    return dp_fail(
+        DP_EDATA,
+        "%s: label %d of sample %d (from 0) is out of range: only %d different labels "
+        "occur; if it is right, name all %d classes in data.classes",
+        path, label[most], most, kinds, label[most] + 1);
+}
+
 static dp_status read_labels(const char *path, const char *images, int classes,
                              dp_table *out) {
     idx f = {.path = path};
@@ -174,6 +192,9 @@ static dp_status read_labels(const char *path, const char *images, int classes,
     if (status == DP_OK) {
         status =
             dp_memory_alloc((size_t)out->n, sizeof *out->label, (void **)&out->label);
+    }
+    if (status == DP_OK && classes == 0) {
+        status = check_range(path, bytes, out->n);
     }
     for (int i = 0; status == DP_OK && i < out->n; i++) {
         out->label[i] = bytes[i];
@@ -284,8 +305,8 @@ dp_status dp_idx_read_pair(const char *path, const dp_want *want, dp_table *out)
                          path);
     }
     bool numbers = want->kind != DP_CLASSES;
-    dp_status status =
-        dp_idx_read(path, found ? labels : NULL, numbers ? 0 : want->schema.classes, out);
+    dp_status status = dp_idx_read(path, found ? labels : NULL,
+                                   numbers ? -1 : want->schema.classes, out);
     if (status == DP_OK && found && numbers) {
         status = labels_to_targets(labels, want->kind, out);
     }

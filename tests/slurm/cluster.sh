@@ -143,7 +143,7 @@ stop() {
     end "$folder/run/munged.pid" munged
     # What still carries this cluster's configuration and a job's id is left from one of its jobs.
     for environ in /proc/[0-9]*/environ; do
-        tr '\0' '\n' <"$environ" 2>/dev/null | awk -v conf="SLURM_CONF=$SLURM_CONF" \
+        { tr '\0' '\n' <"$environ"; } 2>/dev/null | awk -v conf="SLURM_CONF=$SLURM_CONF" \
             '$0 == conf { a = 1 } /^SLURM_JOB_ID=/ { b = 1 } END { exit !(a && b) }' || continue
         pid=${environ#/proc/}
         kill -KILL "${pid%/environ}" 2>/dev/null || true

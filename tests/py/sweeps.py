@@ -1,0 +1,120 @@
+"""What the tests of scripts/sweep.py share: specs, calls, and what a sweep leaves."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+
+from helpers import MPI_ENV, REPO, TRAINER, Run, write_config
+
+SWEEP = [sys.executable, str(REPO / "scripts" / "sweep.py")]
+SPACE = {"optimizer.lr": "log 1e-3 1", "train.batch_size": "choice 16 32 64",
+         "model.layers": 'choice "dense:24 relu" "dense:16 tanh" ""'}
+FINISH = 6  # the journal's operation that ends a trial
+
+# Stands in for the trainer: sleeps, then leaves a metrics file that says "complete".
+FAKE = """#!/bin/sh
+for arg; do case $arg in run.output=*) out=${arg#*=} ;; train.max_steps=1) exit 75 ;; esac; done
+case $1 in check) exit 0 ;; esac
+trap 'exit 75' USR1 TERM
+sleep SECONDS & wait $!
+cp "$0.h5" "$out/metrics.h5"
+"""
+
+
+class Bench:
+    """A folder with a config, specs and sweeps."""
+
+    def __init__(self, folder, data, env=None, **config):
+        self.dir, self.env = folder, {"TRAINER": str(TRAINER), **(env or {})}
+        config = {"train__epochs": 4, "train__batch_size": 32, **config}
+        write_config(folder / "base.ini", data, **config)
+
+    def spec(self, name="s", space=SPACE, slurm=None, **keys):
+        keys = {"config": "base.ini", "method": "random", "trials": 6, "metric": "test_loss",
+                "parallel": 2, **keys}
+        sections = {"sweep": keys, "space": space, **({"slurm": slurm} if slurm else {})}
+        text = "".join(f"[{s}]\n" + "".join(f"{k} = {v}\n" for k, v in items.items()
+                                            if v is not None) for s, items in sections.items())
+        (self.dir / f"{name}.ini").write_text(text)
+        return f"{name}.ini"
+
+    def start(self, *args, **env):
+        return subprocess.Popen([*SWEEP, *args], cwd=self.dir, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, env={**os.environ, **MPI_ENV, **self.env, **env})
+
+    def run(self, *args, code=0, timeout=120, **env):
+        process = self.start(*args, **env)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+            raise AssertionError(f"no end within {timeout} s\n{out}\n{err}") from None
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        return out if code in (0, 75) else err
+
+    def sweep(self, name="s"):
+        return Sweep(self.dir / "runs" / "sweeps" / name)
+
+
+class Sweep:
+    """A sweep's folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def results(self):
+        with open(self.path / "results.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def journal(self):
+        return [json.loads(line) for line in (self.path / "study.journal").open()]
+
+    def endings(self):
+        """How often each trial was ended, in the order of the trials."""
+        count = {}
+        for entry in self.journal():
+            if entry["op_code"] == FINISH:
+                count[entry["trial_id"]] = count.get(entry["trial_id"], 0) + 1
+        return [count[t] for t in sorted(count)]
+
+    def trials(self):
+        return sorted(p.name for p in self.path.glob("[0-9]*-*"))
+
+    def bits(self):
+        return {name: Run(self.path / name).bits() for name in self.trials()}
+
+    def values(self):
+        """What must not differ between two runs of one spec."""
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in self.results()]
+
+
+def fake_trainer(folder, seconds, status="complete"):
+    path = folder / "fake"
+    path.write_text(FAKE.replace("SECONDS", str(seconds)))
+    path.chmod(0o755)
+    with h5py.File(f"{path}.h5", "w") as file:
+        file.attrs["status"] = status
+        kinds = [("epoch", "i8"), ("test_loss", "f8")]
+        file["epochs"] = np.array([(1, 0.5), (2, 0.25)], dtype=kinds)
+    return str(path)
+
+
+def wait_for(condition, timeout, what):
+    until = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < until, f"did not come within {timeout} s: {what()}"
+        time.sleep(0.1)
+    return found
+
+
+def two_cores():
+    return len(os.sched_getaffinity(0)) >= 2

@@ -1,0 +1,197 @@
+"""A sweep through Slurm: a real one, on this machine, with four nodes of two CPUs.
+
+Skipped where its packages are missing (slurmctld slurmd slurm-client munge) and without root."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from helpers import REPO, TRAINER
+from sweeps import Bench, wait_for
+
+pytest.importorskip("optuna", reason="python3-optuna is not installed")
+CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
+CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
+
+# The trainer, but each start takes some seconds more without using a core.
+SLOW = f"""#!/bin/sh
+case $* in *max_steps=1*|check*) ;; *) sleep 4 ;; esac
+exec {TRAINER} "$@"
+"""
+
+
+class Cluster:
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def control(self, what, *args):
+        subprocess.run([CLUSTER, what, self.folder, *args], check=True, timeout=60)
+
+    def env(self):
+        lines = open(f"{self.folder}/env").read().split("\n")
+        return dict(word.split("=", 1) for line in lines for word in line.split()[1:])
+
+    def do(self, *command):
+        return subprocess.run(command, env={**os.environ, **self.env()}, text=True, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+
+    def jobs(self):
+        """The runs of jobs that ended so far, as Slurm's own log has them."""
+        try:
+            return open(f"{self.folder}/log/jobs").read()
+        except OSError:
+            return ""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
+    try:
+        cluster.control("start", "4", "2")
+        yield cluster
+    finally:
+        cluster.control("stop")
+
+
+def bench(folder, data, cluster):
+    slow = folder / "slow"
+    slow.write_text(SLOW)
+    slow.chmod(0o755)
+    return Bench(folder, data, {"TRAINER": str(slow), **cluster.env()}, train__epochs=30)
+
+
+def spec(bench, **slurm):
+    return bench.spec(trials=12, ranks=2, parallel=4, slurm={
+        "time": "5", "extra": "--mem=100", **slurm})
+
+
+@pytest.fixture(scope="module")
+def clean(cluster, data, tmp_path_factory):
+    """The sweep that nothing happens to."""
+    found = bench(tmp_path_factory.mktemp("clean"), data, cluster)
+    found.run("submit", spec(found))
+    wait_for(lambda: "12 complete" in found.run("status", "s"), 120,
+             lambda: found.run("status", "s"))
+    wait_for(lambda: not cluster.do("squeue", "-h"), 20, lambda: cluster.do("squeue"))
+    return found
+
+
+def test_an_array_runs_each_trial_once(clean):
+    sweep = clean.sweep()
+    assert len(sweep.trials()) == 12 and sweep.endings() == [1] * 12
+    assert [row["status"] for row in sweep.results()] == ["complete"] * 12
+    outputs = "".join(p.read_text() for p in (sweep.path / "slurm").glob("*.out"))
+    assert outputs.count(" started: ") == 12 and " goes on " not in outputs
+    planned = clean.run("run", "s.ini", "--dry-run") if len(os.sched_getaffinity(0)) > 7 else \
+        clean.run("submit", "s.ini", "--dry-run")
+    assert all(f"/{name} " in planned for name in sweep.trials())
+
+
+class Faults:
+    """What may happen to a sweep, done to its running tasks."""
+
+    def __init__(self, cluster, bench):
+        self.cluster, self.bench, self.met = cluster, bench, set()
+
+    def task(self):
+        """(job id, node) of a running task that nothing was done to yet, in training."""
+        self.unpark()
+        for line in self.cluster.do("squeue", "-h", "-t", "R", "-o", "%A %N %M").splitlines():
+            job, node, age = line.split()
+            if job not in self.met and int(age.split(":")[-1]) >= 6:
+                self.met.add(job)
+                return job, node
+        return None
+
+    def next_task(self):
+        return wait_for(self.task, 60, lambda: self.cluster.do("squeue"))
+
+    def unpark(self):
+        """Slurm has a requeued job wait for two minutes; the test does not."""
+        queue = self.cluster.do("squeue", "-h", "-t", "PD", "-o", "%A %r")
+        for job, reason in (line.split(None, 1) for line in queue.splitlines()):
+            if "BeginTime" in reason:
+                self.cluster.do("scontrol", "update", f"jobid={job}", "StartTime=now")
+            if "held" in reason:
+                self.cluster.do("scontrol", "release", job)
+
+    def node_goes_down(self):
+        _, node = self.next_task()
+        self.cluster.do("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        time.sleep(3)
+        self.cluster.do("scontrol", "update", f"nodename={node}", "state=resume")
+
+    def worker_is_killed(self):
+        job, _ = self.next_task()
+        owners = [e["user_attr"]["owner"] for e in self.bench.sweep().journal()
+                  if e.get("user_attr", {}).get("owner")]
+        owners += [e["user_attrs"]["owner"] for e in self.bench.sweep().journal()
+                   if e.get("user_attrs")]
+        pids = {o["pid"] for o in owners if o["job"] == job}
+        assert len(pids) == 1
+        os.kill(pids.pop(), signal.SIGKILL)
+
+    def task_is_cancelled(self):
+        self.cluster.do("scancel", self.next_task()[0])
+
+    def task_is_requeued(self):
+        self.cluster.do("scontrol", "requeue", self.next_task()[0])
+
+    def controller_restarts(self):
+        self.cluster.control("restart")
+
+
+def test_no_trial_is_lost_or_doubled_whatever_happens(clean, cluster, data, tmp_path):
+    hurt = bench(tmp_path, data, cluster)
+    hurt.run("submit", spec(hurt, time="1", notice="15"))
+    faults = Faults(cluster, hurt)
+    faults.node_goes_down()
+    faults.worker_is_killed()
+    faults.controller_restarts()
+    faults.task_is_requeued()
+    faults.task_is_cancelled()
+
+    def complete():
+        faults.unpark()
+        return "12 complete" in hurt.run("status", "s")
+    wait_for(complete, 150, lambda: hurt.run("status", "s") + cluster.do("squeue"))
+
+    sweep = hurt.sweep()
+    outputs = "".join(p.read_text() for p in (sweep.path / "slurm").glob("*.out"))
+    assert "stops after a checkpoint: SIGUSR1" in outputs  # the time limit was near
+    assert "JobState=NODE_FAIL" in cluster.jobs() and "JobState=CANCELLED" in cluster.jobs()
+    assert " goes on from step-" in outputs
+    assert outputs.count(" started: ") == 12 and sweep.endings() == [1] * 12
+    assert sweep.values() == clean.sweep().values()
+    assert sweep.bits() == clean.sweep().bits()
+
+
+def test_stop_and_resume(clean, cluster, data, tmp_path):
+    found = bench(tmp_path, data, cluster)
+    found.run("submit", spec(found))
+    wait_for(lambda: "4 running" in found.run("status", "s"), 30, lambda: found.run("status", "s"))
+    assert "queue already" in found.run("resume", "s", code=2)
+    time.sleep(5)
+    found.run("stop", "s")
+    wait_for(lambda: not cluster.do("squeue", "-h"), 20, lambda: cluster.do("squeue"))
+    assert "4 stopped" in found.run("status", "s")
+    found.run("resume", "s")
+    wait_for(lambda: "12 complete" in found.run("status", "s"), 90,
+             lambda: found.run("status", "s"))
+    assert found.sweep().bits() == clean.sweep().bits()
+
+
+@pytest.mark.parametrize("keys, slurm, says", [
+    ({"ranks": 3}, {}, "have 2 CPUs"),
+    ({"threads": 3}, {}, "have 2 CPUs"),
+    ({"ranks": 1}, {"nodes": 2}, "a node needs a rank"),
+    ({}, {"partition": "nowhere"}, "partition = nowhere"),
+])
+def test_what_no_node_can_hold_is_refused(cluster, data, tmp_path, keys, slurm, says):
+    found = bench(tmp_path, data, cluster)
+    assert says in found.run("submit", found.spec(**keys, slurm=slurm), code=2)
+    assert not (tmp_path / "runs").exists()
