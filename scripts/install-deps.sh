@@ -5,22 +5,26 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/install-deps.sh [--lint] [--help] [PACKAGE...]
+usage: scripts/install-deps.sh [--lint] [--all] [--help] [PACKAGE...]
 
 Looks for the compiler, MPI, HDF5 and the other things that trainer needs, and installs the
 Debian or Ubuntu packages of those that are missing (as root, or through sudo).
   --lint      also what `make lint` and `make format` need
+  --all       also what the plots, the sweeps and every test can use: matplotlib, Optuna, PyTorch,
+              a Slurm, Fashion-MNIST (about 1 GB); tests that lack theirs are skipped
   PACKAGE     also these packages, by name
 Environment: PYTHON  the Python that scripts and tests use (default /usr/bin/python3)
 END
 }
 
+PATH=$PATH:/usr/sbin:/sbin # daemons and tc lie there, for everybody
 python=${PYTHON:-/usr/bin/python3}
-lint=
+lint='' all=''
 named=()
 for arg in "$@"; do
     case $arg in
     --lint) lint=1 ;;
+    --all) all=1 ;;
     --help | -h) usage; exit 0 ;;
     -*) usage >&2; exit 2 ;;
     *) named+=("$arg") ;;
@@ -64,6 +68,18 @@ look() {
         need clang-format program clang-format
         need cppcheck program cppcheck
         need shellcheck program shellcheck
+    fi
+    if [ -n "$all" ]; then
+        need python3-matplotlib module matplotlib
+        need python3-optuna module optuna
+        need python3-pandas module pandas
+        need python3-torch module torch
+        need dataset-fashion-mnist package dataset-fashion-mnist
+        need iproute2 program tc
+        need slurmctld program slurmctld
+        need slurmd program slurmd
+        need slurm-client program sbatch
+        need munge program munged
     fi
     local name
     for name in "${named[@]}"; do

@@ -102,7 +102,7 @@ count() {
 
 py_tests() {
     local code=0 last errors
-    "$python" -m pytest -q -p no:cacheprovider --durations=5 "$@" tests/py 2>&1 | tee "$logs/pytest"
+    "$python" -m pytest -q -p no:cacheprovider -rs --durations=5 "$@" tests/py 2>&1 | tee "$logs/pytest"
     code=${PIPESTATUS[0]}
     last=$(tail -n 1 "$logs/pytest")
     errors=$(($(count failed) + $(count errors?)))

@@ -23,22 +23,18 @@ typedef struct dp_shared {
     struct dp_desk *desk; /* [members] where each member leaves its phase */
     void *map;
     size_t map_bytes;
-    double timeout; /* seconds */
 } dp_shared;
 
 /** `common` bytes once a domain (the same on every rank), and `own` bytes for this rank.
  *  Says in one line where a host has too little shared memory and private copies are used.
  *  MPI: collective.  Errors: DP_EINTERNAL, agreed.
  *  Owner: the caller; dp_shared_destroy */
-dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, double timeout,
-                           dp_shared **out);
+dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared **out);
 
 /** MPI: local */
 void dp_shared_destroy(dp_shared **shared);
 
-/** Waits until all members have come; what they wrote before is seen afterwards. After `timeout`
- *  seconds the member that is missing is named and the job ended.
- *  MPI: collective over the domain, one thread */
+/** Waits until all members have come; what they wrote before is seen afterwards.  *  MPI: collective over the domain, one thread */
 void dp_shared_meet(dp_shared *shared);
 
 #endif

@@ -23,9 +23,8 @@ typedef struct dp_table {
     int32_t *label; /* [n] class labels (cross_entropy), or NULL; owner: this table */
     float *target;  /* [n][ntargets] (mse, bce), or NULL; owner: this table */
     int ntargets;   /* 0 without target */
-    int ncolumns;  /* CSV: features, then the names of the targets or of the label; else 0
-                    */
-    char **column; /* [ncolumns] or NULL; one allocation; owner: this table */
+    int ncolumns;   /* CSV: features, then targets or the label; else 0 */
+    char **column;  /* [ncolumns] or NULL; one allocation; owner: this table */
 } dp_table;
 
 /** The data of a run: training and test tables, and the splits. */
@@ -39,11 +38,10 @@ typedef struct dp_dataset {
     int train_n;
     int32_t *val_row; /* [val_n] rows of `train` that are held out, ascending */
     int val_n;
-    int nmean;    /* 0: none; 1: one for all; features: one a column */
-    double *mean; /* [nmean], of bytes over value / 255: as stored in the checkpoint */
-    double
-        *std; /* [nmean] what is divided by: the deviation, or 1 in a constant column */
-    float *mean_f;        /* [nmean] as the kernels take them */
+    int nmean;     /* 0: none; 1: one for all; features: one a column */
+    double *mean;  /* [nmean], of bytes over value / 255: as stored in the checkpoint */
+    double *std;   /* [nmean] the divisor: deviation, or 1 in a constant column */
+    float *mean_f; /* [nmean] as the kernels take them */
     float *inv_std_f;     /* [nmean] 1 / std */
     char fingerprint[72]; /* hex digest over both tables as used (after data.limit):
                              shapes, values, labels, targets; no names */
@@ -51,8 +49,8 @@ typedef struct dp_dataset {
 
 /** Opens what the config names, cuts limit and validation, and takes the statistics of
  *  the training split if normalize = standardize (per-sample sums in double along the
- *  block tree over the split's index). `data.classes` names the classes, and then says how
- *  many there are; without it there are (largest label of the whole training file) + 1.
+ *  block tree over the split's index). `data.classes` names the classes, and then says
+ *  how many there are; without it there are (largest label of the whole training file) + 1.
  *  Notes (dp_warn): constant columns under standardize, classes without a sample.
  *  Errors: DP_EDATA naming the file and what is wrong in it, DP_EUSAGE for a split that
  *  doesn't fit (validation >= n, ...). Owner: the caller, who frees with
@@ -78,8 +76,8 @@ typedef struct dp_schema {
 /** Reads one file of any format, as eval and predict need it: nothing is cut or
  *  normalised. path: as data.train ("file.h5:/group" too); NULL: the config's test set,
  *  and where it names none, out->n = 0. Of the config, format, dir, test, target, classes
- *  and loss.name count. Errors: DP_EDATA (*out unchanged), also for a width other than the
- *  schema's. Owner: the caller, who frees with dp_table_free. */
+ *  and loss.name count. Errors: DP_EDATA (*out unchanged), also for another width than
+ *  the schema's. Owner: the caller, who frees with dp_table_free. */
 dp_status dp_dataset_read(const dp_config *config, const char *path,
                           const dp_schema *schema, dp_table *out);
 

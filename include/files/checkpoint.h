@@ -59,20 +59,22 @@ typedef struct dp_snapshot {
     bool regression; /* with the R2 and MAE columns */
 } dp_snapshot;
 
-/** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`),
- *  then removes what `keep` (>= 1; the newest that many stay, and the one that best.h5
- *  names) makes superfluous; removes only files that it could have written itself. Tried
- *  `retries` more times. `folder` is runs/<name>/checkpoints and exists. On failure the
- *  previous files are whole. */
+/** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`), then
+ *  removes what `keep` (>= 1; the newest that many stay, and the one that best.h5 names)
+ *  makes superfluous; removes only files that it could have written itself. Tried `retries`
+ *  more times. `folder` is runs/<name>/checkpoints and exists. On failure the previous
+ *  files are whole. */
 dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, int retries);
 
 /** Reads one file. Owner: the caller, who frees with dp_checkpoint_free. */
 dp_status dp_checkpoint_read(const char *path, dp_snapshot **out);
 
-/** The newest valid checkpoint in `folder`: damaged ones are named in a warning, renamed
- *  to <name>.damaged and passed over. *out NULL if there is none (DP_OK); DP_EFILE only
- *  where the folder cannot be read. */
+/** The newest valid checkpoint in `folder`: damaged ones are named in a warning, renamed to
+ *  <name>.damaged and passed over; last.h5 and best.h5 are repaired where a killed writer
+ *  or the damage left them behind. *out NULL if there is none (DP_OK).
+ *  Errors: DP_EFILE where the folder, or a whole file in it (no permission, another
+ *  version's format), cannot be read: going on from an older one would lose work. */
 dp_status dp_checkpoint_newest(const char *folder, dp_snapshot **out);
 
 /** Frees a snapshot that dp_checkpoint_read made and all it holds. *s may be NULL. */

@@ -28,8 +28,8 @@ typedef struct dp_epoch_row {
  *  rank works, wait what it spends in the exchange and at barriers. */
 typedef struct dp_profile_row {
     int64_t epoch;
-    double data_seconds, forward_seconds, backward_seconds, reduce_seconds, update_seconds,
-        idle_seconds;
+    double data_seconds, forward_seconds, backward_seconds, reduce_seconds,
+        update_seconds, idle_seconds;
     double compute_min_seconds, compute_mean_seconds, compute_max_seconds;
     double wait_min_seconds, wait_mean_seconds, wait_max_seconds;
 } dp_profile_row;
@@ -53,7 +53,8 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
                             double flush_seconds, dp_metrics **out);
 
 /** Takes over the rows of an existing metrics.h5 up to and including `step` / `epoch`
- *  (later ones are cut); a missing file gives no rows. */
+ *  (later ones are cut). A missing file gives no rows; a damaged one neither: it is named
+ *  in a warning and renamed to metrics.h5.damaged. Errors: DP_EFILE, DP_EINTERNAL. */
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
 /** Adds a row in memory. Errors: DP_EINTERNAL (no memory). */

@@ -8,13 +8,15 @@
 
 typedef struct dp_rundir dp_rundir; /* an owned run folder */
 
-/** Makes `output` and output/checkpoints, takes the flock on output/run.lock (waits up to
- *  `wait` seconds for one held on this host, then refuses), writes host, pid and the
- *  raised generation into it, and removes the leftovers of killed writers. */
+/** Makes `output` and output/checkpoints, takes the flock on output/run.lock, writes host,
+ *  pid and the raised generation into it, and removes the leftovers of killed writers.
+ *  Waits up to `wait` seconds for a flock that is held; then a holder on this host refuses
+ *  us (DP_EFILE names it), and one on another host is overruled by the generation. Until
+ *  dp_rundir_close, dp_rundir_check guards every dp_file_* and dp_h5_commit. */
 dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out);
 
-/** Whether this process still owns the folder: re-reads the generation. DP_EFILE if a
- *  later start has taken it over. Called before each rename. */
+/** Whether this process still owns the folder: re-reads run.lock. DP_EFILE if a later start
+ *  has taken it over, or if it is gone. */
 dp_status dp_rundir_check(dp_rundir *dir);
 
 /** Paths inside: valid while the folder is open. */

@@ -243,9 +243,9 @@ class Worker:
         command = self.launcher.command() + arguments(
             self.spec, self.study.folder / "config.ini", folder, trial.params)
         self.running.append(Running(trial, slot, folder, command, self.launcher.pin))
-        again = "goes on from " + trial.user_attrs["tries"][-1].removesuffix(".h5")
-        self.say(trial, "started" if len(trial.user_attrs["tries"]) == 1 else
-                 again if trial.user_attrs["tries"][-1] else "starts again",
+        new = len(trial.user_attrs["tries"]) == 1 and not trial.user_attrs["seconds"]
+        step = trial.user_attrs["tries"][-1].removesuffix(".h5")
+        self.say(trial, "started" if new else f"goes on from {step}" if step else "starts again",
                  shown(trial.params))
 
     def end(self, running):

@@ -90,11 +90,6 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     MPI_Comm_dup(MPI_COMM_WORLD, &comm->world);
     MPI_Comm_rank(comm->world, &comm->rank);
     MPI_Comm_size(comm->world, &comm->size);
-    comm->request = calloc((size_t)comm->size, sizeof *comm->request);
-    comm->from = calloc((size_t)comm->size, sizeof *comm->from);
-    if (!comm->request || !comm->from) {
-        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
-    }
     MPI_Comm_split_type(comm->world, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL,
                         &comm->node);
     MPI_Comm_set_errhandler(comm->world, handler);
@@ -114,8 +109,6 @@ void dp_comm_finalize(dp_comm **comm) {
     if (!*comm) {
         return;
     }
-    free((*comm)->request);
-    free((*comm)->from);
     MPI_Comm_free(&(*comm)->node);
     MPI_Comm_free(&(*comm)->world);
     free(*comm);
@@ -213,36 +206,31 @@ bool dp_comm_crowded(const dp_comm *comm) {
     return comm->crowded;
 }
 
-/* Before a blocking collective: everyone is alive and on the way, or the one that is not is named. */
-static void arrive(dp_comm *comm) {
-    enum { TAG = (1 << 14) - 1 };
-    if (comm->size == 1) {
-        return;
-    }
-    int n = comm->rank == 0 ? comm->size - 1 : 1;
-    for (int back = 0; back < 2; back++) {
-        for (int k = 0; k < n; k++) {
-            int peer = comm->rank == 0 ? k + 1 : 0;
-            comm->from[k] = peer;
-            if ((comm->rank == 0) == back) {
-                MPI_Isend(NULL, 0, MPI_BYTE, peer, TAG, comm->world, &comm->request[k]);
-            } else {
-                MPI_Irecv(NULL, 0, MPI_BYTE, peer, TAG, comm->world, &comm->request[k]);
-            }
-        }
-        dp_comm_wait_all(comm, n, comm->request, comm->from, "a meeting of all ranks");
+static void allreduce(dp_comm *comm, void *v, int n, MPI_Datatype type, MPI_Op op) {
+    MPI_Request request;
+    MPI_Iallreduce(MPI_IN_PLACE, v, n, type, op, comm->world, &request);
+    dp_comm_wait_all(comm, 1, &request, "a sum over all ranks");
+}
+
+static void bcast(dp_comm *comm, MPI_Comm where, void *data, size_t bytes, int root) {
+    char *p = data;
+    while (bytes > 0) {
+        int n = bytes > INT_MAX / 2 ? INT_MAX / 2 : (int)bytes;
+        MPI_Request request;
+        MPI_Ibcast(p, n, MPI_BYTE, root, where, &request);
+        dp_comm_wait_all(comm, 1, &request, "a broadcast to all ranks");
+        p += n;
+        bytes -= (size_t)n;
     }
 }
 
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
-    arrive(comm);
-    int failed = mine == DP_OK ? INT_MAX : comm->rank, first = INT_MAX;
-    MPI_Allreduce(&failed, &first, 1, MPI_INT, MPI_MIN, comm->world);
+    int first = mine == DP_OK ? INT_MAX : comm->rank, code = mine;
+    allreduce(comm, &first, 1, MPI_INT, MPI_MIN);
     if (first == INT_MAX) {
         return DP_OK;
     }
-    int code = mine;
-    MPI_Bcast(&code, 1, MPI_INT, first, comm->world);
+    bcast(comm, comm->world, &code, sizeof code, first);
     comm->speaker = first;
     return (dp_status)code;
 }
@@ -251,36 +239,21 @@ bool dp_comm_speaks(const dp_comm *comm) {
     return comm->rank == comm->speaker;
 }
 
-static void bcast(MPI_Comm where, void *data, size_t bytes) {
-    char *p = data;
-    while (bytes > 0) {
-        int n = bytes > INT_MAX / 2 ? INT_MAX / 2 : (int)bytes;
-        MPI_Bcast(p, n, MPI_BYTE, 0, where);
-        p += n;
-        bytes -= (size_t)n;
-    }
-}
-
 void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes) {
-    arrive(comm);
-    bcast(comm->world, data, bytes);
+    bcast(comm, comm->world, data, bytes, 0);
 }
 
 void dp_comm_node_bcast(dp_comm *comm, void *data, size_t bytes) {
-    arrive(comm);
-    bcast(comm->node, data, bytes);
+    bcast(comm, comm->node, data, bytes, 0);
 }
 
 void dp_comm_sum(dp_comm *comm, double *v, int n) {
-    arrive(comm);
-    MPI_Allreduce(MPI_IN_PLACE, v, n, MPI_DOUBLE, MPI_SUM, comm->world);
+    allreduce(comm, v, n, MPI_DOUBLE, MPI_SUM);
 }
 
 double dp_comm_max(dp_comm *comm, double v) {
-    double most = v;
-    arrive(comm);
-    MPI_Allreduce(&v, &most, 1, MPI_DOUBLE, MPI_MAX, comm->world);
-    return most;
+    allreduce(comm, &v, 1, MPI_DOUBLE, MPI_MAX);
+    return v;
 }
 
 void dp_comm_abort(dp_comm *comm, dp_status code, const char *message) {

@@ -10,26 +10,24 @@ struct dp_comm {
     MPI_Comm world, node;
     int rank, size;
     int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores;
-    MPI_Request *request; /* [size], and who answers each: for meetings */
-    int *from;
     int speaker;
     double timeout; /* seconds without a sign of life from a rank */
     bool crowded;   /* more threads than cores on this host: give way while waiting */
 };
 
-/* Waiting for other ranks: gives way to others on the core, and ends the job when one that is waited
- * for shows no sign of life. */
+/* Waiting for other ranks: gives way to others on the core, and ends the job, naming the rank, when
+ * one shows no sign of life for comm->timeout seconds. */
 typedef struct dp_patience {
     dp_comm *comm;
-    double timeout, end; /* end 0: the clock has not been asked yet */
+    const char *what; /* is waited for */
+    double end;       /* 0: the clock has not been asked yet */
     int turns;
 } dp_patience;
 
-dp_patience dp_patience_begin(dp_comm *comm, double timeout);
-void dp_patience_wait(dp_patience *wait, int missing, const char *what);
+dp_patience dp_patience_begin(dp_comm *comm, const char *what);
+void dp_patience_wait(dp_patience *wait);
 
-/* MPI_Waitall with patience; request k is answered by rank from[k]. */
-void dp_comm_wait_all(dp_comm *comm, int n, MPI_Request *request, const int *from,
-                      const char *what);
+/* MPI_Waitall with patience. */
+void dp_comm_wait_all(dp_comm *comm, int n, MPI_Request *request, const char *what);
 
 #endif

@@ -28,7 +28,6 @@ struct dp_exchange {
     float *inbox;
     size_t inbox_slices;
     MPI_Request *request;
-    int *from; /* [] the rank that answers each request */
     int requests, most_requests;
     int *
         speaks; /* [ranks] the member of my domain that speaks for it with rank r elsewhere */
@@ -117,7 +116,6 @@ void dp_exchange_destroy(dp_exchange **exchange) {
         free(ex->speaks);
         free(ex->peer);
         free(ex->request);
-        free(ex->from);
         dp_memory_free(&ex->inbox);
         free(ex);
     }
@@ -151,14 +149,12 @@ static void post(dp_exchange *ex, bool send, void *data, size_t bytes, int peer,
         ex->most_requests = 2 * ex->most_requests + 64;
         size_t n = (size_t)ex->most_requests;
         ex->request = realloc(ex->request, n * sizeof *ex->request);
-        ex->from = realloc(ex->from, n * sizeof *ex->from);
-        if (!ex->request || !ex->from) {
+        if (!ex->request) {
             dp_comm_abort(ex->shared->comm, DP_EINTERNAL,
                           "out of memory in the exchange");
         }
     }
-    MPI_Request *request = &ex->request[ex->requests];
-    ex->from[ex->requests++] = peer;
+    MPI_Request *request = &ex->request[ex->requests++];
     MPI_Comm world = ex->shared->comm->world;
     if (send) {
         MPI_Isend(data, (int)bytes, MPI_BYTE, peer, tag, world, request);
@@ -168,7 +164,7 @@ static void post(dp_exchange *ex, bool send, void *data, size_t bytes, int peer,
 }
 
 static void complete(dp_exchange *ex) {
-    dp_comm_wait_all(ex->shared->comm, ex->requests, ex->request, ex->from,
+    dp_comm_wait_all(ex->shared->comm, ex->requests, ex->request,
                      "the gradients' exchange");
     ex->requests = 0;
 }
@@ -274,12 +270,11 @@ static void plain(dp_exchange *ex) {
         }
     }
     MPI_Request request[2];
-    int nobody[2] = {0, 0};
     MPI_Iallreduce(MPI_IN_PLACE, sum, (int)ex->floats, MPI_FLOAT, MPI_SUM, comm->world,
                    &request[0]);
     MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, ex->notes, sizeof(dp_note),
                    MPI_BYTE, comm->world, &request[1]);
-    dp_comm_wait_all(comm, 2, request, nobody, "MPI_Iallreduce");
+    dp_comm_wait_all(comm, 2, request, "MPI_Iallreduce");
     ex->values[0] = (value){{0, ex->blocks}, sum + ex->bound[comm->rank]};
     ex->nvalues = 1;
 }

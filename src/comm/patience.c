@@ -3,17 +3,78 @@
 #include "comm_impl.h"
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-dp_patience dp_patience_begin(dp_comm *comm, double timeout) {
-    return (dp_patience){.comm = comm, .timeout = timeout};
+dp_patience dp_patience_begin(dp_comm *comm, const char *what) {
+    return (dp_patience){.comm = comm, .what = what};
 }
 
-/* Ranks that wait for the same one speak one after the other, so that only one is heard. */
-static double stagger(const dp_comm *comm) {
-    return comm->rank < 40 ? 0.05 * comm->rank : 2.0;
+enum { TAG_HERE = (1 << 14) - 1, ANSWER = 2, VERDICT = 5 }; /* seconds */
+
+/* Rank 0 hears who is still there: a rank that hangs keeps all others waiting somewhere, and they
+ * come here at about the same time. The text names those that did not come. */
+static void call_roll(dp_comm *comm, char *text, size_t size) {
+    int *here = calloc((size_t)comm->size, sizeof *here);
+    MPI_Request *request = calloc((size_t)comm->size, sizeof *request);
+    int missing = comm->size - 1;
+    if (!here || !request) {
+        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
+    }
+    for (int r = 1; r < comm->size; r++) {
+        MPI_Irecv(NULL, 0, MPI_BYTE, r, TAG_HERE, comm->world, &request[r]);
+    }
+    for (double end = dp_clock() + ANSWER; missing > 0 && dp_clock() < end;
+         usleep(1000)) {
+        for (int r = 1; r < comm->size; r++) {
+            if (!here[r]) {
+                MPI_Test(&request[r], &here[r], MPI_STATUS_IGNORE);
+                missing -= here[r];
+            }
+        }
+    }
+    size_t used = 0;
+    text[0] = '\0';
+    for (int r = 1, named = 0; r < comm->size && named < 8; r++) {
+        if (!here[r] && used < size) {
+            used += (size_t)snprintf(text + used, size - used, "%s%d",
+                                     named++ ? ", " : "rank ", r);
+        }
+    }
+    if (missing == 0) {
+        snprintf(text, size, "no rank is missing, but another");
+    }
+    free(here);
+    free(request);
 }
 
-void dp_patience_wait(dp_patience *wait, int missing, const char *what) {
+static void give_up(const dp_patience *wait) __attribute__((noreturn));
+static void give_up(const dp_patience *wait) {
+    dp_comm *comm = wait->comm;
+    char who[128] = "rank 0", text[512];
+    if (comm->rank == 0) {
+        call_roll(comm, who, sizeof who);
+    } else {
+        MPI_Request request;
+        int sent = 0;
+        MPI_Isend(NULL, 0, MPI_BYTE, 0, TAG_HERE, comm->world, &request);
+        /* Rank 0 ends the job meanwhile, if it can. */
+        for (double end = dp_clock() + VERDICT + 0.05 * comm->rank; dp_clock() < end;
+             usleep(1000)) {
+            MPI_Test(&request, &sent, MPI_STATUS_IGNORE);
+        }
+    }
+    snprintf(
+        text, sizeof text,
+        "%s has not been heard from for %g seconds (in %s): it hangs, or its host is cut "
+        "off. "
+        "The run can go on from its last checkpoint; parallel.timeout sets the patience",
+        who, comm->timeout, wait->what);
+    dp_comm_abort(comm, DP_EINTERNAL, text);
+}
+
+void dp_patience_wait(dp_patience *wait) {
     enum { SPINS = 2000 };
     if (!wait->comm->crowded && ++wait->turns < SPINS) {
 #if defined(__x86_64__)
@@ -25,29 +86,20 @@ void dp_patience_wait(dp_patience *wait, int missing, const char *what) {
     sched_yield();
     double now = dp_clock();
     if (wait->end <= 0) {
-        wait->end = now + wait->timeout + stagger(wait->comm);
+        wait->end = now + wait->comm->timeout;
     }
     if (now > wait->end) {
-        char text[256];
-        snprintf(
-            text, sizeof text,
-            "rank %d has not been heard from for %g seconds (in %s): it hangs, or its "
-            "host is "
-            "cut off. The run can go on from its last checkpoint (parallel.timeout = %g)",
-            missing, wait->timeout, what, wait->timeout);
-        dp_comm_abort(wait->comm, DP_EINTERNAL, text);
+        give_up(wait);
     }
 }
 
-void dp_comm_wait_all(dp_comm *comm, int n, MPI_Request *request, const int *from,
-                      const char *what) {
-    /* A rank of the same host is named by that host's own meeting first. */
-    dp_patience wait = dp_patience_begin(comm, comm->timeout * 1.1 + 1);
+void dp_comm_wait_all(dp_comm *comm, int n, MPI_Request *request, const char *what) {
+    dp_patience wait = dp_patience_begin(comm, what);
     for (int k = 0; k < n; k++) {
         int done = 0;
         for (MPI_Test(&request[k], &done, MPI_STATUS_IGNORE); !done;
              MPI_Test(&request[k], &done, MPI_STATUS_IGNORE)) {
-            dp_patience_wait(&wait, from[k], what);
+            dp_patience_wait(&wait);
         }
     }
 }

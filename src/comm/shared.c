@@ -100,14 +100,12 @@ static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
     return status != DP_OK ? status : dp_memory_alloc(own, 1, &s->own[0]);
 }
 
-dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, double timeout,
-                           dp_shared **out) {
+dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared **out) {
     dp_shared *s = calloc(1, sizeof *s);
     if (!s) {
         dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
     }
     s->comm = comm;
-    s->timeout = timeout;
     unsigned long size = aligned(own), sizes[comm->node_size];
     MPI_Allgather(&size, 1, MPI_UNSIGNED_LONG, sizes, 1, MPI_UNSIGNED_LONG, comm->node);
     size_t desks = aligned((size_t)comm->node_size * sizeof(struct dp_desk));
@@ -168,12 +166,12 @@ void dp_shared_meet(dp_shared *s) {
     }
     int phase = ++s->phase;
     atomic_store_explicit(&s->desk[s->me].phase, phase, memory_order_release);
-    dp_patience wait = dp_patience_begin(s->comm, s->timeout);
+    dp_patience wait = dp_patience_begin(s->comm, "the gradients' exchange");
     for (int m = 0; m < s->members; m++) {
         /* The difference, since phases may wrap. */
         while (atomic_load_explicit(&s->desk[m].phase, memory_order_acquire) - phase <
                0) {
-            dp_patience_wait(&wait, s->rank_of[m], "the gradients' exchange");
+            dp_patience_wait(&wait);
         }
     }
 }

@@ -162,8 +162,8 @@ static dp_status read_file(idx *f, bool images, uint8_t **out) {
     return status;
 }
 
-/* Nobody said how many classes there are: a label that leaves most of the classes below it without
- * a sample is a damaged byte, not a class. */
+/* Nobody said how many classes there are: a label that leaves most of the classes below it
+ * without a sample is a damaged byte, not a class. */
 static dp_status check_range(const char *path, const uint8_t *label, int n) {
     int seen[256] = {0}, kinds = 0, most = 0;
     for (int i = 0; i < n; i++) {

@@ -33,9 +33,9 @@ typedef struct dp_want {
 dp_status dp_idx_read_pair(const char *path, const dp_want *want, dp_table *out);
 
 /** IDX images (magic 0x803, or any uint8 IDX of 2 to 5 dimensions) and labels (0x801, or
- *  NULL: none), each plain or .gz whatever the name. Checks magic, dimensions (against the
- *  file's length, before anything is allocated), exact length, that counts agree, and that
- *  labels are below `classes` (0: unknown, must be plausible; -1: any byte). */
+ *  NULL: none), each plain or .gz whatever the name. Checks magic, dimensions (against
+ *  the file's length, before anything is allocated), exact length, that counts agree, and
+ *  that labels are below `classes` (0: none leaves most classes below it empty; -1: any). */
 dp_status dp_idx_read(const char *images, const char *labels, int classes, dp_table *out);
 
 /** Finds `folder/name` or `folder/name.gz`. False: neither is there. out[DP_TEXT + 64] */

@@ -131,7 +131,7 @@ dp_status dp_share_open(dp_comm *comm, const dp_config *config, dp_dataset **dat
         plan(*data, &h);
     }
     dp_comm_node_bcast(comm, &h, sizeof h);
-    s = dp_shared_create(comm, h.bytes, 0, config->parallel.timeout, memory);
+    s = dp_shared_create(comm, h.bytes, 0, memory);
     if (s != DP_OK) {
         return s;
     }

@@ -76,9 +76,9 @@ static dp_status share(dp_stepper *st) {
     size_t floats = model->floats;
     size_t squares = ((size_t)model->nchunks + 7) / 8 * 8 * sizeof(double);
     size_t slabs = 1 + (size_t)st->nslots;
-    dp_status s = dp_shared_create(st->comm, squares + slabs * floats * sizeof(float),
-                                   dp_exchange_own_bytes(floats, st->ngrads),
-                                   st->config->parallel.timeout, &st->shared);
+    dp_status s =
+        dp_shared_create(st->comm, squares + slabs * floats * sizeof(float),
+                         dp_exchange_own_bytes(floats, st->ngrads), &st->shared);
     if (s != DP_OK) {
         return s;
     }

@@ -104,9 +104,8 @@ int main(int argc, char **argv) {
     }
     dp_shared *shared = NULL;
     dp_exchange *ex = NULL;
-    dp_status made =
-        dp_shared_create(comm, FLOATS * sizeof(float) + 16 * sizeof(double),
-                         dp_exchange_own_bytes(FLOATS, DP_PARTS), 60, &shared);
+    dp_status made = dp_shared_create(comm, FLOATS * sizeof(float) + 16 * sizeof(double),
+                                      dp_exchange_own_bytes(FLOATS, DP_PARTS), &shared);
     expect(made == DP_OK, "shared memory", 0, 0);
     expect(shared->members == dp_comm_node_size(comm), "one domain a host",
            shared->members, 0);

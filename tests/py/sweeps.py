@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -36,14 +37,14 @@ class Bench:
         config = {"train__epochs": 4, "train__batch_size": 32, **config}
         write_config(folder / "base.ini", data, **config)
 
-    def spec(self, name="s", space=SPACE, slurm=None, **keys):
+    def spec(self, stem="s", space=SPACE, slurm=None, **keys):
         keys = {"config": "base.ini", "method": "random", "trials": 6, "metric": "test_loss",
                 "parallel": 2, **keys}
         sections = {"sweep": keys, "space": space, **({"slurm": slurm} if slurm else {})}
         text = "".join(f"[{s}]\n" + "".join(f"{k} = {v}\n" for k, v in items.items()
                                             if v is not None) for s, items in sections.items())
-        (self.dir / f"{name}.ini").write_text(text)
-        return f"{name}.ini"
+        (self.dir / f"{stem}.ini").write_text(text)
+        return f"{stem}.ini"
 
     def start(self, *args, **env):
         return subprocess.Popen([*SWEEP, *args], cwd=self.dir, text=True,
@@ -113,6 +114,18 @@ def wait_for(condition, timeout, what):
     while not (found := condition()):
         assert time.monotonic() < until, f"did not come within {timeout} s: {what()}"
         time.sleep(0.1)
+    return found
+
+
+def working_in(folder):
+    """The processes that have the folder, or one in it, as their current one."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if Path(os.readlink(link)).is_relative_to(folder):
+                found.append(link.parent.name)
+        except OSError:
+            pass  # ended, or not ours to see
     return found
 
 

@@ -15,11 +15,12 @@ from sweeps import Bench, wait_for
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
 CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
+pytestmark = [pytest.mark.slow, pytest.mark.together,
+              pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
 
 # The trainer, but each start takes some seconds more without using a core.
 SLOW = f"""#!/bin/sh
-case $* in *max_steps=1*|check*) ;; *) sleep 4 ;; esac
+case $* in *max_steps=1*|check*) ;; *) sleep 3 ;; esac
 exec {TRAINER} "$@"
 """
 

@@ -281,6 +281,13 @@ Test(idx, labels_become_numbers_for_other_losses)
     dp_table_free(&t);
     assert_failed(dp_dataset_read(config_for("bce", NULL), path, &schema, &t), DP_EDATA,
                   "label 2 of sample 1");
+    labels[8 + 3] = 200; /* a number, not a class */
+    put_file(LABELS, labels, labels_size);
+    assert_ok(dp_dataset_read(config_for("mse", NULL), path, &schema, &t));
+    cr_assert_eq(t.target[3], 200);
+    dp_table_free(&t);
+    assert_failed(dp_dataset_read(config_for("cross_entropy", NULL), path, &schema, &t),
+                  DP_EDATA, "label 200 of sample 3 (from 0) is out of range");
 }
 
 Test(idx, reads_the_real_mnist)

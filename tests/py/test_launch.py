@@ -1,0 +1,124 @@
+"""How a job is laid out on its host: the launch line, the doctor's advice, shared memory, and ranks
+that hang or die."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from helpers import TRAINER, assert_same_bits, environment, running
+
+CORES = len(os.sched_getaffinity(0))
+
+
+def launch_lines(result):
+    return [line for line in result.out.splitlines() if line.startswith("launch")]
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_the_layout_is_one_line(lab, ranks):
+    lab.config()
+    result = lab.run("check", "run.ini", ranks=ranks).expect(0)
+    assert len(launch_lines(result)) == 1, result
+    assert f"{ranks or 1} rank" in launch_lines(result)[0] and "on 1 node" in launch_lines(result)[0]
+
+
+def test_auto_threads_share_the_cores(lab):
+    lab.config()
+    result = lab.run("check", "run.ini", env={"OMP_NUM_THREADS": None}).expect(0)
+    assert f"1 rank x {CORES} thread" in launch_lines(result)[0]
+    result = lab.run("check", "run.ini", ranks=CORES, env={"OMP_NUM_THREADS": None}).expect(0)
+    assert f"{CORES} rank" in launch_lines(result)[0] and "x 1 thread " in launch_lines(result)[0]
+    assert "warning" not in result.err, result
+
+
+@pytest.mark.skipif(CORES < 2, reason="needs two cores")
+def test_threads_bound_to_one_core_are_told_the_way_out(lab):
+    lab.config()
+    env = {"OMPI_MCA_hwloc_base_binding_policy": "core", "OMP_NUM_THREADS": "2"}
+    result = lab.run("check", "run.ini", ranks=1, env=env).expect(0)
+    assert "--bind-to none" in result.err and "share 1 core" in result.err, result
+    env["OMP_NUM_THREADS"] = None
+    result = lab.run("check", "run.ini", ranks=1, env=env).expect(0)
+    assert "idle" in result.err and "--bind-to none" in result.err, result
+
+
+def test_more_threads_than_cores_are_told_the_number(lab):
+    lab.config()
+    result = lab.run("check", "run.ini", f"parallel.threads={2 * CORES}", ranks=2,
+                     env={"OMPI_MCA_mpi_yield_when_idle": "0"}).expect(0)
+    assert "parallel.threads=" in result.err or "--bind-to" in result.err, result
+
+
+def test_spinning_ranks_are_told_to_yield(lab):
+    lab.config()
+    ranks = CORES + 1
+    env = {"OMPI_MCA_mpi_yield_when_idle": "0"}
+    result = lab.run("check", "run.ini", ranks=ranks, env=env).expect(0)
+    assert "OMPI_MCA_mpi_yield_when_idle=1" in result.err, result
+    result = lab.run("check", "run.ini", ranks=ranks).expect(0)
+    assert "take turns" in result.err and "yield" not in result.err, result
+
+
+def test_ranks_without_samples_are_counted(lab):
+    lab.config()
+    result = lab.run("check", "run.ini", "train.batch_size=33", ranks=5).expect(0)
+    assert "2 of 5 ranks have no samples" in result.err, result
+    result = lab.run("check", "run.ini", "train.batch_size=64", ranks=3).expect(0)
+    assert "1.50 times its even share" in result.out, result
+
+
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare") or
+    subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
+    reason="needs root and mount namespaces")
+
+
+@needs_namespaces
+def test_little_shared_memory_gives_the_same_bits_and_one_line(lab):
+    lab.config(train__epochs=2, optimizer__momentum=0.9)
+    lab.run("run.ini", "run.name=wide", ranks=3).expect(0)
+    command = ("mount -t tmpfs -o size=64k tmpfs /dev/shm && exec mpirun --quiet --mca btl tcp,self "
+               f"-np 3 {TRAINER} run.ini run.name=narrow")
+    env = {**environment(False), "OMPI_MCA_btl": None}
+    env = {k: v for k, v in env.items() if v is not None}
+    done = subprocess.run(["unshare", "-m", "sh", "-c", command], cwd=lab.dir, env=env, text=True,
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if "shared memory" in line]
+    assert len(lines) >= 1 and "private copies" in lines[0], done.stderr
+    assert_same_bits(lab.out("narrow").bits(), lab.out("wide").bits(), "without shared memory")
+
+
+def test_plain_allreduce_trains_and_agrees_closely(lab):
+    lab.config(train__epochs=1)
+    lab.run("run.ini", "run.name=tree", ranks=3).expect(0)
+    lab.run("run.ini", "run.name=mpi", "parallel.allreduce=mpi", ranks=3).expect(0)
+    tree, mpi = (lab.out(n).table("steps")["loss"] for n in ("tree", "mpi"))
+    assert abs(tree - mpi).max() < 1e-4
+
+
+def test_a_rank_that_hangs_is_named_and_ends_the_job(lab):
+    lab.config(train__epochs=100000, train__log_every=1, parallel__timeout=2)
+    job = lab.start("run.ini", ranks=3)
+    job.wait_for(lambda: lab.out().metrics.exists())
+    ranks = job.ranks()
+    assert len(ranks) == 3
+    os.kill(ranks[1], signal.SIGSTOP)
+    result = job.end(timeout=20)
+    assert result.code == 1, result
+    named = [line for line in result.errors if "has not been heard from" in line]
+    assert len(named) == 1 and "rank 1 " in named[0], result
+    assert not any(running(pid) for pid in ranks)
+
+
+def test_a_rank_that_dies_ends_the_others(lab):
+    lab.config(train__epochs=100000, train__log_every=1)
+    job = lab.start("run.ini", ranks=3)
+    job.wait_for(lambda: lab.out().metrics.exists())
+    ranks = job.ranks()
+    os.kill(ranks[2], signal.SIGKILL)
+    assert job.end(timeout=20).code == 137
+    assert not any(running(pid) for pid in ranks)

@@ -1,0 +1,251 @@
+"""Sweeps on this machine: which trials are run, that each is run once, what is refused."""
+
+import os
+import re
+import signal
+import subprocess
+
+import h5py
+import pytest
+
+from helpers import TRAINER
+from sweeps import Bench, fake_trainer, two_cores, wait_for, working_in
+
+pytest.importorskip("optuna", reason="python3-optuna is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.together,
+              pytest.mark.skipif(not two_cores(), reason="needs two cores")]
+GRID = {"optimizer.lr": "choice 0.1 0.3", "train.batch_size": "choice 16 32 64"}
+
+
+@pytest.fixture
+def bench(tmp_path, data):
+    return Bench(tmp_path, data)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, data):
+    """A finished sweep: random, 6 trials, two at a time. Not to be changed."""
+    bench = Bench(tmp_path_factory.mktemp("done"), data, train__epochs=40)
+    bench.out = bench.run("run", bench.spec())
+    return bench
+
+
+# ---- what a sweep leaves ----
+
+def test_each_trial_is_run_once_and_said(done):
+    sweep = done.sweep()
+    assert len(sweep.trials()) == 6 and sweep.endings() == [1] * 6
+    assert [row["status"] for row in sweep.results()] == ["complete"] * 6
+    for number in range(6):
+        assert len(re.findall(rf"trial {number} started: optimizer.lr=", done.out)) == 1
+        assert len(re.findall(rf"trial {number} done: test_loss \d", done.out)) == 1
+    assert "[6/6 done, best " in done.out
+
+
+def test_the_tables_hold_what_the_runs_left(done):
+    sweep = done.sweep()
+    with h5py.File(sweep.path / "results.h5") as file:
+        table = file["trials"][:]
+        assert file.attrs["metric"] == "test_loss" and file.attrs["goal"] == "min"
+    for row, record in zip(sweep.results(), table):
+        run = sweep.path / row["folder"]
+        with h5py.File(run / "metrics.h5") as file:
+            curve = file["epochs"]["test_loss"]
+        assert float(row["test_loss"]) == curve.min() == record["test_loss"]
+        assert int(row["epoch"]) == curve.argmin() + 1 == record["epoch"]
+        assert float(row["optimizer.lr"]) == record["optimizer.lr"]
+        assert f"\nlr = {row['optimizer.lr']}\n" in (run / "config.ini").read_text()
+        assert 1e-3 <= record["optimizer.lr"] <= 1
+        assert row["model.layers"] == record["model.layers"].decode()
+
+
+def test_best_prints_the_winner_and_how_to_train_it(done):
+    rows = done.sweep().results()
+    winner = min(rows, key=lambda row: float(row["test_loss"]))
+    out = done.run("best", "s")
+    assert f"trial {winner['trial']} of 6" in out and f"\nlr = {winner['optimizer.lr']}\n" in out
+    command = out.strip().split("# to train it: ")[1]
+    again = subprocess.run(command.replace("./trainer", str(TRAINER)), shell=True, cwd=done.dir,
+                           env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert again.returncode == 0
+    with h5py.File(done.dir / "runs/s-best/metrics.h5") as file:
+        assert file["epochs"]["test_loss"].min() == float(winner["test_loss"])
+
+
+def test_the_report_is_one_page_of_its_own(done):
+    done.run("report", "s")
+    sweep = done.sweep()
+    page = (sweep.path / "report.html").read_text()
+    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert sum(link.startswith("data:image/png;base64,") for link in links) == 4
+    assert sorted(k for k in links if not k.startswith("data:")) == [t + "/" for t in
+                                                                      sweep.trials()]
+    table = re.findall(r'<tr class="complete"><td><a href="\d+-\w+/">(\d+)</a>', page)
+    rows = sorted(sweep.results(), key=lambda row: float(row["test_loss"]))
+    assert table == [row["trial"] for row in rows]
+    for name in ("best", "parameters", "curves", "importance"):
+        assert (sweep.path / f"report-{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+# ---- which points ----
+
+def points(bench, spec):
+    return re.findall(r"trial \d+: .*/config.ini (.*) run.name", bench.run("run", spec, "--dry-run"))
+
+
+def test_a_grid_is_each_point_once_in_order(bench):
+    spec = bench.spec(space=GRID, method="grid", trials=None)
+    assert points(bench, spec) == [f"optimizer.lr={lr} train.batch_size={n}"
+                                   for lr in ("0.1", "0.3") for n in (16, 32, 64)]
+    assert not (bench.dir / "runs").exists()
+
+
+def test_a_small_space_is_drawn_without_repeats(bench):
+    found = points(bench, bench.spec(space=GRID, trials=6))
+    assert len(set(found)) == 6
+
+
+def test_the_seed_decides(done, bench):
+    first = points(bench, bench.spec())
+    assert first == points(bench, bench.spec("t", parallel=1))
+    assert first[0] != points(bench, bench.spec("u", seed=2))[0]
+    planned = done.run("run", "s.ini", "--dry-run")
+    assert all(f"/{name} " in planned for name in done.sweep().trials())
+
+
+def test_tpe_alone_repeats_itself_and_learns(bench, tmp_path):
+    env = {"TRAINER": str(tmp_path / "fake")}
+    fake_trainer(tmp_path, 0)
+    space = {"optimizer.lr": "log 1e-3 1"}
+    for name in ("a", "b"):
+        bench.run("run", bench.spec(name, space, method="tpe", trials=14, parallel=1), **env)
+    assert bench.sweep("a").values() == bench.sweep("b").values()
+    bench.run("run", bench.spec("c", space, method="random", trials=14, parallel=1), **env)
+    tpe, drawn = ([row["optimizer.lr"] for row in bench.sweep(name).results()] for name in "ac")
+    assert tpe[:10] == drawn[:10] and tpe[10:] != drawn[10:]
+
+
+# ---- interruptions ----
+
+def started(bench, count):
+    return lambda: len(list((bench.dir / "runs").glob("sweeps/s/*/checkpoints/last.h5"))) >= count
+
+
+def test_ctrl_c_stops_after_checkpoints_and_resume_goes_on(done, tmp_path, data):
+    bench = Bench(tmp_path, data, train__epochs=40)
+    process = bench.start("run", bench.spec())
+    wait_for(started(bench, 1), 30, process.poll)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 75 and "`sweep.py resume s` goes on" in out, err
+    assert "2 stopped" in bench.run("status", "s") and not working_in(tmp_path)
+    out = bench.run("resume", "s")
+    assert " goes on from step-" in out
+    assert bench.sweep().endings() == [1] * 6
+    assert bench.sweep().values() == done.sweep().values()
+    assert bench.sweep().bits() == done.sweep().bits()
+
+
+def test_a_killed_sweep_takes_its_trainers_along_and_goes_on(done, tmp_path, data):
+    bench = Bench(tmp_path, data, train__epochs=40)
+    for kill in range(3):
+        process = bench.start(*(["run", bench.spec()] if kill == 0 else ["resume", "s"]))
+        wait_for(started(bench, 1 + 2 * kill), 30, process.poll)
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not working_in(tmp_path), 10, lambda: "trainers live on")
+    bench.run("resume", "s")
+    assert bench.sweep().endings() == [1] * 6
+    assert bench.sweep().bits() == done.sweep().bits()
+
+
+def test_stop_and_max_time_end_it_too(tmp_path, data):
+    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 2)})
+    process = bench.start("run", bench.spec(trials=50))
+    wait_for(lambda: list(tmp_path.glob("runs/sweeps/s/*/log.txt")), 30, process.poll)
+    assert "is at work already" in bench.run("run", "s.ini", code=2)
+    bench.run("stop", "s")
+    assert process.wait(10) == 75
+    process.communicate()
+    bench.spec(trials=50, max_time=1)
+    assert "stops after a checkpoint: max_time" in bench.run("run", "s.ini", code=75)
+
+
+def test_a_trial_that_gets_nowhere_has_failed(tmp_path, data):
+    bench = Bench(tmp_path, data)
+    wrong = tmp_path / "wrong"
+    wrong.write_text('#!/bin/sh\ncase $* in *max_steps=1*|check*) exit 0 ;; esac\n'
+                     'echo "trainer: the disk is on fire" >&2\nexit 4\n')
+    wrong.chmod(0o755)
+    bench.run("run", bench.spec(trials=2), TRAINER=str(wrong))
+    sweep = bench.sweep()
+    assert [row["status"] for row in sweep.results()] == ["failed"] * 2
+    logs = [(sweep.path / name / "log.txt").read_text() for name in sweep.trials()]
+    assert [log.count("on fire") for log in logs] == [5] * 2
+    assert "no progress in 5 attempts: trainer: the disk is on fire" in bench.run("status", "s")
+
+
+# ---- pruning ----
+
+def test_diverged_and_pruned_trials_are_final(tmp_path, data):
+    bench = Bench(tmp_path, data, train__epochs=60, train__batch_size=8)
+    space = {"optimizer.lr": "choice 0.3 0.4 0.5 0.6 0.7 1e-5 1e30"}
+    spec = bench.spec(space=space, method="grid", trials=None, parallel=1, pruner="median")
+    bench.run("run", spec)
+    rows = bench.sweep().results()
+    assert [row["status"] for row in rows] == ["complete"] * 5 + ["pruned", "diverged"]
+    pruned = bench.sweep().path / rows[5]["folder"]
+    assert (pruned / "checkpoints" / "last.h5").exists()
+    with h5py.File(pruned / "metrics.h5") as file:
+        assert file.attrs["status"] == "stopped" and len(file["epochs"]) < 60
+    assert bench.sweep().endings() == [1] * 7
+    again = bench.run("resume", "s")
+    assert "started" not in again and bench.sweep().endings() == [1] * 7
+
+
+def test_the_engine_costs_little(tmp_path, data):
+    """CPU time, as the wall's would depend on what else the machine does: a 1-second trial on a
+    core of its own may cost a tenth of it."""
+    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
+
+    def cost(name, trials):
+        before = os.times()
+        bench.run("run", bench.spec(name, trials=trials))
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])
+    few, many = cost("few", 10), cost("many", 70)
+    assert (many - few) / 60 < 0.1
+
+
+# ---- bad input ----
+
+@pytest.mark.parametrize("keys, space, says", [
+    ({}, {"optimizer.lrr": "log 0.1 1"}, "did you mean 'lr'"),
+    ({}, {**GRID, "train.epochs": "choice 1 0"}, "train.epochs"),
+    ({"metric": "val_loss"}, GRID, "checkpoint.best = val_loss"),
+    ({"metric": "test_r2"}, GRID, "no such metric"),
+    ({"config": "nowhere.ini"}, GRID, "nowhere.ini can't be read"),
+    ({"ranks": 2, "threads": 40}, GRID, "needs 160 cores"),
+])
+def test_what_the_trainer_would_not_take_is_refused_before_anything_starts(bench, keys, space,
+                                                                            says):
+    err = bench.run("run", bench.spec(space=space, **keys), code=2)
+    assert says in err and len(err.splitlines()) == 1
+    assert not list(bench.dir.glob("runs/sweeps/*"))
+
+
+def test_a_name_that_has_another_spec_is_refused(done):
+    sweep = done.sweep()
+    before = {p: p.read_bytes() for p in sweep.path.rglob("*") if p.is_file()}
+    done.spec("other", name="s", seed=2)
+    assert "seed: was 1, is 2" in done.run("run", "other.ini", code=2)
+    config = done.dir / "base.ini"
+    text = config.read_text()
+    config.write_text(text.replace("epochs = 40", "epochs = 41"))
+    assert "base.ini has changed" in done.run("run", "s.ini", code=2)
+    config.write_text(text)
+    assert "no such sweep" in done.run("status", "nobody", code=2)
+    after = {p: p.read_bytes() for p in sweep.path.rglob("*") if p.is_file()}
+    assert before == after
+    assert "6 complete" in done.run("run", "s.ini")  # the same: nothing is left to do
+    assert sweep.endings() == [1] * 6
