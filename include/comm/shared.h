@@ -34,7 +34,8 @@ dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared *
 /** MPI: local */
 void dp_shared_destroy(dp_shared **shared);
 
-/** Waits until all members have come; what they wrote before is seen afterwards.  *  MPI: collective over the domain, one thread */
+/** Waits until all members have come; what they wrote before is seen afterwards.
+ *  MPI: collective over the domain, one thread */
 void dp_shared_meet(dp_shared *shared);
 
 #endif
