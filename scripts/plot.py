@@ -157,8 +157,8 @@ def draw_curves(run):
     values = epochs["train_loss"][np.isfinite(epochs["train_loss"])]
     if len(values) and values.min() > 0 and values.max() > 30 * values.min():
         left.set_yscale("log")
-    unit_ = f" ({run.targets[0]}²)" if run.loss == "mse" and len(run.targets) == 1 else ""
-    left.set(title="loss", ylabel=LOSSES[run.loss] + unit_)
+    of = f" ({run.targets[0]}²)" if run.loss == "mse" and len(run.targets) == 1 else ""
+    left.set(title="loss", ylabel=LOSSES[run.loss] + of)
     for axis in axes[0]:
         axis.set_xlabel("epoch")
         axis.grid(color="#e4e4e4", lw=0.6)
@@ -340,7 +340,9 @@ def draw_images(run, rows):
         true = run.classes[int(row["label"])] if row["label"] else "?"
         axis.imshow(images[k], cmap="Greys")
         axis.set(xticks=[], yticks=[])
-        axis.set_title(f"{'✗ ' * bad}{row['name']}\n(is {true})", fontsize=8, color="#a00000" if bad else "black", weight="bold" if bad else "normal", pad=3, linespacing=1.1)
+        axis.set_title(f"{'✗ ' * bad}{row['name']}\n(is {true})", fontsize=8, pad=3,
+                       color="#a00000" if bad else "black",
+                       weight="bold" if bad else "normal", linespacing=1.1)
         plt.setp(axis.spines.values(), lw=2.5 if bad else 0.6,
                  color="#a00000" if bad else "#bbbbbb")
     figure.suptitle(f"{run.name}: predicted (and true) class of the first {first} test images"

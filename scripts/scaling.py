@@ -24,10 +24,10 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 
-BLOCK = 16    # samples: what a rank computes at least
+BLOCK = 16     # samples: what a rank computes at least
 STRONG = 1024  # samples a step
-WEAK = 64     # samples a host and step
-RANKS = [2 ** k for k in range(11)]
+WEAK = 64      # samples a host and step
+HOSTS = [2 ** k for k in range(11)]
 COLORS = ["#0072B2", "#E69F00", "#CC3311"]
 
 Compute = namedtuple("Compute", "fixed each")           # seconds; seconds a sample
@@ -49,16 +49,17 @@ def busiest(batch, hosts):
 
 
 def exchange(hosts, widths, link):
+    """Seconds of (the messages, their bytes)."""
     if hosts == 1:
-        return 0.0
+        return 0.0, 0.0
     volume = 4 * parameters(widths) * (hosts - 1) / hosts
-    return 2 * (link.latency + 2 * (hosts - 1) * link.gap + volume / link.bandwidth)
+    return 2 * (link.latency + 2 * (hosts - 1) * link.gap), 2 * volume / link.bandwidth
 
 
 def step(hosts, batch, widths, compute, link, crowd=1.0):
     """Seconds; crowd: by how much hosts that share cores slow each other down."""
     return crowd * (compute.fixed + compute.each * busiest(batch, hosts)) \
-        + exchange(hosts, widths, link)
+        + sum(exchange(hosts, widths, link))
 
 
 def fit_compute(points):
@@ -112,29 +113,33 @@ def rate_name(mbit):
 def draw_models(axes, widths, compute, links):
     """Strong scaling left, weak scaling right, a line for each network."""
     strong, weak = axes
-    strong.plot(RANKS, RANKS, color="0.6", lw=1, ls="--")
-    strong.text(5, 7, "ideal", color="0.4", rotation=38, fontsize=8)
+    strong.plot(HOSTS, HOSTS, color="0.6", lw=1, ls="--")
+    strong.text(20, 40, "ideal ", color="0.4", fontsize=8, ha="right")
     strong.axvline(STRONG / BLOCK, color="0.8", lw=1)
-    strong.text(STRONG / BLOCK * 1.1, 0.012, f"more hosts\nthan blocks\nof {BLOCK}",
-                color="0.4", fontsize=8)
+    strong.text(STRONG / BLOCK * 1.1, 0.03, f"more hosts than\nblocks of {BLOCK}", color="0.4",
+                fontsize=8, va="bottom")
     weak.axhline(1, color="0.6", lw=1, ls="--")
     for color, (mbit, link) in zip(COLORS, links.items()):
         def at(n, batch):
             return step(n, batch, widths, compute, link)
-        name = f"{rate_name(mbit)}"
-        strong.plot(RANKS, [at(1, STRONG) / at(n, STRONG) for n in RANKS], "o-", ms=3,
-                    color=color, label=name)
-        weak.plot(RANKS, [at(1, WEAK) / at(n, WEAK * n) for n in RANKS], "o-", ms=3,
-                  color=color)
-    for ax in axes:
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(RANKS[::2], [str(n) for n in RANKS[::2]])
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-    strong.set_yscale("log")
-    strong.set_ylim(0.01, 1500)
-    weak.set_ylim(0, 1.08)
+        strong.plot(HOSTS, [at(1, STRONG) / at(n, STRONG) for n in HOSTS], "o-", ms=3,
+                    color=color, label=rate_name(mbit))
+        weak.plot(HOSTS, [at(1, WEAK) / at(n, WEAK * n) for n in HOSTS], "o-", ms=3, color=color)
+    strong.set(yscale="log", ylim=(0.02, 1500), ylabel="speedup over 1 host")
+    strong.yaxis.set_major_formatter("{x:g}")
+    weak.set(ylim=(0, 1.08), ylabel="efficiency")
     weak.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+
+def draw_parts(ax, widths, compute, mbit, link):
+    """What a step's time is made of, weak scaling."""
+    computing = [1e3 * step(1, WEAK, widths, compute, link)] * len(HOSTS)
+    messages, volume = 1e3 * np.array([exchange(n, widths, link) for n in HOSTS]).T
+    ax.stackplot(HOSTS, computing, volume, messages, colors=["#BBBBBB", "#4477AA", "#CC6677"],
+                 labels=["computing", "bytes on the network", "cost of each message"])
+    ax.set(ylabel="step, ms", xlim=(1, HOSTS[-1]),
+           title=f"{'-'.join(map(str, widths))}, {WEAK} samples a host,\n{rate_name(mbit)}")
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def draw_check(ax, pairs, links):
@@ -147,31 +152,30 @@ def draw_check(ax, pairs, links):
     for marker, hosts in zip("osD", (1, 2, 4)):
         ax.plot([], [], marker, color="0.3", label=f"{hosts} host{'s' * (hosts > 1)}")
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal",
-           title="Check: the measured steps", xlabel="measured step, ms",
+           title="Check: the steps that were measured", xlabel="measured step, ms",
            ylabel="predicted step, ms")
     ax.legend(frameon=False, fontsize=8, loc="upper left")
-    ax.grid(alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def draw(out, widths, compute, links, pairs):
     """Writes out.png and out.svg."""
     plt.rcParams.update({"font.size": 9, "axes.titlesize": 10, "svg.hashsalt": "scaling"})
-    figure, axes = plt.subplot_mosaic([["s1", "w1", "check"], ["s2", "w2", "check"]],
-                                      figsize=(13, 7.2), layout="constrained")
-    nets = [(widths, compute), wider(widths, compute, 10)]
-    for k, (net, cost) in enumerate(nets, 1):
-        strong, weak = axes[f"s{k}"], axes[f"w{k}"]
-        draw_models((strong, weak), net, cost, links)
+    figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
+    for row, (net, cost) in zip(axes, [(widths, compute), wider(widths, compute, 10)]):
+        draw_models(row[:2], net, cost, links)
         size = "-".join(map(str, net)) + f", {parameters(net) / 1e6:.2g}M parameters"
-        strong.set_title(f"Strong: {STRONG} samples a step\n{size}")
-        weak.set_title(f"Weak: {WEAK} samples a host\n{size}")
-        strong.set_ylabel("speedup over 1 host")
-        weak.set_ylabel("efficiency")
-        for ax in (strong, weak):
-            ax.set_xlabel("hosts" if k == 2 else "")
-    draw_check(axes["check"], pairs, links)
-    axes["s1"].legend(frameon=False, fontsize=8, loc="upper left")
+        row[0].set_title(f"Strong: {STRONG} samples a step\n{size}")
+        row[1].set_title(f"Weak: {WEAK} samples a host\n{size}")
+    draw_parts(axes[1, 2], widths, compute, *next(iter(links.items())))
+    for ax in [*axes[:, :2].flat, axes[1, 2]]:
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(HOSTS[::2], [str(n) for n in HOSTS[::2]])
+        ax.set_xlabel("hosts")
+    draw_check(axes[0, 2], pairs, links)
+    for ax in axes.flat:
+        ax.grid(alpha=0.25)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
     figure.suptitle("Predicted scaling of data-parallel training, one rank of one thread a host")
     for end in (".png", ".svg"):
         figure.savefig(f"{out}{end}", dpi=140, metadata={"Date": None} if end == ".svg" else None)

@@ -20,8 +20,13 @@ if ! dir=$("$here/get-data.sh" mnist); then
     dir=$("$here/get-data.sh" fashion-mnist)
 fi
 
+usual=data/mnist
+[ $run = mlp ] || usual=data/fashion-mnist
+overrides=()
+[ "$dir" = "$usual" ] || overrides=("data.dir=$dir")
+
 # In the background, so that a signal to this script gets to mpirun at once, not after it.
-"$here/run.sh" "${ranks[@]}" "configs/$run.ini" "data.dir=$dir" "$@" &
+"$here/run.sh" "${ranks[@]}" "configs/$run.ini" "${overrides[@]}" "$@" &
 child=$!
 trap 'kill -TERM $child' TERM
 trap : INT # the terminal sends it to mpirun too, and a second one would end it at once
@@ -40,4 +45,5 @@ The results are in runs/$run. To look at them:
   $python -c "import h5py; print(h5py.File('runs/$run/metrics.h5')['epochs']['epoch', 'train_loss', 'test_accuracy'])"
   $python -c "import h5py; h5py.File('runs/$run/checkpoints/best.h5')['model'].visititems(print)"
   ./trainer eval runs/$run/checkpoints/best.h5
+  $python scripts/plot.py runs/$run        (curves and pictures; needs python3-matplotlib)
 END

@@ -5,10 +5,6 @@
 #include "data/dataset.h"
 #include "model/model.h"
 #include "nn/loss.h"
-#include <omp.h>
-
-/* This thread of the parallel region that it is called in. */
-#define DP_TEAM() ((dp_team){omp_get_thread_num(), omp_get_num_threads()})
 
 enum { DP_PIECE = 1024 }; /* samples that pass through a net together, at most */
 

@@ -157,10 +157,11 @@ class Study:
             self.storage = JournalStorage(Journal(str(journal), self.lock))
             pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner,
                        "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(1)}
-            self.study = optuna.create_study(
-                storage=self.storage, study_name=spec.name, load_if_exists=True,
-                direction={"min": "minimize", "max": "maximize"}[spec.goal],
-                pruner=pruners[spec.pruner]())
+            if not self.storage.get_all_studies():
+                optuna.create_study(storage=self.storage, study_name=spec.name, direction={
+                    "min": "minimize", "max": "maximize"}[spec.goal])
+            self.study = optuna.load_study(study_name=spec.name, storage=self.storage,
+                                           pruner=pruners[spec.pruner]())
         self.id = self.storage.get_study_id_from_name(spec.name)
 
     def trials(self):

@@ -6,20 +6,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Each layer's input and output width and parameters, as the model stacks them. */
-static void print_layers(const dp_model *model) {
-    dp_log("%-4s %-16s %10s %10s %12s", "", "layer", "input", "output", "parameters");
+/* Each layer's input and output shape at the global batch, its parameters and their
+ * tensors: what PyTorch's shapes would be. */
+static void print_layers(const dp_session *session) {
+    const dp_model *model = session->model;
+    const char *row = "%-4s %-10s %14s %14s %11s  %s";
+    dp_log(row, "", "layer", "input", "output", "parameters", "tensors");
     for (int l = 0; l < model->nlayers; l++) {
         const dp_layer *layer = &model->layers[l];
-        size_t count = 0;
+        char index[12], input[32], output[32], parameters[24], tensors[128] = "";
+        size_t count = 0, used = 0;
         for (int k = 0; k < layer->ntensors; k++) {
-            count += layer->tensor[k].count;
+            const dp_tensor *t = &layer->tensor[k];
+            count += t->count;
+            used += (size_t)snprintf(tensors + used, sizeof tensors - used,
+                                     t->ndim == 2 ? "%s%s [%d,%d]" : "%s%s [%d]",
+                                     k > 0 ? ", " : "", t->name, t->dim[0], t->dim[1]);
         }
-        dp_log("%-4d %-16s %10d %10d %12zu", l,
-               layer->act ? layer->act->name : layer->kind->name, layer->I, layer->O,
-               count);
+        snprintf(index, sizeof index, "%d", l);
+        snprintf(input, sizeof input, "[%d,%d]", session->batch, layer->I);
+        snprintf(output, sizeof output, "[%d,%d]", session->batch, layer->O);
+        snprintf(parameters, sizeof parameters, "%zu", count);
+        dp_log(row, index, layer->act ? layer->act->name : layer->kind->name, input,
+               output, parameters, tensors);
     }
-    dp_log("%-4s %-16s %10s %10s %12zu", "", "in all", "", "", model->parameters);
+    dp_log("%-4s %-10s %14s %14s %11zu", "", "in all", "", "", model->parameters);
 }
 
 static dp_status print_memory(const dp_session *session) {
@@ -80,7 +91,7 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
         dp_log("%s", text);
         dp_session_header(session);
         dp_doctor(session);
-        print_layers(session->model);
+        print_layers(session);
         s = print_memory(session);
     }
     if (s == DP_OK) {

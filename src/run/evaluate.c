@@ -1,6 +1,7 @@
 #include "run/evaluate.h"
 #include "base/tree.h"
 #include "run/batch.h"
+#include "team.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -63,7 +64,7 @@ static void forward(dp_evaluator *ev, const dp_table *table, const int32_t *rows
     dp_net *net = ev->net;
 #pragma omp parallel num_threads(ev->threads)
     {
-        dp_team team = DP_TEAM();
+        dp_team team = my_team();
         dp_batch_load(ev->batch, team, net, &ev->scale, table, rows, N);
         for (int l = 0; l < net->nlayers; l++) {
 #pragma omp barrier

@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "h5/h5file.h"
 #include "run/batch.h"
+#include "team.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,7 @@ static void forward(const dp_session *s, dp_net *net, const int32_t *row, int N,
     const dp_signal *input = &net->signals[0], *top = &net->signals[net->nlayers];
 #pragma omp parallel num_threads(s->threads)
     {
-        dp_team team = DP_TEAM();
+        dp_team team = my_team();
         set->load(team, N, input->F, s->data->test.raw, row, &s->scale, input->yt, NULL);
         for (int l = 0; l < net->nlayers; l++) {
 #pragma omp barrier

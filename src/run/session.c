@@ -131,9 +131,12 @@ void dp_session_header(const dp_session *s) {
         size_t used = strlen(splits);
         snprintf(splits + used, sizeof splits - used, ", %d test", data->test.n);
     }
-    dp_log("data    %s: %d training%s samples of %s, %d %s",
+    const char *inputs = data->train.nshape > 1 ? "" : " inputs";
+    const char *outputs = data->classes > 0 ? "classes" : "targets";
+    dp_log("data    %s: %d training%s samples of %s%.*s, %d %.*s",
            config->data.dir[0] ? config->data.dir : config->data.train, data->train_n,
-           splits, shape, data->outputs, data->classes > 0 ? "classes" : "targets");
+           splits, shape, data->train.features > 1 ? 7 : 6, inputs, data->outputs,
+           data->outputs > 1 ? 7 : 6, outputs);
     dp_log("model   %d -> %s: %zu parameters, %s", s->model->inputs, s->model->text,
            s->model->parameters, config->loss.name);
 }

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/tree.h"
 #include "step_impl.h"
+#include "team.h"
 #include <assert.h>
 #include <limits.h>
 #include <math.h>
@@ -124,7 +125,14 @@ static void update_chunk(dp_stepper *st, int c, const dp_update *u) {
     float *const slot[2] = {
         st->slot[0] && st->slot[0] != st->kept ? st->slot[0] + at : NULL,
         st->slot[1] && st->slot[1] != st->kept ? st->slot[1] + at : NULL};
-    st->optimizer->update(u, n, st->chunk_sum[c], model->params + at, slot);
+    dp_update mine = *u;
+    if (st->kept) { /* clipped in place, as clip_grad_norm_ does */
+        for (size_t i = 0; i < n; i++) {
+            st->kept[at + i] *= u->scale;
+        }
+        mine.scale = 1;
+    }
+    st->optimizer->update(&mine, n, st->chunk_sum[c], model->params + at, slot);
 }
 
 /* This thread's part of the owned chunks. */
@@ -216,7 +224,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     dp_note note = {.stop = want_stop};
 #pragma omp parallel num_threads(st->threads)
     {
-        dp_team team = DP_TEAM();
+        dp_team team = my_team();
         double clock = start;
         compute(st, team, rows, n, npieces, node, &clock);
         if (team.id == 0) {

@@ -1,5 +1,6 @@
 """Fixtures. Run with: python3 -m pytest tests/py   (-m "not slow" for the quick part)
-The binary is $TRAINER, else ./trainer of this repository; MNIST is in $MNIST_DIR or data/mnist."""
+The binary is $TRAINER, else ./trainer of this repository; MNIST is in $MNIST_DIR or
+data/mnist."""
 
 import os
 import shutil
@@ -13,7 +14,7 @@ from workers import pytest_runtestloop  # noqa: F401 (a hook)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: part of `make test`, not of `make check`")
-    config.addinivalue_line("markers", "together: a file that one worker runs (workers.py)")
+    config.addinivalue_line("markers", "together: one worker runs the file (workers.py)")
 
 
 def pytest_sessionstart(session):
@@ -58,10 +59,11 @@ def trained(tmp_path_factory, data):
 
 @pytest.fixture(scope="session")
 def adam(tmp_path_factory, data):
-    """A finished run with Adam, a validation split, cosine and warmup. Not to be changed."""
+    """A finished run with Adam, validation, cosine and warmup. Not to be changed."""
     return finished(tmp_path_factory, data, "adam", optimizer__name="adam",
-                    optimizer__lr=0.003, optimizer__schedule="cosine", optimizer__warmup=2,
-                    optimizer__min_lr=0.0003, train__epochs=12, data__validation=100,
+                    optimizer__lr=0.003, optimizer__schedule="cosine",
+                    optimizer__warmup=2, optimizer__min_lr=0.0003,
+                    train__epochs=12, data__validation=100,
                     checkpoint__keep=2)
 
 

@@ -26,8 +26,8 @@ MPI_ENV = {
     "OMPI_MCA_hwloc_base_binding_policy": "none",
     "OMPI_MCA_mpi_yield_when_idle": "1",
 }
-# Only for the tests' time: a start takes 0.1 s instead of 0.3. No search for networks, and
-# without mpirun no daemon and no session folder (which launches side by side would share).
+# Only for the tests' time: a start takes 0.1 s instead of 0.3. No search for networks,
+# and without mpirun no daemon and no session folder (which launches side by side share).
 QUICK_ENV = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}
 QUICK_PLAIN_ENV = {**QUICK_ENV, "OMPI_MCA_ess_singleton_isolated": "1",
                    "OMPI_MCA_orte_create_session_dirs": "0"}
@@ -40,7 +40,8 @@ TRAIN, TEST, SIDE, CLASSES = 603, 201, 16, 10  # the small data set: no count is
 FEATURES = SIDE * SIDE
 
 LOSS_LINE = re.compile(r"^loss: ( *\d+\.\d{6})  \[([ \d]{5,})/([ \d]{5,})\]$")
-TEST_LINE = re.compile(r"^test: loss (\d+\.\d{4})  accuracy (\d+\.\d{2})%  \((\d+) samples\)$")
+TEST_LINE = re.compile(
+    r"^test: loss (\d+\.\d{4})  accuracy (\d+\.\d{2})%  \((\d+) samples\)$")
 
 STEP_COLUMNS = "step epoch samples loss lr grad_norm seconds comm_seconds".split()
 EPOCH_COLUMNS = ("epoch step train_loss val_loss val_accuracy test_loss test_accuracy "
@@ -50,7 +51,7 @@ EPOCH_COLUMNS = ("epoch step train_loss val_loss val_accuracy test_loss test_acc
 # ---- processes ----
 
 def environment(plain, **extra):
-    """The caller's environment, with Open MPI's switches and one thread; None removes one."""
+    """The caller's environment, Open MPI's switches, one thread; None removes one."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
     env.update(MPI_ENV)
     env.update(QUICK_PLAIN_ENV if plain else QUICK_ENV)
@@ -125,8 +126,9 @@ class Process:
                             *self.command]
         self.began = time.monotonic()
         self.popen = subprocess.Popen(
-            self.command, cwd=cwd, env=environment(ranks is None, **(env or {})), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+            self.command, cwd=cwd, env=environment(ranks is None, **(env or {})),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, errors="replace")
 
     @property
     def pid(self):
@@ -177,7 +179,7 @@ def launch(*args, cwd, ranks=None, env=None, timeout=60, quiet=True):
 
 
 def launch_all(jobs):
-    """Runs several short launches side by side, since most of their time is MPI's waiting.
+    """Runs several short launches side by side: most of their time is MPI's waiting.
     jobs: {name: (args, cwd)} -> {name: Result}."""
     with ThreadPoolExecutor(6) as pool:
         started = {name: pool.submit(launch, *args, cwd=cwd)
@@ -227,7 +229,8 @@ def write_config(path, data, **overrides):
         section, key = name.split(".")
         if value is not None:
             sections.setdefault(section, []).append(f"{key} = {value}\n")
-    path.write_text("".join(f"[{s}]\n{''.join(lines)}\n" for s, lines in sections.items()))
+    path.write_text("".join(f"[{section}]\n{''.join(lines)}\n"
+                            for section, lines in sections.items()))
     return path
 
 
@@ -238,7 +241,8 @@ class Lab:
         self.dir, self.data, self.jobs = Path(folder), Path(data), []
 
     def config(self, name="run.ini", **overrides):
-        return write_config(self.dir / name, overrides.pop("data", self.data), **overrides)
+        data = overrides.pop("data", self.data)
+        return write_config(self.dir / name, data, **overrides)
 
     def run(self, *args, **how):
         return launch(*args, cwd=self.dir, **how)
@@ -290,7 +294,8 @@ class Run:
         found = {}
 
         def visit(name, item):
-            if isinstance(item, h5py.Dataset) and name.split("/")[0] in ("model", "optimizer"):
+            ours = name.startswith(("model/", "optimizer/"))
+            if ours and isinstance(item, h5py.Dataset):
                 data = item[()]
                 found[name] = (str(data.dtype), data.shape, sha(data.tobytes()))
         with h5py.File(self.last, "r") as file:

@@ -23,7 +23,7 @@ FINISH = 6  # the journal's operation that ends a trial
 FAKE = """#!/bin/sh
 for arg; do case $arg in run.output=*) out=${arg#*=} ;; train.max_steps=1) exit 75 ;; esac; done
 case $1 in check) exit 0 ;; esac
-trap 'exit 75' USR1 TERM
+trap 'kill $!; exit 75' USR1 TERM
 sleep SECONDS & wait $!
 cp "$0.h5" "$out/metrics.h5"
 """
@@ -90,8 +90,11 @@ class Sweep:
     def trials(self):
         return sorted(p.name for p in self.path.glob("[0-9]*-*"))
 
+    def runs(self):
+        return [Run(self.path / name) for name in self.trials()]
+
     def bits(self):
-        return {name: Run(self.path / name).bits() for name in self.trials()}
+        return {run.path.name: run.bits() for run in self.runs()}
 
     def values(self):
         """What must not differ between two runs of one spec."""

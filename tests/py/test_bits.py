@@ -1,5 +1,5 @@
-"""One config, one result: the same bits on any ranks, threads, kernel set, and after any stop.
-Compared: every dataset under /model and /optimizer, and all columns that are not times."""
+"""One config, one result: the same bits on any ranks, threads, kernels, after any stop.
+Compared: each dataset under /model and /optimizer, and all columns that are not times."""
 
 import signal
 
@@ -57,7 +57,8 @@ def test_kernel_sets_change_no_bit(reference):
 
 
 @pytest.mark.parametrize("batch, limit, ranks", [
-    (1, 21, 3), (17, 100, 4), (0, 603, 5), pytest.param(100, 250, 7, marks=pytest.mark.slow)])
+    (1, 21, 3), (17, 100, 4), (0, 603, 5),
+    pytest.param(100, 250, 7, marks=pytest.mark.slow)])
 def test_ragged_batches_change_no_bit(reference, batch, limit, ranks):
     args = (f"train.batch_size={batch}", f"data.limit={limit}")
     one = bits(reference, f"b{batch}", *args)

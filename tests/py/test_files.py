@@ -10,7 +10,8 @@ import pytest
 from helpers import (CLASSES, EPOCH_COLUMNS, FEATURES, SIDE, STEP_COLUMNS, TEST, TRAIN,
                      fraction)
 
-SHAPES = {"0.weight": (24, FEATURES), "0.bias": (24,), "2.weight": (17, 24), "2.bias": (17,),
+SHAPES = {"0.weight": (24, FEATURES), "0.bias": (24,),
+          "2.weight": (17, 24), "2.bias": (17,),
           "4.weight": (CLASSES, 17), "4.bias": (CLASSES,)}
 
 
@@ -81,8 +82,8 @@ def test_every_h5_file_has_a_user_block_of_512_bytes(run):
         assert any(head[:512]), f"{path}: the user block is empty"
 
 
-@pytest.mark.parametrize("where", ["user block", "signature", "middle", "last byte", "cut",
-                                   "longer"])
+@pytest.mark.parametrize("where", ["user block", "signature", "middle", "last byte",
+                                   "cut", "longer"])
 def test_any_flipped_or_missing_byte_is_found(copy, where):
     path = copy.out().checkpoints / "step-00000030.h5"
     data = bytearray(path.read_bytes())
@@ -124,7 +125,7 @@ def test_model_is_a_state_dict(last):
     for name, dataset in last["model"].items():
         assert dataset.dtype == np.dtype("<f4"), f"/model/{name} is {dataset.dtype}"
         values = dataset[...]
-        assert np.isfinite(values).all() and values.std() > 0, f"/model/{name} holds nothing"
+        assert np.isfinite(values).all() and values.std() > 0, f"/model/{name} is empty"
 
 
 def test_model_attributes(last):
@@ -145,9 +146,10 @@ def test_class_names_are_kept(lab):
 
 
 def test_string_attributes_are_variable_length_utf8(last, metrics):
-    for group, names in ((last, ("format", "program", "commit", "created")),
-                         (last["model"], ("layers", "loss")), (last["optimizer"], ("name",)),
-                         (last["data"], ("normalize", "fingerprint")), (metrics, ("status",))):
+    texts = ((last, ("format", "program", "commit", "created")),
+             (last["model"], ("layers", "loss")), (last["optimizer"], ("name",)),
+             (last["data"], ("normalize", "fingerprint")), (metrics, ("status",)))
+    for group, names in texts:
         for name in names:
             dtype = group.attrs.get_id(name).dtype
             assert is_utf8(dtype, variable=True), f"{group.name} attr {name}: {dtype}"
@@ -168,7 +170,7 @@ def test_optimizer_holds_adams_m_and_v(adam):
         assert file["optimizer"].attrs["name"] == "adam"
         for name, dataset in file["optimizer/v"].items():
             values = dataset[...]
-            assert (values >= 0).all() and values.any(), f"v of {name} is no mean of squares"
+            assert (values >= 0).all() and values.any(), f"v of {name}: no squares"
         assert any((d[...] < 0).any() for d in file["optimizer/m"].values())
 
 
@@ -184,7 +186,7 @@ def test_data_attributes(last):
     assert attrs["normalize"] == "unit" and len(attrs["fingerprint"]) >= 8
     assert "mean" in attrs and "std" in attrs
     counts = [int(v) for v in attrs.values() if isinstance(v, np.integer)]
-    assert TRAIN in counts and TEST in counts, f"counts of the splits are missing: {attrs}"
+    assert TRAIN in counts and TEST in counts, f"no counts of the splits: {attrs}"
 
 
 def test_standardize_stores_the_training_splits_statistics(lab, arrays):
@@ -214,8 +216,8 @@ def test_state_in_the_middle_of_an_epoch(lab):
     assert (attrs["epoch"], attrs["step"], attrs["position"]) == (1, 13, 3)
     assert attrs["samples"] == 3 * 64
     steps = run.table("steps")[10:]
-    np.testing.assert_allclose(attrs["loss_sum"], (steps["loss"] * steps["samples"]).sum(),
-                               rtol=1e-6)
+    expected = (steps["loss"] * steps["samples"]).sum()
+    np.testing.assert_allclose(attrs["loss_sum"], expected, rtol=1e-6)
 
 
 def test_checkpoint_holds_the_epochs_so_far(run):
@@ -283,21 +285,23 @@ def test_steps_count_from_1(run):
 def test_step_values_are_sane(run):
     steps = run.table("steps")
     assert 2 < steps["loss"][0] < 3, "the first loss is near log(10)"
-    assert steps["loss"][-9:-1].mean() < steps["loss"][:8].mean() - 0.3, "nothing was learnt"
+    loss = steps["loss"]
+    assert loss[-9:-1].mean() < loss[:8].mean() - 0.3, "nothing was learnt"
     assert (steps["lr"] == 0.3).all()
     assert (steps["grad_norm"] > 0).all() and np.isfinite(steps["grad_norm"]).all()
     assert (steps["seconds"] > 0).all() and (steps["comm_seconds"] >= 0).all()
-    assert (steps["comm_seconds"] <= steps["seconds"]).all(), "exchange is part of the step"
+    assert (steps["comm_seconds"] <= steps["seconds"]).all(), "exchange beyond the step"
 
 
 def test_epoch_rows(run):
     epochs, steps = run.table("epochs"), run.table("steps")
-    assert epochs["epoch"].tolist() == [1, 2, 3] and epochs["step"].tolist() == [10, 20, 30]
+    assert epochs["epoch"].tolist() == [1, 2, 3]
+    assert epochs["step"].tolist() == [10, 20, 30]
     for row in epochs:
         mine = steps[steps["epoch"] == row["epoch"]]
         mean = (mine["loss"] * mine["samples"]).sum() / mine["samples"].sum()
         np.testing.assert_allclose(row["train_loss"], mean, rtol=1e-6,
-                                   err_msg="train_loss is not the weighted mean of the steps")
+                                   err_msg="train_loss is not the steps' weighted mean")
     assert np.isnan(epochs["val_loss"]).all() and np.isnan(epochs["val_accuracy"]).all()
     assert np.isfinite(epochs["test_loss"]).all()
     assert 0.2 < fraction(epochs["test_accuracy"][-1]) <= 1
@@ -307,8 +311,9 @@ def test_epoch_rows(run):
 
 def test_validation_replaces_test_until_the_end(adam):
     epochs = adam.out().table("epochs")
-    assert np.isfinite(epochs["val_loss"]).all() and np.isfinite(epochs["val_accuracy"]).all()
-    assert np.isnan(epochs["test_loss"]).all() and np.isnan(epochs["test_accuracy"]).all()
+    for column in ("loss", "accuracy"):
+        assert np.isfinite(epochs[f"val_{column}"]).all()
+        assert np.isnan(epochs[f"test_{column}"]).all()
     with h5py.File(adam.out().metrics, "r") as file:
         loss, accuracy = file.attrs["test_loss"], file.attrs["test_accuracy"]
     printed = adam.run("eval", adam.out().best).expect(0).test_line()
@@ -339,7 +344,7 @@ def test_cosine_after_warmup(adam):
     assert n == 12 * 8
     rise = np.diff(lr[:warm])
     assert (rise > 0).all(), "the learning rate must rise in the warmup"
-    np.testing.assert_allclose(rise, rise[0], rtol=1e-6, err_msg="the warmup is not linear")
+    np.testing.assert_allclose(rise, rise[0], rtol=1e-6, err_msg="warmup is not linear")
     assert 0 <= lr[0] <= 2 * rise[0], "the warmup does not start near 0"
     np.testing.assert_allclose(lr.max(), 0.003, rtol=0.01)
     assert abs(int(np.argmax(lr)) - warm) <= 1, "the peak is not at the warmup's end"
@@ -348,7 +353,7 @@ def test_cosine_after_warmup(adam):
     middle = fall[len(fall) // 2]
     largest_step = np.abs(np.diff(fall)).max()
     assert abs(middle - (0.003 + 0.0003) / 2) <= largest_step, "not a cosine's middle"
-    assert 0.0003 <= fall[-1] <= 0.0003 + largest_step, "the cosine does not end at min_lr"
+    assert 0.0003 <= fall[-1] <= 0.0003 + largest_step, "it does not end at min_lr"
     quarter = fall[len(fall) // 4]
     expected = 0.0003 + 0.0027 * (1 + np.cos(np.pi / 4)) / 2
     assert abs(quarter - expected) <= largest_step, "not a cosine's quarter"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import TRAINER
+
 TOP = Path(__file__).resolve().parents[2]
 NAMES = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte",
          "train-labels-idx1-ubyte"]
@@ -227,3 +229,40 @@ def test_make_help_lists_the_targets():
     assert [line.split()[0] for line in lines] == ["all", "run", "test", "check", "bench", "format",
                                                    "lint", "info", "clean"]
     assert all(len(line.split()) > 2 for line in lines)
+
+
+# ---- what README.md shows ----
+
+README = (TOP / "README.md").read_text()
+
+
+def indented(begins):
+    """The indented block of README.md whose first line begins so."""
+    block = re.search(rf"^    {re.escape(begins)}.*(?:\n(?:    .*)?)*", README, re.M)
+    return "\n".join(line[4:] for line in block[0].splitlines()) + "\n"
+
+
+def test_the_readme_config_is_valid(tmp_path, data):
+    (tmp_path / "mlp.ini").write_text(indented("[run]"))
+    out = run(TRAINER, "check", "mlp.ini", f"data.dir={data}", "data.validation=100", cwd=tmp_path,
+              OMP_NUM_THREADS="1", OMPI_MCA_hwloc_base_binding_policy="none")
+    assert out.returncode == 0, out.stderr
+
+
+def test_the_readme_snippets_run_on_the_readme_run(tmp_path, mnist):
+    trained = run(TRAINER, TOP / "configs/mlp.ini", f"data.dir={mnist}", "data.limit=640",
+                  "train.epochs=1", cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert trained.returncode == 0, trained.stderr
+    snippets = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        if "import torch" in snippet:
+            pytest.importorskip("torch", reason="PyTorch is not installed")
+        out = run(sys.executable, "-c", snippet, cwd=tmp_path)
+        assert out.returncode == 0, out.stderr
+        assert ("complete 10 steps" in out.stdout) != ("grad_fn" in out.stdout)
+
+
+def test_every_file_that_the_readme_names_is_there():
+    for name in re.findall(r"\b(?:scripts|configs|tests)/[\w./-]*\w", README):
+        assert (TOP / name).exists(), name

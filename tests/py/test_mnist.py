@@ -18,8 +18,8 @@ def mlp(tmp_path_factory, mnist):
     lab = Lab(tmp_path_factory.mktemp("mlp"), mnist)
     config = REPO / "configs" / "mlp.ini"
     env = {"OMP_NUM_THREADS": str(min(os.cpu_count(), len(os.sched_getaffinity(0))))}
-    lab.result = lab.run(config, f"data.dir={mnist}", f"train.max_time={SECONDS}", env=env,
-                         timeout=3 * SECONDS)
+    lab.result = lab.run(config, f"data.dir={mnist}", f"train.max_time={SECONDS}",
+                         env=env, timeout=3 * SECONDS)
     return lab
 
 

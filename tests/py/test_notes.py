@@ -263,12 +263,13 @@ def test_forgotten_zero_grad_resumes_exactly(notes):
     assert_same_bits(parts[1].bits(), whole[1].bits(), "stopped at step 50")
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_forgotten_zero_grad_is_pytorch_s(notes, torch, optimizer):
+@pytest.mark.parametrize("optimizer, clip", [("sgd", 0), ("sgd", 0.2), ("adam", 0)])
+def test_forgotten_zero_grad_is_pytorch_s(notes, torch, optimizer, clip):
     lr, momentum = (0.002, 0.9) if optimizer == "sgd" else (0.01, 0)
     result, run = notes.run("logistic", "train.zero_grad=false", f"optimizer.lr={lr}",
                             f"optimizer.name={optimizer}", f"optimizer.momentum={momentum}",
-                            "train.batch_size=40", "train.shuffle=false", "train.epochs=10")
+                            f"optimizer.clip_norm={clip}", "train.batch_size=40",
+                            "train.shuffle=false", "train.epochs=10")
     result.expect(0)
     X, y = (torch.tensor(v, dtype=torch.float32) for v in table("students"))
     model = torch.nn.Linear(2, 1)
@@ -281,6 +282,8 @@ def test_forgotten_zero_grad_is_pytorch_s(notes, torch, optimizer):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(
             model(X[at:at + 40])[:, 0], y[at:at + 40])
         loss.backward()  # no zero_grad before it
+        if clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         rule.step()
         losses.append(loss.item())
     np.testing.assert_allclose(run.table("steps")["loss"], losses, rtol=2e-4)

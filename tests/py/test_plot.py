@@ -54,12 +54,7 @@ def test_tables(tmp_path, config, overrides, names):
 
 
 @pytest.mark.slow
-def test_images_of_a_network(copy):
-    check(copy, "run", {"curves", "confusion", "images"})
-
-
-@pytest.mark.slow
-def test_weights_of_a_softmax_model(lab):
+def test_images_and_weights_of_a_softmax_model(lab):
     lab.config(model__layers="", data__validation=50)
     lab.run("run.ini").expect(0)
     check(lab, "run", {"curves", "confusion", "images", "weights"})

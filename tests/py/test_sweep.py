@@ -139,6 +139,8 @@ def test_ctrl_c_stops_after_checkpoints_and_resume_goes_on(done, tmp_path, data)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 75 and "`sweep.py resume s` goes on" in out, err
     assert "2 stopped" in bench.run("status", "s") and not working_in(tmp_path)
+    assert {run.status() for run in bench.sweep().runs() if run.metrics.exists()} <= {
+        "stopped", "complete"}
     out = bench.run("resume", "s")
     assert " goes on from step-" in out
     assert bench.sweep().endings() == [1] * 6
@@ -157,6 +159,15 @@ def test_a_killed_sweep_takes_its_trainers_along_and_goes_on(done, tmp_path, dat
     bench.run("resume", "s")
     assert bench.sweep().endings() == [1] * 6
     assert bench.sweep().bits() == done.sweep().bits()
+
+
+def test_no_trainer_outlives_its_sweep(tmp_path, data):
+    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 60)})
+    process = bench.start("run", bench.spec())
+    wait_for(lambda: len(list(tmp_path.glob("runs/sweeps/s/*/log.txt"))) == 2, 30, process.poll)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not working_in(tmp_path), 10, lambda: "trainers live on")
 
 
 def test_stop_and_max_time_end_it_too(tmp_path, data):

@@ -102,6 +102,22 @@ def test_a_lock_is_seen_from_another_process_until_its_end(tmp_path):
     assert not locks.taken(Locks.TRIAL + 3) and locks.take(Locks.TRIAL + 3)
 
 
+def test_a_trial_of_another_machine_is_taken_up_when_its_lock_is_free(tmp_path, monkeypatch):
+    def hold():
+        monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+        study_in(tmp_path).claim()
+        (tmp_path / "held").touch()
+        time.sleep(60)
+
+    child = in_a_child(hold)
+    wait_for((tmp_path / "held").exists, 20, lambda: "")
+    study = study_in_place(tmp_path)
+    assert study.claim().number == 1
+    child.kill()
+    child.join()
+    assert study.claim().number == 0 and study.claim().number == 2
+
+
 def work_through(folder, number, pause):
     """A worker whose trials take `pause` seconds; it writes down when each began and ended."""
     study, rng = study_in_place(folder), np.random.default_rng(number)
@@ -132,6 +148,10 @@ def test_64_workers_with_some_killed_do_each_trial_once(tmp_path):
             number < 24 and child.exitcode == 0)
     assert any(child.exitcode for child in alive.values())
 
+    study, points = study_in_place(tmp_path), []
+    for trial in study.trials():
+        points.append(study.point(trial.number, points))
+    assert [trial.params for trial in study.trials()] == points
     assert Sweep(tmp_path).endings() == [1] * trials
     spans = {}
     for file in tmp_path.glob("seen-*"):

@@ -28,8 +28,7 @@ def test_log_lines_on_mnist_end_as_in_the_notes(lab, mnist):
     result = lab.run("run.ini").expect(75)
     lines = [line for line in result.out.splitlines() if line.startswith("loss:")]
     assert len(lines) == 2 and len(result.losses()) == 2, str(result)
-    assert lines[0].endswith("  [   64/60000]") and lines[1].endswith("  [ 6464/60000]"), \
-        lines
+    assert [line[-15:] for line in lines] == ["  [   64/60000]", "  [ 6464/60000]"]
     assert 2.2 < float(result.losses()[0][0]) < 2.6
 
 
@@ -47,19 +46,19 @@ def test_epoch_lines_tell_accuracy_loss_and_speed(trained):
     assert len(lines) == len(epochs), str(trained.result)
     for line, row in zip(lines, epochs):
         accuracy = 100 * fraction(row["test_accuracy"])
-        assert re.search(rf"{accuracy:.1f}\d*%|{accuracy:.2f}%", line), f"accuracy: {line}"
-        assert re.search(f"{row['test_loss']:.4f}"[:-1], line), f"mean test loss: {line}"
+        assert f"{accuracy:.1f}%" in line or f"{accuracy:.2f}%" in line, line
+        assert f"{row['test_loss']:.4f}"[:-1] in line, f"mean test loss: {line}"
         assert re.search(r"/ ?s\b|per second", line), f"samples per second: {line}"
 
 
 def test_header_and_end_tell_the_facts(trained):
     out = trained.result.out
     parameters = FEATURES * 24 + 24 + 24 * 17 + 17 + 17 * 10 + 10
-    assert str(parameters) in re.sub(r"(?<=\d)[, _'](?=\d{3})", "", out), "parameter count"
+    assert str(parameters) in re.sub(r"(?<=\d)[, _'](?=\d{3})", "", out), "parameters"
     assert re.search("avx512|avx2|portable", out), "kernel set"
     assert re.search(r"2 ranks? x 1 thread", out), "ranks x threads"
     assert "603" in out and "201" in out, "sizes of the splits"
-    assert "runs/run" in out.splitlines()[-1] or "runs/run" in out[-600:], "where files are"
+    assert "runs/run" in "".join(out.splitlines()[-5:]), "where the files are"
 
 
 def test_output_is_the_same_on_any_ranks(lab):
@@ -67,7 +66,7 @@ def test_output_is_the_same_on_any_ranks(lab):
     one = lab.run("run.ini").expect(0)
     three = lab.run("run.ini", "run.name=three", ranks=3).expect(0)
     assert one.losses() == three.losses() and len(one.losses()) == 2
-    assert "\r" not in three.out and "\x1b" not in three.out, "a progress bar off a terminal"
+    assert not re.search("[\r\x1b]", three.out), "a progress bar off a terminal"
 
 
 # ---- learning ----
@@ -128,15 +127,17 @@ def test_start_values(lab):
 
 def test_init_file_gives_the_start_and_must_fit(lab, tmp_path):
     rng = np.random.default_rng(5)
-    start = {"0.weight": rng.normal(0, .1, (24, FEATURES)), "0.bias": rng.normal(0, .1, 24),
-             "2.weight": rng.normal(0, .1, (CLASSES, 24)), "2.bias": rng.normal(0, .1, CLASSES)}
+    shapes = {"0.weight": (24, FEATURES), "0.bias": 24, "2.weight": (CLASSES, 24),
+              "2.bias": CLASSES}
+    start = {name: rng.normal(0, .1, shape).astype(np.float32)
+             for name, shape in shapes.items()}
     with h5py.File(tmp_path / "start.h5", "w") as file:
         for name, values in start.items():
-            file[f"model/{name}"] = values.astype(np.float32)
+            file[f"model/{name}"] = values
     lab.config(optimizer__lr=1e-30, train__max_steps=1, model__init="file",
                model__init_file="start.h5")
     for name, values in weights(lab).items():
-        np.testing.assert_array_equal(values, start[name].astype(np.float32), err_msg=name)
+        np.testing.assert_array_equal(values, start[name], err_msg=name)
     result = lab.run("run.ini", "model.layers=dense:25 relu", "run.name=other")
     assert result.code in (2, 3, 4), str(result)  # the contract does not say which
     result.fails(result.code, "start.h5")
@@ -228,7 +229,7 @@ def test_more_epochs_continue_a_finished_run(copy, tmp_path):
     copy.run("run.ini", "train.epochs=4").expect(0)
     assert copy.out().table("epochs")["epoch"].tolist() == [1, 2, 3, 4]
     copy.run("run.ini", "train.epochs=4", "run.name=whole").expect(0)
-    assert_same_bits(copy.out().bits(), copy.out("whole").bits(), "3 + 1 epochs against 4")
+    assert_same_bits(copy.out().bits(), copy.out("whole").bits(), "3 + 1 epochs, 4")
 
 
 def test_resume_never_on_an_existing_run_is_exit_2(copy):
@@ -238,7 +239,8 @@ def test_resume_never_on_an_existing_run_is_exit_2(copy):
 
 
 def test_overwrite_starts_a_changed_config_anew(copy):
-    copy.run("run.ini", "run.overwrite=true", "optimizer.lr=0.03", "train.epochs=1").expect(0)
+    copy.run("run.ini", "run.overwrite=true", "optimizer.lr=0.03",
+             "train.epochs=1").expect(0)
     run = copy.out()
     assert run.steps_kept() == ["step-00000010.h5"], "old checkpoints are left"
     assert len(run.table("steps")) == 10 and run.attr("optimizer", "lr") == 0.03
@@ -253,7 +255,8 @@ def test_overwrite_spares_a_run_of_the_same_config(copy):
 def test_overwrite_with_resume_never_starts_anew(lab):
     lab.config()
     lab.run("run.ini", "train.max_steps=13").expect(75)
-    lab.run("run.ini", "train.max_steps=2", "run.overwrite=true", "run.resume=never").expect(75)
+    lab.run("run.ini", "train.max_steps=2", "run.overwrite=true",
+            "run.resume=never").expect(75)
     assert lab.out().steps_kept() == ["step-00000002.h5"]
 
 
@@ -316,7 +319,8 @@ def test_folder_that_cannot_be_made_is_exit_4(lab):
 # ---- ends early ----
 
 def test_patience_stops_when_nothing_improves(lab):
-    lab.config(train__epochs=20, train__patience=2, optimizer__lr=1e-30, data__validation=100)
+    lab.config(train__epochs=20, train__patience=2, optimizer__lr=1e-30,
+               data__validation=100)
     lab.run("run.ini").expect(0)
     assert lab.out().table("epochs")["epoch"].tolist() == [1, 2, 3]
     assert lab.out().status() == "complete"

@@ -1,7 +1,8 @@
-"""Runs the tests in a few processes side by side: most of a launch is MPI waiting for itself.
+"""Runs the tests in a few processes side by side: most of a launch is waiting.
 
-Workers are forked after collection and take one test function (with all its parameters) at a
-time, or first a whole file that is marked `together`. TEST_JOBS sets their number; 1, or an option that needs order (-x, -s, --pdb), gives
+Workers are forked after collection. They take one test function (with all its parameters)
+at a time, and before them the files that are marked `together`, each as a whole.
+TEST_JOBS sets their number; 1, or an option that needs order (-x, -s, --pdb), gives
 pytest's own loop."""
 
 import itertools
