@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests that make has built: `tests/run.sh quick|all`, as `make check` and `make test` do.
-# Environment: BUILD (the build folder), PYTHON, SAN=1 (a build with sanitizers), MNIST_DIR.
+# Environment: BUILD (the build folder), PYTHON, MNIST_DIR.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=scripts/mpi-env.sh
@@ -13,11 +13,6 @@ TRAINER=$(realpath "$build")/trainer
 export TRAINER
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-if [ "${SAN-}" = 1 ]; then
-    export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
-    export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
-    export UBSAN_OPTIONS=print_stacktrace=1
-fi
 
 now() { date +%s%3N; }
 seconds() { awk -v ms="$(($(now) - $1))" 'BEGIN { printf "%.1f s", ms / 1000 }'; }

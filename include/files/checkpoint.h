@@ -57,6 +57,9 @@ typedef struct dp_snapshot {
     int64_t nepochs; /* /metrics/epochs */
     dp_epoch_row *epochs;
     bool regression; /* with the R2 and MAE columns */
+    int64_t
+        nsteps; /* /metrics/steps: the newest rows, which metrics.h5 may not hold yet */
+    dp_step_row *steps;
 } dp_snapshot;
 
 /** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`), then
@@ -66,6 +69,15 @@ typedef struct dp_snapshot {
  *  files are whole. */
 dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, int retries);
+
+/** The same in two parts: the file is built in memory, then `snapshot` is no longer needed;
+ *  and put on the disk, which another thread may do. Owner: the caller, who frees with
+ *  dp_checkpoint_drop. */
+typedef struct dp_checkpoint dp_checkpoint;
+dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *snapshot, bool best,
+                              int keep, dp_checkpoint **out);
+dp_status dp_checkpoint_place(dp_checkpoint *checkpoint, int retries);
+void dp_checkpoint_drop(dp_checkpoint **checkpoint);
 
 /** Reads one file. Owner: the caller, who frees with dp_checkpoint_free. */
 dp_status dp_checkpoint_read(const char *path, dp_snapshot **out);

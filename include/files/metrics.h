@@ -4,6 +4,7 @@
 #define DP_FILES_METRICS_H
 
 #include "base/status.h"
+#include "h5/h5file.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -57,6 +58,11 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
  *  in a warning and renamed to metrics.h5.damaged. Errors: DP_EFILE, DP_EINTERNAL. */
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
+/** Adds the rows of a checkpoint that come after those there are: metrics.h5 may not have
+ *  been written with it, or be lost. Errors: DP_EINTERNAL (no memory). */
+dp_status dp_metrics_append(dp_metrics *metrics, int64_t nsteps, const dp_step_row *steps,
+                            int64_t nepochs, const dp_epoch_row *epochs);
+
 /** Adds a row in memory. Errors: DP_EINTERNAL (no memory). */
 dp_status dp_metrics_step(dp_metrics *metrics, const dp_step_row *row);
 dp_status dp_metrics_epoch(dp_metrics *metrics, const dp_epoch_row *row);
@@ -78,6 +84,16 @@ dp_status dp_metrics_tick(dp_metrics *metrics);
 
 /** Writes the file now, if anything changed. Errors: DP_EFILE (previous file whole). */
 dp_status dp_metrics_flush(dp_metrics *metrics);
+
+/** The same in two parts, for a thread that writes: the finished file (NULL: nothing has
+ *  changed; else the caller's, who ends it with dp_h5_close), and whether dp_h5_place put it
+ *  on the disk. */
+dp_status dp_metrics_build(dp_metrics *metrics, dp_h5 **out);
+void dp_metrics_placed(dp_metrics *metrics, bool placed);
+
+/** The step rows that are not known to be on the disk. Owner: metrics; valid until the next
+ *  call. */
+const dp_step_row *dp_metrics_unsaved(const dp_metrics *metrics, int64_t *n);
 
 /** Reads the status of an existing metrics.h5 into out[size]; "" if there is none or it
  *  is damaged. */

@@ -19,6 +19,9 @@ dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out);
  *  has taken it over, or if it is gone. */
 dp_status dp_rundir_check(dp_rundir *dir);
 
+/** Whether a check has found that a later start has taken it over. */
+bool dp_rundir_lost(const dp_rundir *dir);
+
 /** Paths inside: valid while the folder is open. */
 const char *dp_rundir_metrics(const dp_rundir *dir);     /* output/metrics.h5 */
 const char *dp_rundir_config(const dp_rundir *dir);      /* output/config.ini */

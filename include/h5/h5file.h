@@ -67,8 +67,15 @@ dp_status dp_h5_put_table(dp_h5 *file, const char *dataset, int ncolumns,
                           const dp_h5_column *columns, size_t size, int64_t nrows,
                           const void *rows);
 
-/** Closes the image and puts it at its path as the head of this file says. On failure the
- *  file that was there is whole and nothing is left beside it. *file is freed always. */
+/** Closes the image: what is left is dp_h5_place, which needs no HDF5 and may be called in
+ *  another thread. */
+dp_status dp_h5_finish(dp_h5 *file);
+
+/** Puts a finished image at its path as the head of this file says. On failure the file that
+ *  was there is whole and nothing is left beside it; it may be tried again. */
+dp_status dp_h5_place(dp_h5 *file);
+
+/** dp_h5_finish, dp_h5_place. *file is freed always. */
 dp_status dp_h5_commit(dp_h5 **file);
 
 /** Drops a file in either direction. *file may be NULL. */

@@ -46,9 +46,10 @@ def step_times(hosts, folder, trainer, name, count, batch, steps, arguments):
 
 def link_costs(hosts, folder, count):
     """(latency, gap, bytes/s) between `count` hosts in pairs."""
-    out = subprocess.run(hosts.mpirun([1] * count, [folder / "link"], folder), env=environment(), text=True,
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
-    return [float(word) for word in out.split()]
+    done = subprocess.run(hosts.mpirun([1] * count, [folder / "link"], folder), check=True,
+                          env=environment(), text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE)
+    return [float(word) for word in done.stdout.split()]
 
 
 def measure(folder, trainer, arguments, repeat):
@@ -70,9 +71,10 @@ def measure(folder, trainer, arguments, repeat):
                 rate = mbit
                 links.update({n: link_costs(hosts, folder, n) for n in (2, 4)})
             runs = [step_times(hosts, folder, trainer, f"{count}-{batch}-{mbit}-{k}", count,
-                                batch, MBIT.get(mbit, 100), arguments) for k in range(repeat)]
+                               batch, MBIT.get(mbit, 100), arguments) for k in range(repeat)]
             step, comm = min(runs)
-            yield dict(zip(COLUMNS, (count, batch, mbit, step, step - comm, comm, *links[count])), **fixed)
+            yield dict(zip(COLUMNS, (count, batch, mbit, step, step - comm, comm, *links[count])),
+                       **fixed)
 
 
 def main():
@@ -84,21 +86,19 @@ def main():
     if why_not():
         sys.exit(f"skipped: {why_not()}")
     trainer = Path(os.environ.get("TRAINER", TOP / "trainer")).absolute()
-    rows = []
     print(f"{'hosts':>5} {'batch':>6} {'Mbit/s':>7} {'step ms':>9} {'compute':>9} {'network':>9}   "
           f"{'latency us':>10} {'gap us':>7} {'MB/s':>7}")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, open(args.out, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
         for row in measure(Path(folder), trainer, args.arguments, args.repeat):
-            rows.append(row)
+            writer.writerow(row)
+            file.flush()
             times = [1e3 * row[f"{part}_seconds"] for part in ("step", "compute", "comm")]
             print(f"{row['hosts']:5d} {row['batch']:6d} {row['mbit'] or '':>7} "
                   + " ".join(f"{t:9.3f}" for t in times) + "   "
                   + (f"{1e6 * row['latency_seconds']:10.1f} {1e6 * row['gap_seconds']:7.2f} "
                      f"{1e-6 * row['bytes_per_second']:7.1f}" if row["mbit"] else ""), flush=True)
-    with open(args.out, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
     print(f"written to {args.out}")
 
 

@@ -130,33 +130,79 @@ static void remove_superfluous(const char *folder, int64_t current, int keep) {
     free(step);
 }
 
-/* last.h5 moves before anything is removed, so it names a whole file at every instant. */
-static dp_status write_once(const char *folder, const dp_snapshot *s, bool best) {
+struct dp_checkpoint {
+    dp_h5 *file;  /* owner: this */
+    char *folder; /* owner: this */
+    int64_t step;
+    bool best;
+    int keep;
+};
+
+dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *s, bool best,
+                              int keep, dp_checkpoint **out) {
+    assert(keep >= 1 && s->step >= 0);
+    dp_checkpoint *c = calloc(1, sizeof *c);
+    char *copy = strdup(folder);
+    if (c == NULL || copy == NULL) {
+        free(c);
+        free(copy);
+        return dp_fail(DP_EINTERNAL, "out of memory for a checkpoint in %s", folder);
+    }
+    *c = (dp_checkpoint){.folder = copy, .step = s->step, .best = best, .keep = keep};
     char path[PATH_MAX];
     step_path(folder, s->step, path);
-    dp_status status = dp_snapshot_write(path, s);
-    status = status ? status : set_link(folder, LAST, s->step);
-    if (status == DP_OK && best) {
-        status = set_link(folder, BEST, s->step);
+    dp_status status = dp_snapshot_build(path, s, &c->file);
+    if (status != DP_OK) {
+        dp_checkpoint_drop(&c);
+        return status;
+    }
+    *out = c;
+    return DP_OK;
+}
+
+void dp_checkpoint_drop(dp_checkpoint **checkpoint) {
+    dp_checkpoint *c = *checkpoint;
+    if (c != NULL) {
+        dp_h5_close(&c->file);
+        free(c->folder);
+        free(c);
+    }
+    *checkpoint = NULL;
+}
+
+/* last.h5 moves before anything is removed, so it names a whole file at every instant. */
+static dp_status place_once(dp_checkpoint *c) {
+    dp_status status = dp_h5_place(c->file);
+    status = status ? status : set_link(c->folder, LAST, c->step);
+    if (status == DP_OK && c->best) {
+        status = set_link(c->folder, BEST, c->step);
     }
     return status;
 }
 
-dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *s, bool best,
-                              int keep, int retries) {
-    assert(keep >= 1 && retries >= 0 && s->step >= 0);
-    dp_status status = write_once(folder, s, best);
+dp_status dp_checkpoint_place(dp_checkpoint *c, int retries) {
+    assert(retries >= 0);
+    dp_status status = place_once(c);
     struct timespec pause = {.tv_nsec = 100000000};
     for (int i = 0; i < retries && status != DP_OK; i++) {
         nanosleep(&pause, NULL);
         if (pause.tv_nsec < 400000000) {
             pause.tv_nsec *= 2;
         }
-        status = write_once(folder, s, best);
+        status = place_once(c);
     }
     if (status == DP_OK) {
-        remove_superfluous(folder, s->step, keep);
+        remove_superfluous(c->folder, c->step, c->keep);
     }
+    return status;
+}
+
+dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *s, bool best,
+                              int keep, int retries) {
+    dp_checkpoint *c = NULL;
+    dp_status status = dp_checkpoint_build(folder, s, best, keep, &c);
+    status = status ? status : dp_checkpoint_place(c, retries);
+    dp_checkpoint_drop(&c);
     return status;
 }
 

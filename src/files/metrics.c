@@ -20,7 +20,7 @@ static const char UNITS[] =
     "samples_per_second: 1/s; val_mae, test_mae: the target's unit; val_r2, test_r2: "
     "none";
 
-static const dp_h5_column step_columns[] = {
+const dp_h5_column dp_step_columns[] = {
     DP_I64(dp_step_row, step),    DP_I64(dp_step_row, epoch),
     DP_I64(dp_step_row, samples), DP_F64(dp_step_row, loss),
     DP_F64(dp_step_row, lr),      DP_F64(dp_step_row, grad_norm),
@@ -63,6 +63,8 @@ struct dp_metrics {
     bool tested; /* test_loss and test_accuracy are known */
     double test_loss, test_accuracy;
     bool dirty;
+    int64_t built,
+        saved; /* rows of /steps: in the newest image; known to be on the disk */
     double least, interval; /* seconds between two writes: as asked for, and as it came */
     double last;            /* when the last write ended */
 };
@@ -80,8 +82,8 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
     m->facts.config = m->config = strdup(facts->config);
     m->facts.kernels = m->kernels = strdup(facts->kernels);
     m->table[STEPS] = (table){.name = "/steps",
-                              .columns = step_columns,
-                              .ncolumns = sizeof step_columns / sizeof step_columns[0],
+                              .columns = dp_step_columns,
+                              .ncolumns = DP_STEP_COLUMNS,
                               .size = sizeof(dp_step_row)};
     m->table[EPOCHS] = (table){.name = "/epochs",
                                .columns = dp_epoch_columns,
@@ -214,8 +216,12 @@ static dp_status put_facts(dp_h5 *f, const dp_metrics *m) {
     return status;
 }
 
-static dp_status write_file(const dp_metrics *m) {
+dp_status dp_metrics_build(dp_metrics *m, dp_h5 **out) {
     dp_h5 *f = NULL;
+    *out = NULL;
+    if (!m->dirty) {
+        return DP_OK;
+    }
     dp_status status = dp_h5_create(m->path, &f);
     status = status ? status : put_facts(f, m);
     for (int i = 0; i < TABLES && status == DP_OK; i++) {
@@ -223,22 +229,40 @@ static dp_status write_file(const dp_metrics *m) {
         status =
             dp_h5_put_table(f, t->name, t->ncolumns, t->columns, t->size, t->n, t->rows);
     }
+    status = status ? status : dp_h5_finish(f);
     if (status != DP_OK) {
         dp_h5_close(&f);
         return status;
     }
-    return dp_h5_commit(&f);
+    m->dirty = false;
+    m->built = m->table[STEPS].n;
+    m->last = dp_clock();
+    *out = f;
+    return DP_OK;
+}
+
+void dp_metrics_placed(dp_metrics *metrics, bool placed) {
+    metrics->dirty = metrics->dirty || !placed;
+    metrics->saved = placed ? metrics->built : metrics->saved;
+}
+
+const dp_step_row *dp_metrics_unsaved(const dp_metrics *metrics, int64_t *n) {
+    const table *t = &metrics->table[STEPS];
+    *n = t->n - metrics->saved;
+    return (const dp_step_row *)(const void *)t->rows + metrics->saved;
 }
 
 dp_status dp_metrics_flush(dp_metrics *metrics) {
-    if (!metrics->dirty) {
-        return DP_OK;
-    }
+    dp_h5 *f = NULL;
     double start = dp_clock();
-    dp_status status = write_file(metrics);
-    metrics->last = dp_clock();
-    metrics->interval = fmax(metrics->least, (metrics->last - start) / SHARE);
-    metrics->dirty = status != DP_OK;
+    dp_status status = dp_metrics_build(metrics, &f);
+    if (f != NULL) {
+        status = dp_h5_place(f);
+        dp_h5_close(&f);
+        dp_metrics_placed(metrics, status == DP_OK);
+        metrics->last = dp_clock();
+        metrics->interval = fmax(metrics->least, (metrics->last - start) / SHARE);
+    }
     return status;
 }
 
@@ -299,6 +323,27 @@ dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch) {
         return dp_set_aside(metrics->path);
     }
     return status;
+}
+
+/* Adds the rows that come after those in the table. */
+static dp_status append(dp_metrics *m, int which, int64_t n, const char *rows) {
+    table *t = &m->table[which];
+    int64_t last = 0, key = 0;
+    if (t->n > 0) {
+        memcpy(&last, t->rows + (size_t)(t->n - 1) * t->size, sizeof last);
+    }
+    dp_status status = DP_OK;
+    for (int64_t i = 0; i < n && status == DP_OK; i++) {
+        memcpy(&key, rows + (size_t)i * t->size, sizeof key);
+        status = key > last ? add(m, which, rows + (size_t)i * t->size) : DP_OK;
+    }
+    return status;
+}
+
+dp_status dp_metrics_append(dp_metrics *metrics, int64_t nsteps, const dp_step_row *steps,
+                            int64_t nepochs, const dp_epoch_row *epochs) {
+    dp_status status = append(metrics, STEPS, nsteps, (const char *)steps);
+    return status ? status : append(metrics, EPOCHS, nepochs, (const char *)epochs);
 }
 
 void dp_metrics_read_status(const char *path, char *out, int size) {

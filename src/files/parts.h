@@ -17,8 +17,12 @@ enum { DP_EPOCH_PLAIN = 9, DP_EPOCH_ALL = 13 };
 /** Columns of an epoch table: the first DP_EPOCH_PLAIN, or all for regression. */
 extern const dp_h5_column dp_epoch_columns[DP_EPOCH_ALL];
 
-/** Writes one checkpoint file, without links. */
-dp_status dp_snapshot_write(const char *path, const dp_snapshot *snapshot);
+/** Columns of the step table. */
+enum { DP_STEP_COLUMNS = 8 };
+extern const dp_h5_column dp_step_columns[DP_STEP_COLUMNS];
+
+/** One checkpoint file, finished in memory. Owner: the caller, who ends it with dp_h5_close. */
+dp_status dp_snapshot_build(const char *path, const dp_snapshot *snapshot, dp_h5 **out);
 
 enum { DP_STEP_NAME = 40 };
 

@@ -28,6 +28,7 @@ struct dp_rundir {
     char *output, *lock, *metrics, *config, *checkpoints; /* paths; owner: this */
     int fd;                                               /* run.lock */
     bool locked;                                          /* the flock is ours */
+    bool lost;                                            /* another owner was seen */
     owner self;
 };
 
@@ -134,6 +135,7 @@ dp_status dp_rundir_check(dp_rundir *dir) {
     int n = render_owner(&dir->self, own);
     if (strncmp(text, own, (size_t)n) != 0) {
         owner now = parse_owner(text);
+        dir->lost = true;
         return dp_fail(DP_EFILE,
                        "%s was taken over by process %ld on %s (generation %lld): this "
                        "process (generation %lld) changes nothing more in it",
@@ -143,6 +145,10 @@ dp_status dp_rundir_check(dp_rundir *dir) {
     /* The holder that we overruled may have gone meanwhile. */
     dir->locked = dir->locked || flock(dir->fd, LOCK_EX | LOCK_NB) == 0;
     return DP_OK;
+}
+
+bool dp_rundir_lost(const dp_rundir *dir) {
+    return dir->lost;
 }
 
 static dp_status guard(void *dir) {

@@ -217,6 +217,12 @@ static dp_status get_rest(dp_h5 *f, const char *path, dp_snapshot *s) {
                  : dp_h5_get_table(f, "/metrics/epochs", DP_EPOCH_ALL, dp_epoch_columns,
                                    sizeof(dp_epoch_row), &s->nepochs, &rows);
     s->epochs = rows;
+    rows = NULL;
+    if (status == DP_OK && dp_h5_has(f, "/metrics/steps")) {
+        status = dp_h5_get_table(f, "/metrics/steps", DP_STEP_COLUMNS, dp_step_columns,
+                                 sizeof(dp_step_row), &s->nsteps, &rows);
+    }
+    s->steps = rows;
     return status;
 }
 
@@ -260,6 +266,7 @@ void dp_checkpoint_free(dp_snapshot **snapshot) {
     free(s->mean);
     free(s->std);
     free(s->epochs);
+    free(s->steps);
     free(s);
     *snapshot = NULL;
 }

@@ -150,22 +150,28 @@ static dp_status put_rest(dp_h5 *f, const dp_snapshot *s) {
     status = status ? status
                     : dp_h5_put_table(f, "/metrics/epochs", ncolumns, dp_epoch_columns,
                                       sizeof(dp_epoch_row), s->nepochs, s->epochs);
+    if (status == DP_OK && s->nsteps > 0) {
+        status = dp_h5_put_table(f, "/metrics/steps", DP_STEP_COLUMNS, dp_step_columns,
+                                 sizeof(dp_step_row), s->nsteps, s->steps);
+    }
     for (int i = 0; i < DP_FIELDS && status == DP_OK; i++) {
         status = put_field(f, &dp_fields[i], s);
     }
     return status;
 }
 
-dp_status dp_snapshot_write(const char *path, const dp_snapshot *s) {
+dp_status dp_snapshot_build(const char *path, const dp_snapshot *s, dp_h5 **out) {
     dp_h5 *f = NULL;
     dp_status status = dp_h5_create(path, &f);
     status = status ? status : put_root(f, s);
     status = status ? status : put_model(f, s);
     status = status ? status : put_optimizer(f, s);
     status = status ? status : put_rest(f, s);
+    status = status ? status : dp_h5_finish(f);
     if (status != DP_OK) {
         dp_h5_close(&f);
         return status;
     }
-    return dp_h5_commit(&f);
+    *out = f;
+    return DP_OK;
 }

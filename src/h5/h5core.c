@@ -201,8 +201,8 @@ dp_status dp_h5_create(const char *path, dp_h5 **out) {
     return DP_OK;
 }
 
-/* Closes HDF5's side; then image[0..size) is the whole file but for its user block. */
-static dp_status complete_image(dp_h5 *f) {
+/* Afterwards image[0..size) is the whole file but for its user block. */
+dp_status dp_h5_finish(dp_h5 *f) {
     ssize_t length = -1;
     if (H5Fflush(f->id, H5F_SCOPE_LOCAL) >= 0) {
         length = H5Fget_file_image(f->id, NULL, 0);
@@ -216,13 +216,14 @@ static dp_status complete_image(dp_h5 *f) {
     return DP_OK;
 }
 
+dp_status dp_h5_place(dp_h5 *f) {
+    dp_h5_seal(f->image, f->size, f->image);
+    return dp_file_replace(f->path, f->image, f->size);
+}
+
 dp_status dp_h5_commit(dp_h5 **file) {
-    dp_h5 *f = *file;
-    dp_status status = complete_image(f);
-    if (status == DP_OK) {
-        dp_h5_seal(f->image, f->size, f->image);
-        status = dp_file_replace(f->path, f->image, f->size);
-    }
+    dp_status status = dp_h5_finish(*file);
+    status = status ? status : dp_h5_place(*file);
     dp_h5_close(file);
     return status;
 }

@@ -151,7 +151,7 @@ dp_status dp_run_restore(dp_run *run) {
     dp_comm *comm = run->comm;
     bool root = dp_comm_rank(comm) == 0;
     run->at = (dp_progress_state){.best = NAN};
-    run->saved_step = -1;
+    run->saved_step = run->kept_step = -1;
     dp_status s = DP_OK;
     if (run->start == DP_START_NEW) {
         s = root ? dp_model_init(session->model, &run->config) : DP_OK;
@@ -173,7 +173,7 @@ dp_status dp_run_restore(dp_run *run) {
         return s;
     }
     dp_comm_bcast(comm, &run->at, sizeof run->at);
-    run->saved_step = run->at.step;
+    run->saved_step = run->kept_step = run->at.step;
     const char *name = NULL;
     for (int k = 0; dp_stepper_slot(run->stepper, k, &name); k++) {
         dp_comm_bcast(comm, dp_stepper_slot(run->stepper, k, &name),

@@ -35,13 +35,17 @@ static dp_status open_files(dp_run *run) {
                               &run->metrics);
     }
     if (s == DP_OK && run->start == DP_START_RESUME) {
+        const dp_snapshot *f = run->found;
         s = dp_metrics_load(run->metrics, run->at.step, run->at.epoch);
+        s = s != DP_OK ? s
+                       : dp_metrics_append(run->metrics, f->nsteps, f->steps, f->nepochs,
+                                           f->epochs);
     }
     if (s == DP_OK) {
         dp_metrics_status(run->metrics, "running");
         s = dp_metrics_flush(run->metrics);
     }
-    return s;
+    return s == DP_OK ? dp_writer_create(&run->writer) : s;
 }
 
 /* A step of a small model is over before a second thread has woken up. */
@@ -128,25 +132,13 @@ static void log_step(const dp_run *run, const dp_step_result *r) {
     }
 }
 
-static dp_status diverged(dp_run *run, const dp_step_result *r, double lr) {
-    const dp_model *model = run->session->model;
-    dp_run_flush(run, "diverged");
-    char where[64] = "no gradient is bad yet";
-    if (r->bad >= 0) {
-        snprintf(where, sizeof where, "first bad gradient: %s",
-                 model->tensors[r->bad].name);
+static dp_status diverged(dp_run *run, int bad) {
+    char where[100] = "the gradients are still finite";
+    if (bad >= 0) {
+        snprintf(where, sizeof where, "first layer with a bad gradient: %s",
+                 run->session->model->tensors[bad].name);
     }
-    char kept[64] = "no checkpoint was written before";
-    if (run->saved_step >= 0) {
-        snprintf(kept, sizeof kept, "the checkpoint of step %lld is kept",
-                 (long long)run->saved_step);
-    }
-    return dp_fail(
-        DP_EDIVERGED,
-        "diverged at step %lld (epoch %lld): loss %g, gradient norm %g, learning rate "
-        "%g, %s; %s. Lower optimizer.lr or set optimizer.clip_norm",
-        (long long)run->at.step, (long long)run->at.epoch + 1, r->loss, r->grad_norm, lr,
-        where, kept);
+    return dp_run_diverged(run, where);
 }
 
 /* One step and what follows from it at once. */
@@ -157,8 +149,8 @@ static dp_status one_step(dp_run *run, bool *stop) {
     const int32_t *rows = dp_sampler_batch(run->sampler, (int)at->position, &n);
     double lr = dp_schedule_lr(config, at->step, run->sampler->steps);
     double max_time = config->train.max_time;
-    bool want_stop =
-        dp_signals_pending() || (max_time > 0 && dp_clock() - run->began >= max_time);
+    bool want_stop = dp_run_poll(run) || dp_signals_pending() ||
+                     (max_time > 0 && dp_clock() - run->began >= max_time);
     dp_step_result r;
     dp_step(run->stepper, rows, n, lr, at->step + 1, want_stop, &r);
     at->step++;
@@ -166,12 +158,15 @@ static dp_status one_step(dp_run *run, bool *stop) {
     at->samples += n;
     at->loss_sum += r.loss_sum;
     at->lr = lr;
+    run->step_epoch = at->epoch + 1;
+    run->loss = r.loss;
+    run->grad_norm = r.grad_norm;
     run->epoch_seconds += r.seconds;
     run->epoch_samples += n;
     run->epoch_steps++;
     dp_run_record_step(run, &r, n, lr);
     if (!isfinite(r.loss) || !isfinite(r.grad_norm)) {
-        return diverged(run, &r, lr);
+        return diverged(run, r.bad);
     }
     log_step(run, &r);
     *stop = r.stop;
@@ -205,13 +200,13 @@ static dp_status loop(dp_run *run) {
                         at->step - first >= config->train.max_steps);
         if (stop && !finished) {
             s = run->saved_step == at->step ? DP_OK : dp_run_checkpoint(run, false);
-            if (s == DP_OK) {
-                dp_run_flush(run, "stopped");
-            }
+            s = s != DP_OK ? s : dp_run_finish(run, "stopped");
             return s == DP_OK ? DP_STOPPED : s;
         }
     }
-    return dp_run_final_test(run);
+    dp_status s = dp_run_settle(run);
+    s = s != DP_OK ? s : dp_run_final_test(run);
+    return s != DP_OK ? s : dp_run_finish(run, "complete");
 }
 
 static void say_end(const dp_run *run, dp_status s, int64_t steps) {
@@ -247,9 +242,6 @@ static dp_status train(dp_run *run) {
     }
     int64_t first = run->at.step;
     s = loop(run);
-    if (s == DP_OK) {
-        dp_run_flush(run, "complete");
-    }
     say_end(run, s, run->at.step - first);
     return s;
 }
@@ -271,6 +263,7 @@ dp_status dp_train(dp_comm *comm, const dp_config *config) {
     if (s == DP_OK && run->start != DP_START_COMPLETE) {
         s = train(run);
     }
+    dp_writer_destroy(&run->writer);
     dp_metrics_destroy(&run->metrics);
     dp_checkpoint_free(&run->found);
     dp_rundir_close(&run->dir);

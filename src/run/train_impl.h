@@ -6,6 +6,7 @@
 #include "files/checkpoint.h"
 #include "files/metrics.h"
 #include "files/rundir.h"
+#include "files/writer.h"
 #include "run/evaluate.h"
 #include "run/session.h"
 #include "run/step.h"
@@ -34,19 +35,27 @@ typedef struct dp_run {
     dp_progress_state at;
     bool claimed; /* run.output is ours */
     dp_start start;
-    int64_t saved_step;   /* of the newest checkpoint, -1 if none */
+    int64_t
+        saved_step; /* of the newest checkpoint, maybe on its way to the disk; -1: none */
     const char *metric;   /* that decides on the best epoch */
     bool full_batch;      /* an epoch is one step */
     double epoch_seconds; /* training time of the open epoch since this start */
     int64_t epoch_samples, epoch_steps;
-    double began; /* clock at the start */
+    double began;           /* clock at the start */
+    int64_t step_epoch;     /* of the last step, from 1 */
+    double loss, grad_norm; /* of the last step */
 
     /* rank 0 only, NULL elsewhere */
     dp_rundir *dir;
     dp_metrics *metrics;
     dp_snapshot *found; /* the checkpoint to go on from */
     char *text;         /* the resolved config */
-    bool flush_failed;
+    bool flush_failed;  /* metrics.h5 lags behind, and it was said */
+    dp_writer *writer;
+    int64_t handed_step; /* of the checkpoint that the writer has */
+    int64_t kept_step;   /* of the newest on the disk, -1 if none */
+    dp_status failure;   /* why the run must end at the next step */
+    char why[2048];      /* and its message */
 } dp_run;
 
 /* start.c: claims run.output and finds out how to begin. MPI: collective. Errors: agreed
@@ -59,13 +68,20 @@ dp_status dp_run_restore(dp_run *run);
 /* record.c: checks that run->config.checkpoint.best can be had, and settles run->metric.
  */
 dp_status dp_run_metric(dp_run *run);
-/* record.c: the row of a step. MPI: local, rank 0 */
+/* save.c: the row of a step. MPI: local, rank 0 */
 void dp_run_record_step(dp_run *run, const dp_step_result *r, int n, double lr);
-/* record.c: writes metrics and a checkpoint. MPI: collective. Errors: agreed */
+/* save.c: whether files have failed so that the run must end. MPI: local */
+bool dp_run_poll(dp_run *run);
+/* save.c: builds metrics and a checkpoint and hands them to the writer. A failure to write
+ * shows in dp_run_poll and dp_run_settle. MPI: collective. Errors: agreed */
 dp_status dp_run_checkpoint(dp_run *run, bool best);
-/* record.c: metrics.h5 with that status, now. A failure is only said. MPI: local, rank 0
- */
-void dp_run_flush(dp_run *run, const char *status);
+/* save.c: waits until the checkpoint is on the disk. MPI: collective. Errors: agreed */
+dp_status dp_run_settle(dp_run *run);
+/* save.c: all is on the disk, with that status in metrics.h5. MPI: collective. Errors:
+ * agreed */
+dp_status dp_run_finish(dp_run *run, const char *status);
+/* save.c: DP_EDIVERGED, after metrics.h5 says so. MPI: local */
+dp_status dp_run_diverged(dp_run *run, const char *where);
 /* record.c: evaluates and records the epoch that has just ended; *finished: no more are
  * to come. MPI: collective. Errors: agreed */
 dp_status dp_run_end_epoch(dp_run *run, bool *finished);

@@ -87,4 +87,6 @@ def mnist():
 
 @pytest.fixture(scope="session")
 def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
+    module = pytest.importorskip("torch", reason="PyTorch is not installed")
+    module.set_num_threads(1)  # small networks; its threads would only wait for each other
+    return module

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""`make bench`: how fast this is, as a share of what the machine can do, beside its peers.
+
+Everything is measured in one run, one after the other: the FMA peak, the GEMMs of the step beside
+the libraries that are installed, an epoch of each workload beside PyTorch where it is installed,
+and what loading, evaluation and checkpoints cost. Writes build/bench/report.txt and
+build/bench/bench.csv, which scripts/plot_bench.py draws. Wants a quiet machine; ratios hold better
+than times."""
+
+import argparse
+import csv
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+TOP = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("BUILD", "build"))
+BUILD = BUILD if BUILD.is_absolute() else TOP / BUILD
+OUT = BUILD / "bench"
+WORKLOADS = {"softmax 784-10": "784,10", "784-32-10": "784,32,10",
+             "784-512-512-10": "784,512,512,10"}
+BATCHES = (64, 128, 1024)
+SAMPLES = 60000
+PEERS = ("openblas", "onednn", "libxsmm")
+
+rows = []  # what the CSV holds: (kind, what, batch, threads, who, value, unit)
+
+
+def say(text=""):
+    print(text, flush=True)
+    report.write(text + "\n")
+
+
+def environment(threads):
+    """A quiet one: these make an installed OpenBLAS forget the CPU that it runs on."""
+    env = {k: v for k, v in os.environ.items()
+           if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MAKEFLAGS", "MAKELEVEL")}
+    return {**env, "OMP_NUM_THREADS": str(threads)}
+
+
+def output(*command, threads, cwd=None):
+    done = subprocess.run([str(c) for c in command], env=environment(threads), cwd=cwd, text=True,
+                          capture_output=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}:\n"
+                 f"{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def gemms(cores):
+    """Our kernels and the peers', each checked by its program before it is timed."""
+    shapes, peak = {}, {}
+    for line in output(OUT / "gemm", "auto", "0.03", threads=cores).splitlines()[1:]:
+        part = re.split(r"\s+(?:->\s+)?", line.strip())
+        inputs, outputs, batch, threads = map(int, part[:4])
+        peak.setdefault(threads, []).append(float(part[4]))
+        shapes[inputs, outputs, batch, threads] = {"trainer": [float(v) for v in part[5::2]]}
+    for name in PEERS:
+        if not (OUT / f"peer_{name}").exists():
+            say(f"{name} is not installed: left out")
+            continue
+        for line in output(OUT / f"peer_{name}", "0.03", threads=cores).splitlines():
+            part = re.split(r"\s+(?:->\s+)?", line.strip())
+            shapes[tuple(map(int, part[1:5]))][part[0]] = [float(v) for v in part[5:]]
+    peak = {threads: statistics.median(values) for threads, values in peak.items()}
+    for threads, value in sorted(peak.items()):
+        rows.append(("peak", "FMA", "", threads, "machine", value, "GFLOP/s"))
+        say(f"FMA peak of {threads} thread{'s' * (threads > 1)}: {value:.0f} GFLOP/s")
+    say("\nGEMM, share of the FMA peak: forward / weight gradient / input gradient")
+    for (inputs, outputs, batch, threads), who in sorted(shapes.items(), key=lambda s: (
+            -s[0][0] * s[0][1], s[0][2], s[0][3])):
+        text = f"  {inputs:4d} -> {outputs:<4d} batch {batch:4d} x{threads}"
+        for name, (forward, dinput, dweight) in who.items():
+            share = [100 * v / peak[threads] for v in (forward, dweight, dinput)]
+            text += f"   {name} {share[0]:3.0f} /{share[1]:3.0f} /{share[2]:3.0f}"
+            for what, value in zip(("forward", "dinput", "dweight"), (forward, dinput, dweight)):
+                rows.append(("gemm", f"{inputs}->{outputs} {what}", batch, threads, name, value,
+                             "GFLOP/s"))
+        say(text)
+    return peak
+
+
+def flops(widths):
+    """Of an epoch: forward, weight gradient, and input gradient but for the first layer."""
+    pairs = list(zip(widths, widths[1:]))
+    return 2 * SAMPLES * sum(i * o * (3 if k else 2) for k, (i, o) in enumerate(pairs))
+
+
+def made_up_images(folder):
+    """60,000 training and 10,000 test images of no meaning: speed does not depend on it."""
+    sys.path.insert(0, str(TOP / "tests" / "py"))
+    from helpers import idx_bytes
+    rng = np.random.default_rng(1)
+    for name, n in (("train", SAMPLES), ("t10k", 10000)):
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(
+            idx_bytes(rng.integers(0, 256, (n, 28, 28), np.uint8)))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(
+            idx_bytes(rng.integers(0, 10, n, np.uint8)))
+
+
+def train(folder, data, threads, layers, batch, *more, epochs=2):
+    """One run; returns its folder."""
+    (folder / "bench.ini").write_text(
+        f"[data]\ndir = {data}\n[model]\nlayers = {layers}\n[optimizer]\nlr = 0.01\n"
+        f"momentum = 0.9\n[train]\nepochs = {epochs}\nbatch_size = {batch}\n"
+        f"eval_every = {epochs}\n[checkpoint]\nevery = 0\nbest = none\n")
+    output(BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never",
+           f"parallel.threads={threads}", *more, threads=threads, cwd=folder)
+    return folder / "runs" / "bench"
+
+
+def column(run, table, name):
+    with h5py.File(run / "metrics.h5", "r") as file:
+        return file[table][name]
+
+
+def epochs(folder, data, cores, peak):
+    say("\nSeconds an epoch of 60,000 samples (share of the FMA peak), SGD with momentum")
+    have_torch = subprocess.run([sys.executable, "-c", "import torch"], capture_output=True,
+                                check=False).returncode == 0
+    if not have_torch:
+        say("PyTorch is not installed: left out")
+    for name, widths in WORKLOADS.items():
+        widths = [int(w) for w in widths.split(",")]
+        layers = " ".join(f"dense:{w} relu" for w in widths[1:-1])
+        for batch in BATCHES:
+            text = f"  {name:15s} batch {batch:4d}"
+            for threads in sorted({1, cores}):
+                run = train(folder, data, threads, layers, batch)
+                seconds = min(column(run, "epochs", "seconds"))
+                share = 100 * flops(widths) / seconds * 1e-9 / peak[threads]
+                text += f"   x{threads} {seconds:6.3f} s ({share:2.0f}%)"
+                rows.append(("epoch", name, batch, threads, "trainer", seconds, "s"))
+                if have_torch:
+                    steps = max(20, min(100, 6400 // batch))
+                    torch = float(output(sys.executable, TOP / "scripts/bench/torch_epoch.py",
+                                         threads, ",".join(map(str, widths)), batch, steps,
+                                         threads=threads))
+                    text += f", PyTorch {torch:6.3f} s = {torch / seconds:.1f}x"
+                    rows.append(("epoch", name, batch, threads, "PyTorch", torch, "s"))
+            say(text)
+
+
+def timed(*command, threads, cwd):
+    began = time.perf_counter()
+    output(*command, threads=threads, cwd=cwd)
+    return time.perf_counter() - began
+
+
+def costs(folder, data, cores):
+    say("\nAround the steps, 784-512-512-10 at batch 64, all threads")
+    layers = "dense:512 relu dense:512 relu"
+    walls = {}
+    for name, more in (("without", ()), ("with", ("checkpoint.every_steps=100",))):
+        walls[name] = []
+        for _ in range(3):
+            began = time.perf_counter()
+            run = train(folder, data, cores, layers, 64, *more)
+            walls[name].append(time.perf_counter() - began)
+    count = 2 * -(-SAMPLES // 64) // 100
+    cost = (min(walls["with"]) - min(walls["without"])) / count
+    say(f"  checkpoint.every_steps=100: a run of 2 epochs takes {min(walls['with']):.2f} s, without "
+        f"{min(walls['without']):.2f} s: {1000 * cost:.0f} ms a checkpoint of 670,000 parameters "
+        "and momentum")
+    checked = timed(BUILD / "trainer", "check", "bench.ini", threads=cores, cwd=folder)
+    scored = timed(BUILD / "trainer", "eval", run / "checkpoints" / "last.h5", threads=cores,
+                   cwd=folder)
+    say(f"  trainer check (start, load 60,000 + 10,000 images, measure the peak): {checked:.2f} s")
+    say(f"  trainer eval (start, load the test set, score 10,000 images): {scored:.2f} s")
+    rows.append(("cost", "checkpoint", 64, cores, "trainer", cost, "s"))
+    rows.append(("cost", "check", 64, cores, "trainer", checked, "s"))
+    rows.append(("cost", "eval", 64, cores, "trainer", scored, "s"))
+    with h5py.File(run / "metrics.h5", "r") as file:
+        profile = file["profile"][-1]
+        parts = "data forward backward reduce update idle".split()
+        total = sum(profile[f"{part}_seconds"] for part in parts)
+        say("  where an epoch's time goes: " + ", ".join(
+            f"{part} {100 * profile[f'{part}_seconds'] / total:.0f}%" for part in parts))
+
+
+def main():
+    cores = len(os.sched_getaffinity(0))
+    peak = gemms(cores)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        data.mkdir()
+        made_up_images(data)
+        epochs(Path(folder), data, cores, peak)
+        costs(Path(folder), data, cores)
+    with open(OUT / "bench.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow("kind what batch threads who value unit".split())
+        writer.writerows(rows)
+    say(f"\nWritten: {OUT / 'report.txt'}, {OUT / 'bench.csv'}; "
+        "draw them with: python3 scripts/plot_bench.py")
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    with open(OUT / "report.txt", "w", encoding="utf-8") as report:
+        main()

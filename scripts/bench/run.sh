@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Builds the peers that are installed and measures: `make bench` calls it. BUILD is make's folder.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+BUILD=${BUILD:-build}
+mkdir -p "$BUILD/bench"
+
+# peer NAME HEADER FLAGS...: its GEMM program, if the library is here
+peer() {
+    local name=$1 header=$2
+    shift 2
+    if echo "#include <$header>" | "${CC:-gcc}" -E -x c - >/dev/null 2>&1; then
+        "${CC:-gcc}" -std=gnu11 -O2 -fopenmp -o "$BUILD/bench/peer_$name" \
+            "scripts/bench/peer_$name.c" "$@" -lm -ldl -lpthread
+    else
+        rm -f "$BUILD/bench/peer_$name"
+    fi
+}
+peer openblas cblas.h -lopenblas
+peer onednn oneapi/dnnl/dnnl.h -ldnnl
+peer libxsmm libxsmm.h -lxsmm -lopenblas
+
+BUILD="$BUILD" "${PYTHON:-python3}" scripts/bench/bench.py

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Draws what `make bench` measured: a roofline of the GEMMs, and epochs beside PyTorch.
+
+    scripts/plot_bench.py [build/bench/bench.csv] [FOLDER]
+
+Writes bench.png and bench.svg beside the CSV, or into FOLDER."""
+
+import csv
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+MARKS = {"trainer": ("o", "black"), "OpenBLAS": ("s", "0.45"), "oneDNN": ("^", "0.45"),
+         "libxsmm": ("D", "0.45")}
+
+
+def intensity(what, batch):
+    """FLOP a byte when each operand crosses memory once, as the step's GEMMs may."""
+    inputs, outputs = map(int, re.match(r"(\d+)->(\d+)", what).groups())
+    return 2 * inputs * outputs * batch / (4 * (inputs * outputs + batch * (inputs + outputs)))
+
+
+def roofline(axes, rows, threads):
+    peak = next(r["value"] for r in rows if r["kind"] == "peak" and r["threads"] == threads)
+    axes.axhline(peak, color="black", linewidth=1)
+    axes.text(axes.get_xlim()[0], peak * 1.05, f" FMA peak {peak:.0f} GFLOP/s", fontsize=8)
+    seen = defaultdict(list)
+    for r in rows:
+        if r["kind"] == "gemm" and r["threads"] == threads and r["value"] > 0:
+            seen[r["who"]].append((intensity(r["what"], r["batch"]), r["value"]))
+    for who, points in seen.items():
+        mark, color = MARKS.get(who, ("x", "0.45"))
+        axes.scatter(*zip(*points), marker=mark, s=26, label=who, edgecolors=color,
+                     facecolors=color if who == "trainer" else "none",
+                     zorder=3 if who == "trainer" else 2)
+    axes.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOP/byte)",
+             ylabel="GFLOP/s", title=f"GEMMs of a step, {threads} thread{'s' * (threads > 1)}")
+    axes.set_ylim(top=peak * 1.6)
+    axes.legend(fontsize=8, loc="lower right")
+    axes.grid(True, which="both", linewidth=0.3)
+
+
+def epochs(axes, rows, threads):
+    found = {(r["what"], r["batch"], r["who"]): r["value"] for r in rows
+             if r["kind"] == "epoch" and r["threads"] == threads}
+    names = sorted({key[:2] for key in found}, key=lambda n: (len(n[0]), n))
+    for place, who in enumerate(("trainer", "PyTorch")):
+        values = [found.get((*name, who), 0) for name in names]
+        where = [k + (place - 0.5) * 0.4 for k in range(len(names))]
+        bars = axes.barh(where, values, 0.4, label=who, color="0.2" if place == 0 else "0.8",
+                         edgecolor="black", hatch="" if place == 0 else "//")
+        axes.bar_label(bars, [f" {v:.3g} s" if v else "" for v in values], fontsize=7)
+    axes.set_yticks(range(len(names)), [f"{name}\nbatch {batch}" for name, batch in names],
+                    fontsize=7)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set(xlabel="seconds an epoch of 60,000 images (less is better)",
+             title=f"Epochs, {threads} thread{'s' * (threads > 1)}")
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def main(source="build/bench/bench.csv", folder=None):
+    source = Path(source)
+    if not source.exists():
+        sys.exit(f"{source} is not there: `make bench` writes it")
+    with open(source, newline="", encoding="utf-8") as file:
+        rows = [{**r, "value": float(r["value"]), "threads": int(r["threads"]),
+                 "batch": int(r["batch"] or 0)} for r in csv.DictReader(file)]
+    counts = sorted({r["threads"] for r in rows if r["kind"] == "peak"})
+    figure, axes = plt.subplots(2, len(counts), figsize=(6.2 * len(counts), 9.5), squeeze=False)
+    for column, threads in enumerate(counts):
+        axes[0][column].set_xlim(2, 400)
+        roofline(axes[0][column], rows, threads)
+        epochs(axes[1][column], rows, threads)
+    figure.suptitle("trainer beside its peers, one run on one machine")
+    figure.tight_layout()
+    folder = Path(folder) if folder else source.parent
+    for kind in ("png", "svg"):
+        figure.savefig(folder / f"bench.{kind}", dpi=150)
+    print(f"Written: {folder / 'bench.png'}, {folder / 'bench.svg'}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,30 @@
+/* Linked into programs built with SAN=1: what the sanitizers are to know. */
+
+const char *__lsan_default_suppressions(void);
+const char *__asan_default_options(void);
+const char *__ubsan_default_options(void);
+int dlclose(void *handle);
+
+/* Open MPI leaks by itself: what it and its plug-ins allocate is not ours to free. */
+const char *__lsan_default_suppressions(void) {
+    return "leak:libmpi.so\n"
+           "leak:libopen-rte.so\n"
+           "leak:libopen-pal.so\n"
+           "leak:libpmix.so\n"
+           "leak:libhwloc.so\n"
+           "leak:/mca_\n";
+}
+
+const char *__asan_default_options(void) {
+    return "detect_leaks=1";
+}
+
+const char *__ubsan_default_options(void) {
+    return "print_stacktrace=1";
+}
+
+/* Plug-ins stay in memory, or a leak report at the end could not tell whose they were. */
+int dlclose(void *handle) {
+    (void)handle;
+    return 0;
+}
