@@ -44,7 +44,7 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check bench format lint info clean help test-programs FORCE
+.PHONY: all run test check torture bench format lint info clean help test-programs FORCE
 all: trainer ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
@@ -111,6 +111,10 @@ test: ## install what is missing, run every test (SAN=1: the quick ones, with sa
 check: ## run the quick tests, under a minute
 	@$(MAKE) $(JOBS) test-programs
 	@BUILD=$(BUILD) tests/run.sh quick
+
+torture: all ## kill runs N times (500) at random, SEED fixes how, and see that nothing is lost
+	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/torture.py $(if $(N),-n $(N)) \
+	    $(if $(SEED),--seed $(SEED))
 
 bench: all $(BENCH) ## measure speed beside the machine's peak and the peers that are installed
 	@BUILD=$(BUILD) scripts/bench/run.sh

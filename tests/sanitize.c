@@ -1,6 +1,7 @@
 /* Linked into programs built with SAN=1: what the sanitizers are to know. */
 
 const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
 const char *__asan_default_options(void);
 const char *__ubsan_default_options(void);
 int dlclose(void *handle);
@@ -15,8 +16,13 @@ const char *__lsan_default_suppressions(void) {
            "leak:/mca_\n";
 }
 
+const char *__lsan_default_options(void) {
+    return "print_suppressions=0";
+}
+
+/* The slow unwinder sees through libraries without frame pointers to whose leak it is. */
 const char *__asan_default_options(void) {
-    return "detect_leaks=1";
+    return "detect_leaks=1:fast_unwind_on_malloc=0";
 }
 
 const char *__ubsan_default_options(void) {

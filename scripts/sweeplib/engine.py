@@ -233,7 +233,8 @@ class Worker:
     def start(self, trial):
         folder = self.study.folder_of(trial)
         if self.study.is_stuck(trial):
-            self.finish(trial, 0, "failed", f"no progress in {TRIES} attempts: {last_words(folder)}")
+            message = f"no progress in {TRIES} attempts: {last_words(folder)}"
+            self.finish(trial, 0, "failed", message)
             return
         status, _ = read_metrics(folder, self.spec.metric)
         if status in ("complete", "diverged"):
@@ -243,8 +244,9 @@ class Worker:
         command = self.launcher.command() + arguments(
             self.spec, self.study.folder / "config.ini", folder, trial.params)
         self.running.append(Running(trial, slot, folder, command, self.launcher.pin))
-        new = len(trial.user_attrs["tries"]) == 1 and not trial.user_attrs["seconds"]
-        step = trial.user_attrs["tries"][-1].removesuffix(".h5")
+        work = trial.user_attrs["work"]
+        new = len(work["tries"]) == 1 and not work["seconds"]
+        step = work["tries"][-1].removesuffix(".h5")
         self.say(trial, "started" if new else f"goes on from {step}" if step else "starts again",
                  shown(trial.params))
 

@@ -178,7 +178,9 @@ def cell(value, link=None):
     text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     text = html.escape(text)
     kind = ' class="text"' if results.numeric([value]) is None else ""
-    return f"<td{kind}>" + (f'<a href="{html.escape(link)}/">{text}</a>' if link else text) + "</td>"
+    if link:
+        text = f'<a href="{html.escape(link)}/">{text}</a>'
+    return f"<td{kind}>{text}</td>"
 
 
 def table_html(spec, rows):

@@ -28,7 +28,7 @@ def rows(study, trials=None):
         found.append({"trial": trial.number, "status": status,
                       "value": result["value"] if result else None,
                       "epoch": result["epoch"] if result else None,
-                      "seconds": trial.user_attrs["seconds"], "parameters": trial.params,
+                      "seconds": (result or trial.user_attrs["work"])["seconds"], "parameters": trial.params,
                       "message": result["message"] if result else "",
                       "folder": study.folder_of(trial)})
     return found
@@ -110,11 +110,11 @@ def status_text(study):
              "  ".join(f"{n} {status}" for status, n in count.items())]
     for row, trial in zip(table, trials):
         if row["status"] in ("running", "stopped", "failed", "diverged"):
-            owner = trial.user_attrs["owner"] or {}
+            owner = trial.user_attrs["work"]["owner"] or {}
             where = (f" on {owner['host']}" + (f", job {owner['job']}" if "job" in owner else "")
                      if row["status"] == "running" and owner else "")
-            lines.append(f"  trial {row['trial']:<4} {row['status']}{where}: {shown(row['parameters'])}"
-                         + f"  {row['message']}")
+            lines.append(f"  trial {row['trial']:<4} {row['status']}{where}: "
+                         f"{shown(row['parameters'])}  {row['message']}")
     best = study.best(trials)
     if best:
         lines.append(f"best: {spec.metric} {best.value:.6g}, trial {best.number}: "

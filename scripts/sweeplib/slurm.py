@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ def cancel_waiting(jobs):
 
 def requeue():
     """Puts this very job back into the queue; Slurm then ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for _ in range(10):
         if ask("scontrol", "requeue", os.environ["SLURM_JOB_ID"])[0] == 0:
             time.sleep(60)
@@ -80,8 +82,21 @@ def step(spec):
     return ["mpirun", "-np", str(spec.ranks), *bind]
 
 
+def seconds(limit):
+    """A time limit as Slurm writes it: minutes[:seconds], hours:m:s, days-hours[:m[:s]]."""
+    days, dash, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not dash and len(parts) < 3:
+        parts.insert(0, 0)
+    hours, minutes, secs = (parts + [0, 0])[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + secs
+
+
 def check_fit(spec):
-    """Refuses trials that no node could hold."""
+    """Refuses trials that no node could hold, and tasks that would stop as they start."""
+    if 2 * spec.slurm["notice"] > seconds(spec.slurm["time"]):
+        raise SweepError(f"{spec.path}: [slurm] time = {spec.slurm['time']} is too short for "
+                         f"notice = {spec.slurm['notice']} (seconds): more time, or less notice")
     partition = spec.slurm["partition"]
     code, out, err = ask("sinfo", "-h", "-o", "%c %D", *(["-p", partition] if partition else []))
     if code:

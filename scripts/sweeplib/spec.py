@@ -24,7 +24,8 @@ METRICS = ("train_loss val_loss val_accuracy val_r2 val_mae "
            "test_loss test_accuracy test_r2 test_mae").split()
 OURS = ("run.name", "run.output", "run.resume", "run.overwrite", "checkpoint.best",
         "parallel.threads", "train.max_steps", "train.max_time")
-FREE = ("config", "parallel", "max_time")  # may differ when a sweep goes on: no trial depends on them
+# May differ when a sweep goes on: no trial depends on them. (The config's text is compared.)
+FREE = ("config", "parallel", "max_time")
 
 
 @dataclass
@@ -145,7 +146,8 @@ SWEEP = {  # name: (parse, default as text or None where it must be given, what 
 SLURM = {
     "partition": (str, "", "a partition"),
     "nodes": (COUNT, "1", "nodes a trial"),
-    "time": (matching(r"(\d+-)?\d+(:\d+){0,2}"), "1:00:00", "a job's time limit as Slurm writes it, such as 4:00:00"),
+    "time": (matching(r"(\d+-)?\d+(:\d+){0,2}"), "1:00:00",
+             "a job's time limit as Slurm writes it, such as 4:00:00"),
     "notice": (number_in(1, 65535), "120", "seconds before the time limit to stop at"),
     "account": (str, "", "an account"),
     "extra": (shlex.split, "", "further options of sbatch"),

@@ -1,15 +1,16 @@
 """The study of a sweep: which trials there are, who works on them, what came of them.
 
 All of it is a journal in the sweep's folder, written by Optuna's JournalStorage, and one file of
-locks. Any number of processes on any number of machines may work on one study. Sources: the
-journal says what happened, the lock on a trial says whether its worker lives.
+locks. Any number of processes on any number of machines may work on one study: the journal says
+what happened, the lock on a trial says whether its worker lives.
 
-A trial in the journal has Optuna's state and these attributes:
-    owner    who works on it: host, pid, started (and job, restarts in Slurm); None: put back
-    tries    the checkpoint each attempt began from, without those that were stopped by order
-    seconds  spent so far, by attempts that could say so
-    result   status complete|pruned|diverged|failed, value, epoch, message; written before the
-             state, so a worker that dies between the two is followed by one that repeats it"""
+A trial in the journal has Optuna's state and two attributes, each written as a whole:
+    work    owner    who is at it: host, pid, started (job, restarts in Slurm); None: put back
+            tries    the checkpoint each attempt began from, without those stopped by order
+            seconds  spent by earlier attempts that could say so
+    result  status complete|pruned|diverged|failed, value, epoch, seconds, message; written
+            before the state: a worker that dies between the two is followed by one that
+            repeats it"""
 
 import contextlib
 import datetime
@@ -174,17 +175,14 @@ class Study:
     def folder_of(self, trial):
         return self.folder / f"{trial.number:04d}-{digest(trial.params)}"
 
-    def better(self, a, b):
-        return a > b if self.spec.goal == "max" else a < b
-
     def best(self, trials):
         found = [t for t in trials if t.state == TrialState.COMPLETE]
         pick = max if self.spec.goal == "max" else min
         return pick(found, key=lambda t: t.value) if found else None
 
-    def set(self, trial, **attributes):
-        for key, value in attributes.items():
-            self.storage.set_trial_user_attr(trial._trial_id, key, value)
+    def set_work(self, trial, owner, tries, seconds):
+        work = {"owner": owner, "tries": tries, "seconds": seconds}
+        self.storage.set_trial_user_attr(trial._trial_id, "work", work)
 
     def note(self, **attributes):
         """What is to be known of the sweep: engine (local or slurm), jobs."""
@@ -236,8 +234,9 @@ class Study:
                 trial = now[number]
                 if not trial.state.is_finished() and self.same_owner(trial, trials[number]) \
                         and self.locks.take(Locks.TRIAL + number):
-                    tries = trial.user_attrs["tries"] + [self.progress(trial)]
-                    self.set(trial, owner=myself(), tries=tries)
+                    work = trial.user_attrs["work"]
+                    self.set_work(trial, myself(), [*work["tries"], self.progress(trial)],
+                                  work["seconds"])
                     return self.claimed(trial)
             if len(now) < self.spec.trials:
                 return self.create(len(now), now)
@@ -251,8 +250,8 @@ class Study:
             number=-1, trial_id=-1, state=TrialState.RUNNING, value=None,
             datetime_start=datetime.datetime.now(), datetime_complete=None, params=params,
             distributions={k: d.distribution() for k, d in self.spec.space.items()},
-            user_attrs={"owner": myself(), "tries": [""], "seconds": 0.0}, system_attrs={},
-            intermediate_values={})
+            user_attrs={"work": {"owner": myself(), "tries": [""], "seconds": 0.0}},
+            system_attrs={}, intermediate_values={})
         # One line of the journal: a trial is there with all its parameters, or not at all.
         self.storage.create_new_trial(self.id, template_trial=template)
         return self.claimed(self.trials()[number])
@@ -263,7 +262,7 @@ class Study:
 
     @staticmethod
     def same_owner(a, b):
-        return a.user_attrs["owner"] == b.user_attrs["owner"]
+        return a.user_attrs["work"] == b.user_attrs["work"]
 
     def is_held(self, trial):
         """Whether a living process works on it."""
@@ -272,7 +271,7 @@ class Study:
     def is_dead(self, trial):
         if trial.state.is_finished() or self.is_held(trial):
             return False
-        owner = trial.user_attrs["owner"]
+        owner = trial.user_attrs["work"]["owner"]
         return owner is None or has_ended(owner)
 
     def progress(self, trial):
@@ -282,21 +281,19 @@ class Study:
         return ""
 
     def is_stuck(self, trial):
-        tries = trial.user_attrs["tries"][-1 - TRIES:]
+        tries = trial.user_attrs["work"]["tries"][-1 - TRIES:]
         return len(tries) > TRIES and len(set(tries)) == 1
 
     def put_back(self, trial, seconds, by_order):
         """For another worker, or this one, to go on with."""
-        seconds += trial.user_attrs["seconds"]
-        self.set(trial, seconds=seconds)
-        if by_order:
-            self.set(trial, tries=trial.user_attrs["tries"][:-1])
-        self.set(trial, owner=None)
+        work = trial.user_attrs["work"]
+        tries = work["tries"][:-1] if by_order else work["tries"]
+        self.set_work(trial, None, tries, work["seconds"] + seconds)
         self.let_go(trial)
 
     def finish(self, trial, seconds, **result):
-        seconds += trial.user_attrs["seconds"]
-        self.set(trial, seconds=seconds, result=result)
+        result["seconds"] = seconds + trial.user_attrs["work"]["seconds"]
+        self.storage.set_trial_user_attr(trial._trial_id, "result", result)
         values = None if result["value"] is None else [result["value"]]
         self.storage.set_trial_state_values(trial._trial_id, STATES[result["status"]], values)
         self.let_go(trial)
@@ -325,5 +322,5 @@ def remaining(trials, spec, slots=1):
     done = [t for t in trials if t.state.is_finished()]
     if not done:
         return None
-    pace = sum(t.user_attrs["seconds"] for t in done) / len(done)
+    pace = sum(t.user_attrs["result"]["seconds"] for t in done) / len(done)
     return (spec.trials - len(done)) * pace / max(slots, len(trials) - len(done))

@@ -11,7 +11,7 @@ dp_patience dp_patience_begin(dp_comm *comm, const char *what) {
     return (dp_patience){.comm = comm, .what = what};
 }
 
-enum { TAG_HERE = (1 << 14) - 1, ANSWER = 2, VERDICT = 5 }; /* seconds */
+enum { TAG_HERE = (1 << 14) - 1, ANSWER = 2, VERDICT = 15 }; /* seconds */
 
 /* Rank 0 hears who is still there: a rank that hangs keeps all others waiting somewhere, and they
  * come here at about the same time. The text names those that did not come. */

@@ -10,7 +10,7 @@ static const char *many(int n) {
 static bool bound_too_narrow(const dp_session *s, int ranks_here) {
     int allowed = dp_comm_allowed_cores(s->comm);
     int mask = dp_comm_mask_cores(s->comm);
-    int squeezed = (int)dp_comm_max(s->comm, s->threads > mask);
+    int squeezed = (int)dp_comm_max(s->comm, s->threads > mask && mask < allowed);
     if (squeezed) {
         dp_warn(
             "%d thread%s of a rank share%s %d core%s, because the launcher binds each "

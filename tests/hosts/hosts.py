@@ -40,6 +40,8 @@ MPI = {
     "OMPI_MCA_oob_tcp_keepalive_time": str(KEEPALIVE),
     "OMPI_MCA_oob_tcp_keepalive_intvl": str(INTERVAL),
     "OMPI_MCA_oob_tcp_keepalive_probes": str(PROBES),
+    # A large message in one piece holds up the reply that lets the other side begin with its own:
+    # the two directions take turns, and the network has half its speed.
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_orte_tmpdir_base": "/run",  # of the hosts alone, so that it goes with them
     # The hosts share the cores: each would bind its first rank to core 0, and spin.

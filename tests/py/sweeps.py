@@ -49,7 +49,8 @@ class Bench:
     def start(self, *args, **env):
         return subprocess.Popen([*SWEEP, *args], cwd=self.dir, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, env={**os.environ, **MPI_ENV, **self.env, **env})
+                                stderr=subprocess.PIPE,
+                                env={**os.environ, **MPI_ENV, **self.env, **env})
 
     def run(self, *args, code=0, timeout=120, **env):
         process = self.start(*args, **env)

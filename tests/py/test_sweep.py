@@ -90,7 +90,8 @@ def test_the_report_is_one_page_of_its_own(done):
 # ---- which points ----
 
 def points(bench, spec):
-    return re.findall(r"trial \d+: .*/config.ini (.*) run.name", bench.run("run", spec, "--dry-run"))
+    planned = bench.run("run", spec, "--dry-run")
+    return re.findall(r"trial \d+: .*/config.ini (.*) run.name", planned)
 
 
 def test_a_grid_is_each_point_once_in_order(bench):
@@ -123,6 +124,14 @@ def test_tpe_alone_repeats_itself_and_learns(bench, tmp_path):
     bench.run("run", bench.spec("c", space, method="random", trials=14, parallel=1), **env)
     tpe, drawn = ([row["optimizer.lr"] for row in bench.sweep(name).results()] for name in "ac")
     assert tpe[:10] == drawn[:10] and tpe[10:] != drawn[10:]
+
+
+def test_ranks_change_nothing_but_the_launch(done, bench):
+    (bench.dir / "base.ini").write_bytes((done.dir / "base.ini").read_bytes())
+    bench.run("run", bench.spec(trials=2, ranks=2, parallel=1))
+    expected = done.sweep().bits()
+    assert bench.sweep().bits() == {name: expected[name] for name in bench.sweep().trials()}
+    assert "launch  2 ranks" in (bench.sweep().runs()[0].path / "log.txt").read_text()
 
 
 # ---- interruptions ----

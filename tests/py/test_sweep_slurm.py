@@ -128,11 +128,10 @@ class Faults:
 
     def worker_is_killed(self):
         job, _ = self.next_task()
-        owners = [e["user_attr"]["owner"] for e in self.bench.sweep().journal()
-                  if e.get("user_attr", {}).get("owner")]
-        owners += [e["user_attrs"]["owner"] for e in self.bench.sweep().journal()
-                   if e.get("user_attrs")]
-        pids = {o["pid"] for o in owners if o["job"] == job}
+        entries = [e.get("user_attr") or e.get("user_attrs") or {}
+                   for e in self.bench.sweep().journal()]
+        owners = [e["work"]["owner"] for e in entries if "work" in e]
+        pids = {o["pid"] for o in owners if o and o["job"] == job}
         assert len(pids) == 1
         os.kill(pids.pop(), signal.SIGKILL)
 
@@ -191,6 +190,7 @@ def test_stop_and_resume(clean, cluster, data, tmp_path):
     ({"threads": 3}, {}, "have 2 CPUs"),
     ({"ranks": 1}, {"nodes": 2}, "a node needs a rank"),
     ({}, {"partition": "nowhere"}, "partition = nowhere"),
+    ({}, {"time": "0:03:30"}, "too short for notice = 120"),
 ])
 def test_what_no_node_can_hold_is_refused(cluster, data, tmp_path, keys, slurm, says):
     found = bench(tmp_path, data, cluster)

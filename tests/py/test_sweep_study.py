@@ -15,12 +15,19 @@ from sweeps import SPACE, Bench, Sweep, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 sys.path.insert(0, str(REPO / "scripts"))
-from sweeplib import report  # noqa: E402
+from sweeplib import report, slurm  # noqa: E402
 from sweeplib.spec import SweepError, read_spec  # noqa: E402
 from sweeplib.study import Locks, Study  # noqa: E402
 
 pytestmark = pytest.mark.together  # only one worker loads Optuna
 GRID = {"optimizer.lr": "choice 0.1 0.3", "train.batch_size": "choice 16 32 64"}
+
+
+@pytest.mark.parametrize("limit, seconds", [
+    ("90", 5400), ("1:30", 90), ("2:00:05", 7205), ("1-0", 86400), ("1-2:3", 93780),
+    ("2-1:00:10", 176410)])
+def test_a_time_limit_is_read_as_slurm_reads_it(limit, seconds):
+    assert slurm.seconds(limit) == seconds
 
 
 def test_importance_is_rank_correlation():
