@@ -2,7 +2,8 @@
  * in FAULT_STATE where the process is, and at call number FAULT_CALL does what FAULT_HOW says:
  *   before, after   the process is killed before or after the call
  *   half            a write is cut in half, then the process is killed
- *   full            this call and the next FAULT_FOR - 1 fail: no space is left */
+ *   full            this call and the next FAULT_FOR - 1 fail: no space is left
+ * FAULT_SLOW: milliseconds that a rename of a checkpoint takes. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ static size_t folder_length;
 static char *
     state; /* "NUMBER WHAT" of the call that is under way, or of the last one and "training" */
 static long number, at = -1, count = 1;
+static useconds_t slow;
 static const char *how = "";
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -33,6 +35,7 @@ __attribute__((constructor)) static void start(void) {
     folder_length = strlen(folder);
     at = getenv("FAULT_CALL") ? atol(getenv("FAULT_CALL")) : -1;
     count = getenv("FAULT_FOR") ? atol(getenv("FAULT_FOR")) : 1;
+    slow = getenv("FAULT_SLOW") ? (useconds_t)(1000 * atol(getenv("FAULT_SLOW"))) : 0;
     how = getenv("FAULT_HOW") ? getenv("FAULT_HOW") : "";
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     void *p = fd < 0 ? MAP_FAILED
@@ -212,6 +215,9 @@ int rename(const char *from, const char *to) {
     const char *of = kind(to);
     if (!of) {
         return REAL(rename)(from, to);
+    }
+    if (strcmp(of, "checkpoint") == 0) {
+        usleep(slow);
     }
     GUARDED(int, "rename", of, REAL(rename)(from, to));
 }

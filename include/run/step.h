@@ -50,6 +50,10 @@ float *dp_stepper_slot(const dp_stepper *stepper, int k, const char **name);
 /** Brings the owners' parts of the optimizer's state together.  MPI: collective */
 void dp_stepper_gather(dp_stepper *stepper);
 
+/** The index of the first layer that put out a value that is not finite in the last step, or
+ *  -1.  MPI: collective */
+int dp_stepper_bad_layer(const dp_stepper *stepper);
+
 /** Time since the last call.  MPI: local */
 dp_times dp_stepper_times(dp_stepper *stepper);
 

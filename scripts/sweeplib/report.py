@@ -47,6 +47,10 @@ def importance(values, metric):
     return math.sqrt(between / (len(y) * y.var())), 0
 
 
+def varied(rows, spec):
+    return [key for key in spec.space if len({row["parameters"][key] for row in rows}) > 1]
+
+
 # ---- pictures: each draws on its figure ----
 
 def draw_best(figure, spec, rows, curves):
@@ -79,11 +83,11 @@ def focus(axes, y, spec):
 
 
 def draw_parameters(figure, spec, rows, curves):
-    keys = [k for k in spec.space if len({r["parameters"][k] for r in rows}) > 1]
+    keys = varied(rows, spec)
     across = min(3, len(keys)) or 1
     down = max(1, math.ceil(len(keys) / across))
     figure.set_size_inches(3.6 * across, 3.2 * down)
-    grid = figure.subplots(down, across, squeeze=False).flat
+    grid = list(figure.subplots(down, across, squeeze=False).flat)
     done = [r for r in rows if r["status"] == "complete"]
     cut = [r for r in rows if r["status"] == "pruned" and r["value"] is not None]
     for axes, key in zip(grid, keys):
@@ -101,7 +105,7 @@ def draw_parameters(figure, spec, rows, curves):
             axes.set_xscale("log")
         axes.set(xlabel=key, ylabel=spec.metric)
         focus(axes, [r["value"] for r in done], spec)
-    for axes in list(grid)[len(keys):]:
+    for axes in grid[len(keys):]:
         axes.remove()
 
 
@@ -134,7 +138,7 @@ def draw_curves(figure, spec, rows, curves):
 def draw_importance(figure, spec, rows, curves):
     done = [r for r in rows if r["status"] == "complete"]
     found = sorted((*importance([r["parameters"][k] for r in done], [r["value"] for r in done]), k)
-                   for k in spec.space)
+                   for k in varied(rows, spec))
     figure.set_size_inches(7, 0.8 + 0.4 * len(found))
     axes = figure.subplots()
     axes.barh(range(len(found)), [f[0] for f in found], color=BLUE, height=0.6)

@@ -258,6 +258,6 @@ dp_status dp_run_diverged(dp_run *run, const char *where) {
         DP_EDIVERGED,
         "diverged at step %lld (epoch %lld): loss %g, gradient norm %g, learning "
         "rate %g, %s; %s. Lower optimizer.lr or set optimizer.clip_norm",
-        (long long)run->at.step, (long long)run->step_epoch, run->loss, run->grad_norm,
-        run->at.lr, where, kept);
+        (long long)run->at.step, (long long)run->step_epoch, fabs(run->loss),
+        run->grad_norm, run->at.lr, where, kept);
 }

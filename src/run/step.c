@@ -26,88 +26,10 @@ static double sum_losses(const dp_stepper *st, int N) {
     return dp_tree_sum(sums, blocks);
 }
 
-/* Forward, loss and backward of one piece; its gradients replace `grads`. Whole team. */
-static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
-                    float *grads, double *clock) {
-    const dp_kernels *set = st->model->set;
-    const float *params = st->model->params;
-    dp_net *net = st->net;
-    dp_truth truth =
-        dp_batch_truth(st->batch, N, (float)st->config->loss.label_smoothing);
-    dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
-
-    dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
-    times->data += lap(clock);
-    for (int l = 0; l < net->nlayers; l++) {
-#pragma omp barrier
-        times->idle += lap(clock);
-        net->layers[l].kind->forward(set, team, &net->layers[l], N, params);
-        times->forward += lap(clock);
-    }
-#pragma omp barrier
-    times->idle += lap(clock);
-    const dp_signal *top = &net->signals[net->nlayers];
-    st->loss->apply(set, team, &truth, top->yt, top->dzt);
-    times->forward += lap(clock);
-    for (int l = net->nlayers - 1; l >= 0; l--) {
-#pragma omp barrier
-        times->idle += lap(clock);
-        net->layers[l].kind->backward(set, team, &net->layers[l], N, st->block, params,
-                                      grads, l > 0);
-        times->backward += lap(clock);
-    }
-    double loss = team.id == 0 ? sum_losses(st, N) : 0;
-    times->backward += lap(clock);
-#pragma omp barrier
-    times->idle += lap(clock);
-    return loss;
-}
-
-/* left += right, this thread's part. */
-static void merge(dp_stepper *st, dp_team team, float *left, const float *right) {
-    size_t n = st->model->floats / 16;
-    size_t begin = n * (size_t)team.id / (size_t)team.n * 16;
-    size_t end = n * (size_t)(team.id + 1) / (size_t)team.n * 16;
-    for (size_t i = begin; i < end; i++) {
-        left[i] += right[i];
-    }
-}
-
-/* All pieces of this rank: leaves one gradient slab and one loss for each of its nodes.
- */
-static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, int npieces,
-                    const dp_node *node, double *clock) {
-    int blocks = dp_tree_blocks(n, st->block);
-    dp_tree_walk walk;
-    dp_tree_begin(&walk, blocks);
-    for (int k = 0; k < npieces; k++) {
-        int begin = node[k].a * st->block;
-        int end = node[k].b == blocks ? n : node[k].b * st->block;
-        int top = walk.depth;
-        double loss = piece(st, team, rows + begin, end - begin,
-                            dp_exchange_slab(st->exchange, top), clock);
-        if (team.id == 0) {
-            st->piece_loss[top] = loss;
-        }
-        int merges = dp_tree_push(&walk, node[k]);
-        for (; merges > 0; merges--, top--) {
-            merge(st, team, dp_exchange_slab(st->exchange, top - 1),
-                  dp_exchange_slab(st->exchange, top));
-            if (team.id == 0) {
-                st->piece_loss[top - 1] += st->piece_loss[top];
-            }
-        }
-        if (npieces > 1) {
-#pragma omp barrier
-        }
-    }
-}
-
 /* The summed gradient of an owned chunk: scaled, kept if it is to be, and its square. */
-static void finish_chunk(dp_stepper *st, int c, float scale) {
+static void finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
     const dp_model *model = st->model;
     size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
-    const float *sum = dp_exchange_sum(st->exchange, at, at + n);
     if (st->kept) {
         for (size_t i = 0; i < n; i++) {
             st->kept[at + i] += sum[i] * scale;
@@ -135,6 +57,125 @@ static void update_chunk(dp_stepper *st, int c, const dp_update *u) {
     st->optimizer->update(&mine, n, st->chunk_sum[c], model->params + at, slot);
 }
 
+/* A rank alone with its whole batch in one piece need not wait for anybody: each layer is updated
+ * while its gradient is still in the cache. */
+typedef struct at_once {
+    dp_update u;
+    float scale;
+} at_once;
+
+static void update_layer(dp_stepper *st, dp_team team, int l, const at_once *now) {
+    const dp_layer *layer = &st->net->layers[l];
+    const float *sum = dp_exchange_slab(st->exchange, 0);
+    const size_t *chunk = st->model->chunk;
+    int begin = 0, end = 0;
+    if (layer->ntensors == 0) {
+        return;
+    }
+    const dp_tensor *last = &layer->tensor[layer->ntensors - 1];
+    while (chunk[begin] < layer->tensor[0].offset) {
+        begin++;
+    }
+    for (end = begin; chunk[end] < last->offset + last->count;) {
+        end++;
+    }
+    int n = end - begin;
+    end = begin + n * (team.id + 1) / team.n;
+    for (int c = begin + n * team.id / team.n; c < end; c++) {
+        finish_chunk(st, c, sum + chunk[c], now->scale);
+        update_chunk(st, c, &now->u);
+    }
+}
+
+/* Forward, loss and backward of one piece; its gradients replace `grads`. With `now` (or NULL) the
+ * parameters are updated too. Whole team. */
+static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
+                    float *grads, const at_once *now, double *clock) {
+    const dp_kernels *set = st->model->set;
+    const float *params = st->model->params;
+    dp_net *net = st->net;
+    if (team.id == 0) {
+        st->samples = N;
+    }
+    dp_truth truth =
+        dp_batch_truth(st->batch, N, (float)st->config->loss.label_smoothing);
+    dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
+
+    dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
+    times->data += lap(clock);
+    for (int l = 0; l < net->nlayers; l++) {
+#pragma omp barrier
+        times->idle += lap(clock);
+        net->layers[l].kind->forward(set, team, &net->layers[l], N, params);
+        times->forward += lap(clock);
+    }
+#pragma omp barrier
+    times->idle += lap(clock);
+    const dp_signal *top = &net->signals[net->nlayers];
+    st->loss->apply(set, team, &truth, top->yt, top->dzt);
+    times->forward += lap(clock);
+    for (int l = net->nlayers - 1; l >= 0; l--) {
+#pragma omp barrier
+        times->idle += lap(clock);
+        if (now && l + 1 < net->nlayers) {
+            update_layer(st, team, l + 1, now);
+            times->update += lap(clock);
+        }
+        net->layers[l].kind->backward(set, team, &net->layers[l], N, st->block, params,
+                                      grads, l > 0);
+        times->backward += lap(clock);
+    }
+    double loss = team.id == 0 ? sum_losses(st, N) : 0;
+    times->backward += lap(clock);
+#pragma omp barrier
+    times->idle += lap(clock);
+    if (now) {
+        update_layer(st, team, 0, now);
+        times->update += lap(clock);
+    }
+    return loss;
+}
+
+/* left += right, this thread's part. */
+static void merge(dp_stepper *st, dp_team team, float *left, const float *right) {
+    size_t n = st->model->floats / 16;
+    size_t begin = n * (size_t)team.id / (size_t)team.n * 16;
+    size_t end = n * (size_t)(team.id + 1) / (size_t)team.n * 16;
+    for (size_t i = begin; i < end; i++) {
+        left[i] += right[i];
+    }
+}
+
+/* All pieces of this rank: leaves one gradient slab and one loss for each of its nodes.
+ */
+static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, int npieces,
+                    const dp_node *node, const at_once *now, double *clock) {
+    int blocks = dp_tree_blocks(n, st->block);
+    dp_tree_walk walk;
+    dp_tree_begin(&walk, blocks);
+    for (int k = 0; k < npieces; k++) {
+        int begin = node[k].a * st->block;
+        int end = node[k].b == blocks ? n : node[k].b * st->block;
+        int top = walk.depth;
+        double loss = piece(st, team, rows + begin, end - begin,
+                            dp_exchange_slab(st->exchange, top), now, clock);
+        if (team.id == 0) {
+            st->piece_loss[top] = loss;
+        }
+        int merges = dp_tree_push(&walk, node[k]);
+        for (; merges > 0; merges--, top--) {
+            merge(st, team, dp_exchange_slab(st->exchange, top - 1),
+                  dp_exchange_slab(st->exchange, top));
+            if (team.id == 0) {
+                st->piece_loss[top - 1] += st->piece_loss[top];
+            }
+        }
+        if (npieces > 1) {
+#pragma omp barrier
+        }
+    }
+}
+
 /* This thread's part of the owned chunks. */
 static void my_chunks(const dp_stepper *st, dp_team team, int *begin, int *end) {
     long n = st->last - st->first;
@@ -154,19 +195,19 @@ static double norm_of(const dp_stepper *st) {
 
 /* The owned slice: sum, norm, update; then everyone's parameters. With clipping the norm
  * must be known first, which takes one more small exchange. Whole team. */
-static void update(dp_stepper *st, dp_team team, int n, double lr, int64_t t,
+static void update(dp_stepper *st, dp_team team, const at_once *how, bool done,
                    double *comm, double *clock) {
     double clip = st->config->optimizer.clip_norm;
     dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
-    float scale = (float)(1.0 / n);
-    dp_update u = dp_optimizer_prepare(st->config, lr, t);
-    u.scale = st->kept ? 1.0F : scale;
+    dp_update u = how->u;
     dp_slices squares = {st->squares, sizeof(double), st->chunk_bound};
     dp_slices params = {st->model->params, sizeof(float), st->bound};
     int begin = 0, end = 0;
     my_chunks(st, team, &begin, &end);
-    for (int c = begin; c < end; c++) {
-        finish_chunk(st, c, scale);
+    for (int c = begin; c < end && !done; c++) {
+        const size_t *chunk = st->model->chunk;
+        finish_chunk(st, c, dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]),
+                     how->scale);
         if (!(clip > 0)) {
             update_chunk(st, c, &u);
         }
@@ -222,11 +263,14 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     dp_node node[npieces + 1];
     dp_tree_share(blocks, ranks, rank, st->most, node);
     dp_note note = {.stop = want_stop};
+    at_once how = {dp_optimizer_prepare(st->config, lr, t), (float)(1.0 / n)};
+    how.u.scale = st->kept ? 1.0F : how.scale;
+    bool alone = ranks == 1 && npieces == 1 && !(st->config->optimizer.clip_norm > 0);
 #pragma omp parallel num_threads(st->threads)
     {
         dp_team team = my_team();
         double clock = start;
-        compute(st, team, rows, n, npieces, node, &clock);
+        compute(st, team, rows, n, npieces, node, alone ? &how : NULL, &clock);
         if (team.id == 0) {
             for (int k = 0; k < DP_PARTS && k < st->ngrads; k++) {
                 note.loss[k] = st->piece_loss[k];
@@ -237,7 +281,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
             st->times.reduce += comm;
         }
 #pragma omp barrier
-        update(st, team, n, lr, t, &comm, &clock);
+        update(st, team, &how, alone, &comm, &clock);
     }
     double now = dp_clock();
     *out = (dp_step_result){.loss = loss_sum / n,

@@ -14,6 +14,7 @@ struct dp_stepper {
     dp_scale scale;
     int block, threads, most; /* most: blocks in a piece */
     dp_net *net;
+    int samples; /* of the last piece */
     dp_batch *batch;
 
     int ngrads;         /* gradient slabs of the exchange: a stack along the block tree */

@@ -1,6 +1,7 @@
 /* Making and freeing what a step needs. */
 #include "base/tree.h"
 #include "step_impl.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,6 +161,31 @@ void dp_stepper_gather(dp_stepper *st) {
         dp_slices slot = {st->slot[k], sizeof(float), st->bound};
         dp_exchange_gather(st->exchange, 1, &slot);
     }
+}
+
+/* Whether any output of the layer was not finite in this rank's last piece. */
+static bool bad_output(const dp_stepper *st, const dp_signal *s) {
+    enum { STRIP = 64 };
+    for (int n = 0; n < st->samples; n++) {
+        const float *column =
+            s->yt + (size_t)(n / STRIP * STRIP) * (size_t)s->F + n % STRIP;
+        for (int f = 0; f < s->F; f++) {
+            if (!isfinite(column[(size_t)f * STRIP])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+int dp_stepper_bad_layer(const dp_stepper *st) {
+    const dp_net *net = st->net;
+    int l = 0;
+    while (l < net->nlayers && !bad_output(st, &net->signals[l + 1])) {
+        l++;
+    }
+    l = (int)-dp_comm_max(st->comm, -l);
+    return l < net->nlayers ? net->layers[l].index : -1;
 }
 
 dp_times dp_stepper_times(dp_stepper *st) {

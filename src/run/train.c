@@ -133,10 +133,15 @@ static void log_step(const dp_run *run, const dp_step_result *r) {
 }
 
 static dp_status diverged(dp_run *run, int bad) {
-    char where[100] = "the gradients are still finite";
-    if (bad >= 0) {
+    const dp_model *model = run->session->model;
+    char where[2200] = "all values of the layers are still finite";
+    int layer = dp_stepper_bad_layer(run->stepper);
+    if (layer >= 0) {
+        snprintf(where, sizeof where, "first layer with a bad value: %d (of %s)", layer,
+                 model->text);
+    } else if (bad >= 0) {
         snprintf(where, sizeof where, "first layer with a bad gradient: %s",
-                 run->session->model->tensors[bad].name);
+                 model->tensors[bad].name);
     }
     return dp_run_diverged(run, where);
 }

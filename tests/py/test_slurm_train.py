@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,10 +20,22 @@ CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).std
 pytestmark = [pytest.mark.slow, pytest.mark.together,
               pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
 
-# Every node is a host of its own by name.
-HOST = f"""#!/bin/sh
-exec unshare -u sh -c 'hostname $SLURMD_NODENAME; exec {TRAINER} "$@"' - "$@"
+sys.path.insert(0, str(REPO / "tests"))
+import torture  # noqa: E402
+
+# Every node is a host of its own by name, and a checkpoint takes 0.1 s, so that a run lasts.
+# Ranks of a node that is cut off have nobody to write to, so each has a file.
+HOST = """#!/bin/sh
+trap : USR1 TERM
+export FAULT_DIR={runs} FAULT_SLOW=100
+LD_PRELOAD={shim} unshare -u sh -c 'hostname $SLURMD_NODENAME; exec {trainer} "$@"' - "$@" \\
+    >$SLURM_JOB_NAME.$SLURM_PROCID.${{SLURM_RESTART_COUNT:-0}} 2>&1
+code=$?
+echo "exit code $code" >>$SLURM_JOB_NAME.$SLURM_PROCID.${{SLURM_RESTART_COUNT:-0}}
+exit $code
 """
+RUN = {"optimizer__momentum": 0.9, "train__epochs": 800, "checkpoint__every": 5,
+       "checkpoint__every_steps": 33, "checkpoint__best": "none"}
 
 
 class Slurm:
@@ -32,7 +45,8 @@ class Slurm:
         self.folder, self.lab = folder, Lab(folder / "runs-here", data)
         self.lab.dir.mkdir()
         host = folder / "host"
-        host.write_text(HOST)
+        host.write_text(HOST.format(shim=torture.build_shim(folder), trainer=TRAINER,
+                                    runs=self.lab.dir / "runs"))
         host.chmod(0o755)
         subprocess.run([CLUSTER, "start", str(folder), "5", "2"], check=True, timeout=60)
         lines = (folder / "env").read_text().split("\n")
@@ -54,33 +68,47 @@ class Slurm:
         found = re.search(rf"\b{key}=(\S+)", self.do("scontrol", "show", "job", self.jobs[name]))
         return found[1] if found else ""
 
-    def output(self, name):
-        path = self.lab.dir / f"{name}-{self.jobs[name]}.out"
+    def output(self, name, start=None):
+        """The job's, or what its rank 0 wrote in that start."""
+        path = self.lab.dir / (f"{name}-{self.jobs[name]}.out" if start is None
+                               else f"{name}.0.{start}")
         return path.read_text() if path.exists() else ""
+
+    def cut_off(self, name):
+        """The controller and the launcher lose sight of the job's node; its ranks live on."""
+        pid = (self.folder / "run" / f"slurmd.{self.show(name, 'NodeList')}.pid").read_text()
+        os.kill(int(pid), signal.SIGKILL)
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                known = (path / "environ").read_bytes().split(b"\0")
+                command = (path / "cmdline").read_bytes()
+                comm = (path / "comm").read_text().strip()
+            except OSError:
+                continue
+            ours = (f"SLURM_JOB_ID={self.jobs[name]}".encode() in known and
+                    f"SLURM_CONF={self.env['SLURM_CONF']}".encode() in known)
+            step = comm == "slurmstepd" and f"[{self.jobs[name]}.".encode() in command
+            if (comm == "srun" and ours) or step:
+                os.kill(int(path.name), signal.SIGSTOP)
 
     def wait_for(self, what, condition, seconds):
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, \
                 f"{what} did not come\n{self.do('squeue')}\n" + "\n".join(
-                    f"-- {name}: {self.do('scontrol', 'show', 'job', job)}\n{self.output(name)}"
+                    f"-- {name}: {self.do('scontrol', 'show', 'job', job)}\n{self.output(name)[-1500:]}"
                     for name, job in self.jobs.items())
             time.sleep(0.3)
 
-    def start_again(self, name):
-        """A requeued job would wait for two minutes before it starts."""
-        self.wait_for(f"{name}'s requeue", lambda: self.show(name, "Restarts") == "1", 120)
-
-        def runs():
-            if self.show(name, "JobState") == "PENDING":
+    def ended(self):
+        """Whether all jobs have; a requeued one would wait for two minutes before it starts."""
+        states = {name: self.show(name, "JobState") for name in self.jobs}
+        for name, state in states.items():
+            if state == "PENDING":
                 self.do("scontrol", "update", f"jobid={self.jobs[name]}", "StartTime=now")
                 self.do("scontrol", "release", self.jobs[name])
-            return self.output(name).count("== job") == 2
-        self.wait_for(f"{name}'s second start", runs, 60)
-
-
-RUN = {"optimizer__momentum": 0.9, "train__epochs": 2500, "checkpoint__every": 5,
-       "train__log_every": 100000, "checkpoint__every_steps": 33}
+        assert not set(states.values()) & {"FAILED", "TIMEOUT"}, f"{states}"
+        return set(states.values()) == {"COMPLETED"}
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +126,8 @@ def slurm(tmp_path_factory, data):
         slurm.do("scontrol", "requeue", slurm.jobs["requeue"])
         slurm.do("scontrol", "update", f"nodename={slurm.show('down', 'NodeList')}",
                  "state=down", "reason=test")
-        # The controller loses sight of the node, but the ranks live on.
-        node = slurm.show("split", "NodeList")
-        os.kill(int((folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
-        for name in slurm.jobs:
-            slurm.start_again(name)
-        for name in slurm.jobs:
-            slurm.wait_for(f"{name}'s end", lambda n=name: slurm.show(n, "JobState") in
-                           ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"), 180)
+        slurm.cut_off("split")
+        slurm.wait_for("the end of all", slurm.ended, 300)
         yield slurm
     finally:
         subprocess.run([CLUSTER, "stop", str(folder)], check=True, timeout=60)
@@ -124,14 +146,18 @@ def whole(data, tmp_path_factory):
 def test_job_ends_with_the_bits_of_an_uninterrupted_run(slurm, whole, name, words):
     output = slurm.output(name)
     assert words in output, output
-    assert re.search(r"^resume  from step \d+", output, re.M), output
-    assert slurm.show(name, "JobState") == "COMPLETED", output
+    assert re.search(r"^resume  from step \d+", slurm.output(name, 1), re.M), output
     assert slurm.lab.out(name).status() == "complete"
     assert_same_bits(slurm.lab.out(name).bits(), whole, name)
 
 
 def test_cut_off_ranks_yield_to_the_new_ones(slurm):
-    """The first start lived on until it saw that its run was taken over."""
-    assert "was taken over by process" in slurm.output("split"), slurm.output("split")
-    lock = Path(slurm.lab.out("split").path / "run.lock").read_text()
+    """The first start lives on until it sees that its run was taken over, and exits with 4."""
+    first = slurm.output("split", 0)
+    assert "was taken over by process" in first and "exit code 4" in first, first[-1000:]
+    lock = (slurm.lab.out("split").path / "run.lock").read_text()
     assert re.search(r"^generation 2 ", lock), lock
+
+
+def test_time_limit_stops_with_75(slurm):
+    assert "exit code 75" in slurm.output("limit", 0), slurm.output("limit", 0)[-1000:]

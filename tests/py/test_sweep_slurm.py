@@ -18,9 +18,10 @@ CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).std
 pytestmark = [pytest.mark.slow, pytest.mark.together,
               pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
 
-# The trainer, but each start takes some seconds more without using a core.
+# The trainer, but all trials except the first four wait while there is a file "hold".
 SLOW = f"""#!/bin/sh
-case $* in *max_steps=1*|check*) ;; *) sleep 3 ;; esac
+case $* in *run.name=s-000[0-3]*|*max_steps=1*|check*) ;; *)
+    while [ -e hold ]; do sleep 0.2; done ;; esac
 exec {TRAINER} "$@"
 """
 
@@ -62,7 +63,7 @@ def bench(folder, data, cluster):
     slow = folder / "slow"
     slow.write_text(SLOW)
     slow.chmod(0o755)
-    return Bench(folder, data, {"TRAINER": str(slow), **cluster.env()}, train__epochs=30)
+    return Bench(folder, data, {"TRAINER": str(slow), **cluster.env()}, train__epochs=40)
 
 
 def spec(bench, **slurm):
@@ -98,18 +99,34 @@ class Faults:
     def __init__(self, cluster, bench):
         self.cluster, self.bench, self.met = cluster, bench, set()
 
-    def task(self):
-        """(job id, node) of a running task that nothing was done to yet, in training."""
+    def owners(self):
+        """{job: (its worker's pid, its trial's number)} of all that work or worked."""
+        found = {}
+        for entry in self.bench.sweep().journal():
+            work = (entry.get("user_attr") or entry.get("user_attrs") or {}).get("work")
+            if work and work["owner"]:
+                number = entry.get("trial_id", len(found))
+                found[work["owner"]["job"]] = work["owner"]["pid"], number
+        return found
+
+    def in_training(self, number):
+        return any(run.last.exists() and run.status() == "running"
+                   for run in self.bench.sweep().runs() if run.path.name.startswith(f"{number:04d}"))
+
+    def task(self, training=False):
+        """(job id, node) of a task at work on a trial, to which nothing was done yet."""
         self.unpark()
-        for line in self.cluster.do("squeue", "-h", "-t", "R", "-o", "%A %N %M").splitlines():
-            job, node, age = line.split()
-            if job not in self.met and int(age.split(":")[-1]) >= 6:
+        owners = self.owners()
+        for line in self.cluster.do("squeue", "-h", "-t", "R", "-o", "%A %N").splitlines():
+            job, node = line.split()
+            if job in owners and job not in self.met and (
+                    not training or self.in_training(owners[job][1])):
                 self.met.add(job)
                 return job, node
         return None
 
-    def next_task(self):
-        return wait_for(self.task, 60, lambda: self.cluster.do("squeue"))
+    def next_task(self, **how):
+        return wait_for(lambda: self.task(**how), 60, lambda: self.cluster.do("squeue"))
 
     def unpark(self):
         """Slurm has a requeued job wait for two minutes; the test does not."""
@@ -121,19 +138,14 @@ class Faults:
                 self.cluster.do("scontrol", "release", job)
 
     def node_goes_down(self):
-        _, node = self.next_task()
+        _, node = self.next_task(training=True)
         self.cluster.do("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         time.sleep(3)
         self.cluster.do("scontrol", "update", f"nodename={node}", "state=resume")
 
     def worker_is_killed(self):
         job, _ = self.next_task()
-        entries = [e.get("user_attr") or e.get("user_attrs") or {}
-                   for e in self.bench.sweep().journal()]
-        owners = [e["work"]["owner"] for e in entries if "work" in e]
-        pids = {o["pid"] for o in owners if o and o["job"] == job}
-        assert len(pids) == 1
-        os.kill(pids.pop(), signal.SIGKILL)
+        os.kill(self.owners()[job][0], signal.SIGKILL)
 
     def task_is_cancelled(self):
         self.cluster.do("scancel", self.next_task()[0])
@@ -144,9 +156,18 @@ class Faults:
     def controller_restarts(self):
         self.cluster.control("restart")
 
+    def time_runs_out(self):
+        wait_for(lambda: self.unpark() or " stops after a checkpoint: SIGUSR1" in self.outputs(),
+                 90, self.outputs)
+
+    def outputs(self):
+        """What the workers said."""
+        return "".join(p.read_text() for p in self.bench.sweep().path.glob("slurm/*.out"))
+
 
 def test_no_trial_is_lost_or_doubled_whatever_happens(clean, cluster, data, tmp_path):
     hurt = bench(tmp_path, data, cluster)
+    (tmp_path / "hold").touch()
     hurt.run("submit", spec(hurt, time="1", notice="15"))
     faults = Faults(cluster, hurt)
     faults.node_goes_down()
@@ -154,6 +175,8 @@ def test_no_trial_is_lost_or_doubled_whatever_happens(clean, cluster, data, tmp_
     faults.controller_restarts()
     faults.task_is_requeued()
     faults.task_is_cancelled()
+    faults.time_runs_out()
+    (tmp_path / "hold").unlink()
 
     def complete():
         faults.unpark()
@@ -161,8 +184,7 @@ def test_no_trial_is_lost_or_doubled_whatever_happens(clean, cluster, data, tmp_
     wait_for(complete, 150, lambda: hurt.run("status", "s") + cluster.do("squeue"))
 
     sweep = hurt.sweep()
-    outputs = "".join(p.read_text() for p in (sweep.path / "slurm").glob("*.out"))
-    assert "stops after a checkpoint: SIGUSR1" in outputs  # the time limit was near
+    outputs = faults.outputs()
     assert "JobState=NODE_FAIL" in cluster.jobs() and "JobState=CANCELLED" in cluster.jobs()
     assert " goes on from step-" in outputs
     assert outputs.count(" started: ") == 12 and sweep.endings() == [1] * 12
@@ -172,13 +194,14 @@ def test_no_trial_is_lost_or_doubled_whatever_happens(clean, cluster, data, tmp_
 
 def test_stop_and_resume(clean, cluster, data, tmp_path):
     found = bench(tmp_path, data, cluster)
+    (tmp_path / "hold").touch()
     found.run("submit", spec(found))
-    wait_for(lambda: "4 running" in found.run("status", "s"), 30, lambda: found.run("status", "s"))
+    wait_for(lambda: len(found.sweep().trials()) == 8, 60, lambda: cluster.do("squeue"))
     assert "queue already" in found.run("resume", "s", code=2)
-    time.sleep(5)
     found.run("stop", "s")
     wait_for(lambda: not cluster.do("squeue", "-h"), 20, lambda: cluster.do("squeue"))
-    assert "4 stopped" in found.run("status", "s")
+    assert "4 complete  4 stopped  4 waiting" in found.run("status", "s")
+    (tmp_path / "hold").unlink()
     found.run("resume", "s")
     wait_for(lambda: "12 complete" in found.run("status", "s"), 90,
              lambda: found.run("status", "s"))
