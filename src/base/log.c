@@ -1,9 +1,9 @@
 #include "base/log.h"
+#include "base/clock.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static bool writes = false;
@@ -66,7 +66,8 @@ static bool on_terminal(void) {
     char link[64], target[64];
     snprintf(link, sizeof link, "/proc/%d/fd/1", (int)getppid());
     ssize_t n = readlink(link, target, sizeof target);
-    return n > 8 && (memcmp(target, "/dev/pts", 8) == 0 || memcmp(target, "/dev/tty", 8) == 0);
+    return n > 8 &&
+           (memcmp(target, "/dev/pts", 8) == 0 || memcmp(target, "/dev/tty", 8) == 0);
 }
 
 void dp_progress(const char *what, long done, long total) {
@@ -81,9 +82,7 @@ void dp_progress(const char *what, long done, long total) {
     if (!terminal) {
         return;
     }
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    double t = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    double t = dp_clock();
     if (t - last < 0.1) {
         return;
     }

@@ -3,6 +3,7 @@
 #include "run/doctor.h"
 #include "run/session.h"
 #include "run/step.h"
+#include "run/train.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,6 +93,9 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
         dp_session_header(session);
         dp_doctor(session);
         print_layers(session);
+        s = dp_train_check(session);
+    }
+    if (s == DP_OK) {
         s = print_memory(session);
     }
     if (s == DP_OK) {

@@ -12,6 +12,7 @@ struct dp_comm {
     int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores;
     int speaker;
     double timeout; /* seconds without a sign of life from a rank */
+    bool said_short; /* of shared memory */
     bool crowded;   /* more threads than cores on this host: give way while waiting */
 };
 

@@ -140,26 +140,30 @@ static void deal(dp_exchange *ex, int blocks) {
     ex->blocks = blocks;
 }
 
-static void post(dp_exchange *ex, bool send, void *data, size_t bytes, int peer,
+static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
                  int tag) {
-    if (bytes == 0) {
-        return;
-    }
-    if (ex->requests == ex->most_requests) {
-        ex->most_requests = 2 * ex->most_requests + 64;
-        size_t n = (size_t)ex->most_requests;
-        ex->request = realloc(ex->request, n * sizeof *ex->request);
-        if (!ex->request) {
-            dp_comm_abort(ex->shared->comm, DP_EINTERNAL,
-                          "out of memory in the exchange");
-        }
-    }
-    MPI_Request *request = &ex->request[ex->requests++];
+    const size_t most =
+        1 << 30; /* MPI counts are int; messages of one tag keep their order */
     MPI_Comm world = ex->shared->comm->world;
-    if (send) {
-        MPI_Isend(data, (int)bytes, MPI_BYTE, peer, tag, world, request);
-    } else {
-        MPI_Irecv(data, (int)bytes, MPI_BYTE, peer, tag, world, request);
+    while (bytes > 0) {
+        if (ex->requests == ex->most_requests) {
+            ex->most_requests = 2 * ex->most_requests + 64;
+            size_t n = (size_t)ex->most_requests;
+            ex->request = realloc(ex->request, n * sizeof *ex->request);
+            if (!ex->request) {
+                dp_comm_abort(ex->shared->comm, DP_EINTERNAL,
+                              "out of memory in the exchange");
+            }
+        }
+        MPI_Request *request = &ex->request[ex->requests++];
+        int n = (int)(bytes < most ? bytes : most);
+        if (send) {
+            MPI_Isend(data, n, MPI_BYTE, peer, tag, world, request);
+        } else {
+            MPI_Irecv(data, n, MPI_BYTE, peer, tag, world, request);
+        }
+        data += n;
+        bytes -= (size_t)n;
     }
 }
 
@@ -230,11 +234,12 @@ static void trade(dp_exchange *ex) {
         int n = merge_domain(ex, d, 0, 0, left), peer = ex->peer[d];
         for (int v = 0; v < n; v++, inbox += slice) {
             ex->values[ex->nvalues++] = (value){left[v].node, inbox};
-            post(ex, false, inbox, slice * sizeof(float), peer, v);
+            post(ex, false, (char *)inbox, slice * sizeof(float), peer, v);
         }
         for (int r = 0; r < s->comm->size; r++) {
             if (s->domain_of[r] == d) {
-                post(ex, false, &ex->notes[r], sizeof(dp_note), peer, TAG_NOTE + r);
+                post(ex, false, (char *)&ex->notes[r], sizeof(dp_note), peer,
+                     TAG_NOTE + r);
             }
         }
     }
@@ -245,10 +250,10 @@ static void trade(dp_exchange *ex) {
         size_t n = slice_of(ex, r);
         int values = merge_domain(ex, mine, ex->bound[r], n, left);
         for (int v = 0; v < values; v++) {
-            post(ex, true, left[v].slice, n * sizeof(float), r, v);
+            post(ex, true, (char *)left[v].slice, n * sizeof(float), r, v);
         }
         for (int m = 0; m < s->members; m++) {
-            post(ex, true, &ex->notes[s->rank_of[m]], sizeof(dp_note), r,
+            post(ex, true, (char *)&ex->notes[s->rank_of[m]], sizeof(dp_note), r,
                  TAG_NOTE + s->rank_of[m]);
         }
     }

@@ -60,7 +60,7 @@ static void *map_segment(dp_comm *comm, size_t bytes) {
 }
 
 /* Who shares with whom; `alone`: this rank's host has no shared memory. */
-static dp_status find_domains(dp_shared *s, bool alone) {
+static void find_domains(dp_shared *s, bool alone) {
     dp_comm *comm = s->comm;
     size_t ranks = (size_t)comm->size;
     s->domain_of = calloc(ranks, sizeof(int));
@@ -68,7 +68,7 @@ static dp_status find_domains(dp_shared *s, bool alone) {
     s->rank_of = calloc(ranks, sizeof(int));
     s->own = calloc(ranks, sizeof *s->own);
     if (!s->domain_of || !s->member_of || !s->rank_of || !s->own) {
-        return dp_fail(DP_EINTERNAL, "out of memory for %zu ranks", ranks);
+        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
     }
     int lowest = comm->rank;
     if (!alone) {
@@ -92,7 +92,6 @@ static dp_status find_domains(dp_shared *s, bool alone) {
         }
     }
     s->me = s->member_of[comm->rank];
-    return DP_OK;
 }
 
 static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
@@ -114,9 +113,10 @@ dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared *
         s->map_bytes += sizes[m];
     }
     s->map = comm->node_size > 1 ? map_segment(comm, s->map_bytes) : NULL;
-    dp_status status = find_domains(s, !s->map);
+    find_domains(s, !s->map);
+    dp_status status = DP_OK;
     double short_of_memory = !s->map && comm->node_size > 1;
-    if (status == DP_OK && s->map) {
+    if (s->map) {
         s->desk = s->map;
         s->common = (char *)s->map + desks;
         char *at = (char *)s->common + aligned(common);
@@ -124,11 +124,12 @@ dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared *
             s->own[m] = at;
             at += sizes[m];
         }
-    } else if (status == DP_OK) {
+    } else {
         status = private_memory(s, common, own);
     }
     status = dp_comm_agree(comm, status);
-    if (dp_comm_max(comm, short_of_memory) > 0) {
+    if (dp_comm_max(comm, short_of_memory) > 0 && !comm->said_short) {
+        comm->said_short = true;
         dp_warn("too little shared memory on a host (%zu MiB asked for in /dev/shm): its "
                 "ranks use "
                 "private copies and MPI, which is slower; the results are the same",

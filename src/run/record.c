@@ -24,20 +24,19 @@ static const struct metric {
     {"test_mae", offsetof(dp_epoch_row, test_mae), false},
 };
 
-dp_status dp_run_metric(dp_run *run) {
-    const dp_dataset *data = run->session->data;
-    const char *asked = run->config.checkpoint.best;
+dp_status dp_run_metric(const dp_session *session, const char **metric) {
+    const dp_dataset *data = session->data;
+    const char *asked = session->config.checkpoint.best;
     bool validation = data->val_n > 0, test = !validation && data->test.n > 0;
     const char *usual = validation ? "val_loss" : test ? "test_loss" : "train_loss";
-    run->metric =
-        strcmp(asked, "auto") == 0 || strcmp(asked, "none") == 0 ? usual : asked;
-    bool is_val = strncmp(run->metric, "val_", 4) == 0;
-    bool is_test = strncmp(run->metric, "test_", 5) == 0;
-    bool accuracy = strstr(run->metric, "accuracy") != NULL;
-    bool regression = strstr(run->metric, "_r2") || strstr(run->metric, "_mae");
+    *metric = strcmp(asked, "auto") == 0 || strcmp(asked, "none") == 0 ? usual : asked;
+    bool is_val = strncmp(*metric, "val_", 4) == 0;
+    bool is_test = strncmp(*metric, "test_", 5) == 0;
+    bool accuracy = strstr(*metric, "accuracy") != NULL;
+    bool regression = strstr(*metric, "_r2") || strstr(*metric, "_mae");
     if ((is_val && !validation) || (is_test && !test) ||
-        (accuracy && !run->session->loss->accuracy) ||
-        (regression && run->session->loss->accuracy)) {
+        (accuracy && !session->loss->accuracy) ||
+        (regression && session->loss->accuracy)) {
         return dp_fail(
             DP_EUSAGE,
             "checkpoint.best = %s: this run has no such metric (%s, loss %s); auto "
@@ -46,34 +45,24 @@ dp_status dp_run_metric(dp_run *run) {
             validation ? "it scores the validation split"
             : test     ? "it scores the test set"
                        : "it has neither validation split nor test set",
-            run->config.loss.name, usual);
+            session->config.loss.name, usual);
     }
     return DP_OK;
 }
 
-/* Whether the row is better than the best so far. */
-static bool improves(const dp_run *run, const dp_epoch_row *row) {
-    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++) {
-        if (strcmp(metrics[i].name, run->metric) == 0) {
-            double v = 0;
-            memcpy(&v, (const char *)row + metrics[i].offset, sizeof v);
-            double best = run->at.best;
-            return isfinite(v) &&
-                   (isnan(best) || (metrics[i].higher ? v > best : v < best));
-        }
+/* Takes the row's metric as the best one if it is better than the best so far. */
+static bool improves(dp_run *run, const dp_epoch_row *row) {
+    const struct metric *m = metrics;
+    while (strcmp(m->name, run->metric) != 0) {
+        m++;
     }
-    return false;
-}
-
-static double metric_value(const dp_run *run, const dp_epoch_row *row) {
-    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++) {
-        if (strcmp(metrics[i].name, run->metric) == 0) {
-            double v = 0;
-            memcpy(&v, (const char *)row + metrics[i].offset, sizeof v);
-            return v;
-        }
+    double v = 0, best = run->at.best;
+    memcpy(&v, (const char *)row + m->offset, sizeof v);
+    if (!isfinite(v) || !(isnan(best) || (m->higher ? v > best : v < best))) {
+        return false;
     }
-    return NAN;
+    run->at.best = v;
+    return true;
 }
 
 /* "  validation accuracy 97.93%  loss 0.0873" */
@@ -90,9 +79,10 @@ static void score_text(const dp_run *run, const dp_score *score, const char *spl
     }
 }
 
-static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
-    int64_t epochs = run->config.train.epochs, every = run->config.train.log_every;
-    bool quiet = row->epoch != epochs && (every == 0 || (row->epoch - 1) % every != 0);
+static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score,
+                      bool finished) {
+    int64_t epochs = run->config.train.epochs;
+    bool quiet = !finished && (row->epoch - 1) % run->config.train.log_every != 0;
     if (run->full_batch && (quiet || score->n == 0)) {
         return; /* without a score it would only repeat the step's line */
     }
@@ -163,6 +153,10 @@ static void add_rows(dp_run *run, const dp_epoch_row *row) {
 /* Whether checkpoint.every asks for one at the end of this epoch. */
 static bool due(const dp_run *run) {
     const char *every = run->config.checkpoint.every;
+    int64_t steps = run->config.checkpoint.every_steps;
+    if (steps > 0 && run->at.step % steps == 0) {
+        return true;
+    }
     if (strcmp(every, "auto") == 0) {
         return !run->full_batch;
     }
@@ -211,18 +205,16 @@ dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
     run->epoch_samples = 0;
     add_rows(run, &row);
     run->epoch_steps = 0;
-    log_epoch(run, &row, &score);
     bool better = improves(run, &row);
-    if (better) {
-        at->best = metric_value(run, &row);
-        at->patience = 0;
-    } else if (scores) {
-        at->patience++;
-    }
+    at->patience = better ? 0 : at->patience + scores;
     int64_t patience = config->train.patience;
     *finished = last || (patience > 0 && at->patience >= patience);
+    log_epoch(run, &row, &score, *finished);
     bool best = better && strcmp(config->checkpoint.best, "none") != 0;
-    bool quiet = run->full_batch && strcmp(config->checkpoint.every, "auto") == 0;
+    /* An epoch of one step is too short to save each time that it improves, unless the best one is
+     * to be scored at the end. */
+    bool quiet =
+        run->full_batch && strcmp(config->checkpoint.every, "auto") == 0 && !validates;
     if (*finished || due(run) || (best && !quiet)) {
         return dp_run_checkpoint(run, best);
     }
@@ -237,8 +229,9 @@ dp_status dp_run_final_test(dp_run *run) {
     dp_status s = DP_OK;
     dp_snapshot *best = NULL;
     char path[2048] = "";
+    bool chosen = run->at.best_step > 0;
     if (run->dir) {
-        const char *which = run->at.best_step > 0 ? "best.h5" : "last.h5";
+        const char *which = chosen ? "best.h5" : "last.h5";
         snprintf(path, sizeof path, "%s/%s", dp_rundir_checkpoints(run->dir), which);
         s = dp_checkpoint_read(path, &best);
     }
@@ -253,8 +246,8 @@ dp_status dp_run_final_test(dp_run *run) {
     if (s == DP_OK) {
         char text[128];
         score_text(run, &score, "test", text, sizeof text);
-        dp_log("best    step %lld:%s  (%d samples)", (long long)run->at.best_step, text,
-               score.n);
+        dp_log("%s    step %lld:%s  (%d samples)", chosen ? "best" : "last",
+               (long long)(chosen ? run->at.best_step : run->at.step), text, score.n);
         if (run->metrics) {
             dp_metrics_final_test(run->metrics, score.loss, score.accuracy);
         }

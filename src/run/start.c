@@ -45,6 +45,8 @@ static dp_status take_over(dp_run *run) {
     if (!known && !run->found && access(metrics, F_OK) != 0) {
         return DP_OK;
     }
+    char status[16];
+    dp_metrics_read_status(metrics, status, sizeof status);
     bool never = strcmp(config->run.resume, "never") == 0;
     bool same = known && dp_config_same_run(&old, config);
     if (config->run.overwrite && (never || !same)) {
@@ -58,14 +60,27 @@ static dp_status take_over(dp_run *run) {
             "or set run.overwrite=true to start anew in its place",
             config->run.output);
     }
+    if (run->found && !known) {
+        return dp_fail(
+            DP_EFILE,
+            "%s: the checkpoint of step %lld has a config that this version does not "
+            "know (%s): use the version that wrote it, or another run.output",
+            config->run.output, (long long)run->found->step, dp_status_message());
+    }
+    if (!run->found &&
+        (strcmp(status, "complete") == 0 || strcmp(status, "stopped") == 0)) {
+        return dp_fail(
+            DP_EUSAGE,
+            "%s holds the metrics of a run that is %s, but no checkpoint: choose another "
+            "run.output, or set run.overwrite=true to start anew in its place",
+            config->run.output, status);
+    }
     if (known) {
         s = dp_config_may_resume(&old, config);
         if (s != DP_OK) {
             return s;
         }
     }
-    char status[16];
-    dp_metrics_read_status(metrics, status, sizeof status);
     if (strcmp(status, "diverged") == 0) {
         return dp_fail(
             DP_EDIVERGED,

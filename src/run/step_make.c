@@ -10,7 +10,7 @@ static int stack_height(int blocks, int ranks, int rank, int most) {
     int pieces = dp_tree_share(blocks, ranks, rank, most, NULL), height = 1;
     dp_node *node = calloc((size_t)pieces + 1, sizeof *node);
     if (!node) {
-        return 1;
+        return 0;
     }
     dp_tree_share(blocks, ranks, rank, most, node);
     dp_tree_walk walk;
@@ -35,7 +35,7 @@ static dp_status count_gradients(dp_stepper *st, int batch, int rest) {
     int last = stack_height(dp_tree_blocks(rest, st->block), ranks, rank, st->most);
     st->ngrads = full > last ? full : last;
     st->piece_loss = calloc((size_t)st->ngrads, sizeof *st->piece_loss);
-    return st->piece_loss ? DP_OK : no_memory();
+    return full > 0 && last > 0 && st->piece_loss ? DP_OK : no_memory();
 }
 
 static dp_status find_optimizer(dp_stepper *st) {

@@ -60,7 +60,7 @@ static int useful_threads(const dp_session *session) {
 static dp_status prepare(dp_run *run) {
     dp_session *session = run->session;
     const dp_config *config = &run->config;
-    dp_status s = dp_run_metric(run);
+    dp_status s = dp_run_metric(session, &run->metric);
     s = s != DP_OK
             ? s
             : dp_sampler_create(session->data->train_row, session->data->train_n,
@@ -124,11 +124,13 @@ static void log_step(const dp_run *run, const dp_step_result *r) {
     int64_t every = run->config.train.log_every;
     int64_t count = run->full_batch ? at->epoch + 1 : at->position;
     bool last = run->full_batch && count == run->config.train.epochs;
-    if (every > 0 && ((count - 1) % every == 0 || last)) {
+    if ((count - 1) % every == 0 || last) {
         char text[512];
+        const dp_sampler *sampler = run->sampler;
+        int total =
+            run->config.train.drop_last ? sampler->steps * sampler->batch : sampler->n;
         small_model(run, r->loss, text, sizeof text);
-        dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)at->samples, run->sampler->n,
-               text);
+        dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)at->samples, total, text);
     }
 }
 
@@ -229,9 +231,22 @@ static void say_end(const dp_run *run, dp_status s, int64_t steps) {
     }
 }
 
+dp_status dp_train_check(const dp_session *session) {
+    const char *metric = NULL, *init = session->config.model.init;
+    dp_status s = dp_run_metric(session, &metric);
+    bool reads = strcmp(init, "file") == 0 || strcmp(init, "constant") == 0;
+    if (s == DP_OK && reads && dp_comm_rank(session->comm) == 0) {
+        s = dp_model_init(session->model, &session->config);
+    }
+    return dp_comm_agree(session->comm, s);
+}
+
 static dp_status train(dp_run *run) {
     dp_status s = dp_session_create(run->comm, &run->config, &run->session);
-    s = s != DP_OK || run->claimed ? s : dp_run_claim(run);
+    if (s == DP_OK && !run->claimed) {
+        s = dp_train_check(run->session);
+        s = s != DP_OK ? s : dp_run_claim(run);
+    }
     s = s != DP_OK ? s : prepare(run);
     s = s != DP_OK ? s : dp_run_restore(run);
     if (s != DP_OK) {

@@ -65,9 +65,9 @@ dp_status dp_run_claim(dp_run *run);
  * MPI: collective. Errors: agreed */
 dp_status dp_run_restore(dp_run *run);
 
-/* record.c: checks that run->config.checkpoint.best can be had, and settles run->metric.
- */
-dp_status dp_run_metric(dp_run *run);
+/* record.c: the metric that decides on the best epoch. Errors: DP_EUSAGE where the run has no such
+ * metric */
+dp_status dp_run_metric(const dp_session *session, const char **metric);
 /* save.c: the row of a step. MPI: local, rank 0 */
 void dp_run_record_step(dp_run *run, const dp_step_result *r, int n, double lr);
 /* save.c: whether files have failed so that the run must end. MPI: local */

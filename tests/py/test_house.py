@@ -226,8 +226,8 @@ def test_the_launcher_passes_its_line_on(tmp_path):
 
 def test_make_help_lists_the_targets():
     lines = run("make", "--no-print-directory", "help", MAKEFLAGS="").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["all", "run", "test", "check", "bench", "format",
-                                                   "lint", "info", "clean"]
+    assert " ".join(line.split()[0] for line in lines) == \
+        "all run test check torture bench format lint info clean"
     assert all(len(line.split()) > 2 for line in lines)
 
 
