@@ -168,6 +168,20 @@ def kernel_sets():
     return helpers.kernel_sets()
 
 
+def end(shop, job, harmed=False):
+    """Waits for the end. mpirun does not always end where it or a rank was harmed as it was about
+    to: then it is ended too. Ranks that hang by themselves are a loss."""
+    try:
+        out, err = job.popen.communicate(timeout=45)
+    except subprocess.TimeoutExpired:
+        alive = job.ranks()
+        kill(job.pid, *alive)
+        out, err = job.popen.communicate()
+        need(harmed or not alive, f"ranks {alive} hang: {' '.join(job.command)}\n{out}{err}")
+        shop.faults["mpirun hung and was ended"] += 1
+    return helpers.Result(job.command, job.popen.returncode, out, err, 0)
+
+
 def kill(*pids):
     for pid in pids:
         try:
@@ -210,7 +224,7 @@ def random_kill(shop, config, ranks):
     else:
         kill(job.pid, *pids)
     what = shop.where()[1]
-    result = job.end(60)
+    result = end(shop, job, harmed=True)
     if result.code != 0:
         shop.kills[phase_of(what)] += 1
         shop.faults[f"kill -9 of {whom if ranks else 'the only process'}"] += 1
@@ -219,7 +233,8 @@ def random_kill(shop, config, ranks):
 def call_kill(shop, config, ranks):
     """The process kills itself at a system call."""
     how = shop.rng.choice(("before", "half", "after"))
-    result = shop.start(config, ranks, shop.rng.randint(1, max(2, shop.calls)), how).end(60)
+    call = shop.rng.randint(1, max(2, shop.calls))
+    result = end(shop, shop.start(config, ranks, call, how), harmed=True)
     if result.code != 0:
         need(result.code in (-9, 137), f"killed by itself, but\n{result}")
         shop.kills[phase_of(shop.where()[1])] += 1
@@ -237,14 +252,14 @@ def expect_full(result, shop, what, reason):
 def full_calls(shop, config, ranks):
     """Some calls in a row find the disk full."""
     call, count = shop.rng.randint(1, max(2, shop.calls)), shop.rng.choice((1, 2, 5, 20, 10000))
-    result = shop.start(config, ranks, call, "full", count).end(60)
+    result = end(shop, shop.start(config, ranks, call, "full", count))
     expect_full(result, shop, "calls find no space", "No space left")
 
 
 def small_limit(shop, config, ranks):
     """A limit on file sizes, below a checkpoint's or a metrics file's."""
     limit = shop.rng.choice((1000, 20000, 40000, 60000, 90000))
-    result = shop.start(config, None, limit=limit).end(60)
+    result = end(shop, shop.start(config, None, limit=limit))
     expect_full(result, shop, "limit on file sizes", "File too large")
 
 
@@ -261,8 +276,8 @@ def stop_signal(shop, config, ranks):
             os.kill(whom, number)
         except ProcessLookupError:
             pass
-    result = job.end(60)
-    codes = (0, 75) if whom != job.pid or not ranks else (0, 75, 1)
+    result = end(shop, job, harmed=whom == job.pid)
+    codes = (0, 75) if whom != job.pid or not ranks else (0, 75, 1, -9)
     need(result.code in codes, f"{number.name} does not stop it\n{result}")
     shop.faults[f"{number.name}: {'stopped' if result.code else 'was done'}"] += 1
 

@@ -84,6 +84,8 @@ class Waiter:
 class Here:
     """Launches on this machine: slot n has the n-th share of the cores."""
 
+    pause = 0.5  # seconds after a first failure; doubled with each further one
+
     def __init__(self, spec):
         self.spec, self.share, mine = spec, spec.ranks * spec.threads, cores()
         self.slots = spec.parallel or max(1, len(mine) // self.share)
@@ -103,7 +105,10 @@ class Here:
 
 
 class InSlurm:
-    slots = 1
+    """Launches in this job. Its steps may fail for a while when the controller restarts, and
+    just before the job itself is told to end: hence the longer pause."""
+
+    slots, pause = 1, 2
 
     def __init__(self, spec):
         self.prefix = slurm.step(spec)
@@ -121,6 +126,7 @@ class Running:
     def __init__(self, trial, slot, folder, command, pin):
         self.trial, self.slot, self.folder = trial, slot, folder
         self.began, self.told, self.order, self.seen = time.monotonic(), None, None, None
+        self.rest = None  # when to try again, after a failure
         folder.mkdir(exist_ok=True)
         libc = ctypes.CDLL(None)
         parent = os.getpid()
@@ -232,7 +238,7 @@ class Worker:
 
     def start(self, trial):
         folder = self.study.folder_of(trial)
-        if self.study.is_stuck(trial):
+        if self.study.failures(trial) >= TRIES:
             message = f"no progress in {TRIES} attempts: {last_words(folder)}"
             self.finish(trial, 0, "failed", message)
             return
@@ -252,19 +258,28 @@ class Worker:
 
     def end(self, running):
         """A trainer has ended: what it left decides what became of the trial."""
-        self.running.remove(running)
         trial, seconds = running.trial, running.seconds()
         status, _ = read_metrics(running.folder, self.spec.metric)
         if status in ("complete", "diverged"):
             self.finish(trial, seconds, status)
         elif running.order == "prune":
             self.finish(trial, seconds, "pruned")
+        elif running.order is None and self.rests(running):
+            return
         else:
-            if running.order is None:
-                code = running.process.returncode
-                self.say(trial, "interrupted", f"exit code {code} {last_words(running.folder)}")
-                slurm.wait_for_controller()
             self.study.put_back(trial, seconds, by_order=running.order == "stop")
+        self.running.remove(running)
+
+    def rests(self, running):
+        """After a failure nobody asked for the trial keeps its slot for a while. An order to stop
+        that comes meanwhile explains the failure, which is then not held against the trial."""
+        if running.rest is None:
+            trial, code = running.trial, running.process.returncode
+            self.say(trial, "interrupted", f"exit code {code} {last_words(running.folder)}")
+            slurm.wait_for_controller()
+            failures = self.study.failures(trial)
+            running.rest = time.monotonic() + self.launcher.pause * 2 ** failures
+        return time.monotonic() < running.rest
 
     def finish(self, trial, seconds, status, message=""):
         folder = self.study.folder_of(trial)

@@ -16,6 +16,7 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
+import itertools
 import os
 import random
 import socket
@@ -280,9 +281,10 @@ class Study:
             return os.readlink(self.folder_of(trial) / "checkpoints" / "last.h5")
         return ""
 
-    def is_stuck(self, trial):
-        tries = trial.user_attrs["work"]["tries"][-1 - TRIES:]
-        return len(tries) > TRIES and len(set(tries)) == 1
+    def failures(self, trial):
+        """How many attempts before the latest began from the same checkpoint as it did."""
+        tries = trial.user_attrs["work"]["tries"]
+        return len(list(itertools.takewhile(lambda step: step == tries[-1], tries[::-1]))) - 1
 
     def put_back(self, trial, seconds, by_order):
         """For another worker, or this one, to go on with."""
