@@ -16,8 +16,9 @@ enum { FORWARD, DINPUT, DWEIGHT, KINDS };
 typedef struct problem {
     int N, I, O;
     float *X, *W, *WT, *dY; /* row-major; WT[I,O] = W transposed beforehand */
-    float *xt, *dyt;        /* feature-major strips of 64 samples, as libxsmm's loops want them */
-    float *out;             /* the result of one kind, in the peer's own layout */
+    float *xt,
+        *dyt;   /* feature-major strips of 64 samples, as libxsmm's loops want them */
+    float *out; /* the result of one kind, in the peer's own layout */
 } problem;
 
 /* The peer's name; set-up for a problem (outside the timing); the product itself; and element
@@ -63,8 +64,8 @@ static void verify(problem *p, int kind) {
         int row = (s * 7919) % rows, column = (s * 104729) % columns;
         double want = plain(p, kind, row, column), got = element(p, kind, row, column);
         if (!(fabs(got - want) < 1e-3)) {
-            fprintf(stderr, "%s: kind %d is wrong at (%d,%d): %g, not %g\n", peer, kind, row,
-                    column, got, want);
+            fprintf(stderr, "%s: kind %d is wrong at (%d,%d): %g, not %g\n", peer, kind,
+                    row, column, got, want);
             exit(1);
         }
     }
@@ -72,7 +73,8 @@ static void verify(problem *p, int kind) {
 
 /* The best of bursts of about a millisecond, as in gemm.c. */
 static double rate(problem *p, int kind, int threads, double seconds) {
-    double flop = 2.0 * p->N * p->I * p->O, best = 0, start = omp_get_wtime(), after = start;
+    double flop = 2.0 * p->N * p->I * p->O, best = 0, start = omp_get_wtime(),
+           after = start;
     int calls = 1 + (int)(1e8 * threads / flop);
     prepare(p, kind, threads);
     multiply(p, kind, threads);
@@ -113,7 +115,8 @@ static problem make(int N, int I, int O) {
 }
 
 int main(int argc, char **argv) {
-    static const int batches[] = {16, 64, 256, 1024}, layers[][2] = {{784, 512}, {512, 512}, {512, 10}};
+    static const int batches[] = {16, 64, 256, 1024},
+                     layers[][2] = {{784, 512}, {512, 512}, {512, 10}};
     double seconds = argc > 1 ? atof(argv[1]) : 0.05;
     int most = omp_get_max_threads();
     for (int l = 0; l < 3; l++) {
@@ -127,7 +130,8 @@ int main(int argc, char **argv) {
                 printf("\n");
                 fflush(stdout);
             }
-            free(p.X), free(p.W), free(p.WT), free(p.dY), free(p.xt), free(p.dyt), free(p.out);
+            free(p.X), free(p.W), free(p.WT), free(p.dY), free(p.xt), free(p.dyt),
+                free(p.out);
         }
     }
     return 0;

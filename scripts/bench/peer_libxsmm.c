@@ -8,7 +8,8 @@ const char *const peer = "libxsmm";
 
 enum { TILE_O = 16, TILE_I = 64 };
 
-static libxsmm_smmfunction kernel(int m, int n, int k, int lda, int ldb, int ldc, float beta) {
+static libxsmm_smmfunction kernel(int m, int n, int k, int lda, int ldb, int ldc,
+                                  float beta) {
     float alpha = 1;
     int flags = LIBXSMM_GEMM_FLAG_NONE, prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
     libxsmm_smmfunction f =
@@ -54,7 +55,8 @@ static void weights(problem *p, int threads) {
     int edge_o = p->O % TILE_O ? p->O % TILE_O : TILE_O;
     libxsmm_smmfunction f[2][2][2];
     for (int v = 0; v < 8; v++) {
-        int i = v & 1 ? edge_i : least(TILE_I, p->I), o = v & 2 ? edge_o : least(TILE_O, p->O);
+        int i = v & 1 ? edge_i : least(TILE_I, p->I),
+            o = v & 2 ? edge_o : least(TILE_O, p->O);
         f[v & 1][v >> 1 & 1][v >> 2] = kernel(i, o, k, p->I, STRIP, p->I, v & 4 ? 1 : 0);
     }
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -81,7 +83,6 @@ void multiply(problem *p, int kind, int threads) {
 
 float element(const problem *p, int kind, int row, int column) {
     size_t width = kind == FORWARD ? p->O : p->I;
-    return kind == DWEIGHT
-               ? p->out[(size_t)row * p->I + column]
-               : p->out[(row / STRIP * width + column) * STRIP + row % STRIP];
+    return kind == DWEIGHT ? p->out[(size_t)row * p->I + column]
+                           : p->out[(row / STRIP * width + column) * STRIP + row % STRIP];
 }

@@ -22,7 +22,8 @@ static struct {
 static dnnl_memory_desc_t matrix(int rows, int columns, int transposed) {
     dnnl_memory_desc_t d;
     dnnl_dims_t dims = {rows, columns};
-    must(dnnl_memory_desc_init_by_tag(&d, 2, dims, dnnl_f32, transposed ? dnnl_ba : dnnl_ab));
+    must(dnnl_memory_desc_init_by_tag(&d, 2, dims, dnnl_f32,
+                                      transposed ? dnnl_ba : dnnl_ab));
     return d;
 }
 
@@ -34,7 +35,8 @@ void prepare(problem *p, int kind, int threads) {
     }
     if (now.product) {
         dnnl_primitive_destroy(now.product);
-        dnnl_memory_destroy(now.a), dnnl_memory_destroy(now.b), dnnl_memory_destroy(now.c);
+        dnnl_memory_destroy(now.a), dnnl_memory_destroy(now.b),
+            dnnl_memory_destroy(now.c);
     }
     int m = kind == DWEIGHT ? p->O : p->N, n = kind == FORWARD ? p->O : p->I;
     int k = kind == FORWARD ? p->I : kind == DINPUT ? p->O : p->N;
@@ -46,9 +48,11 @@ void prepare(problem *p, int kind, int threads) {
     must(dnnl_matmul_desc_init(&op, &a, &best_b, NULL, &c));
     dnnl_primitive_desc_t pd;
     must(dnnl_primitive_desc_create(&pd, &op, NULL, now.engine, NULL));
-    const dnnl_memory_desc_t *b = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    const dnnl_memory_desc_t *b =
+        dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     must(dnnl_primitive_create(&now.product, pd));
-    float *from_a = kind == FORWARD ? p->X : p->dY, *from_b = kind == DWEIGHT ? p->X : p->W;
+    float *from_a = kind == FORWARD ? p->X : p->dY,
+          *from_b = kind == DWEIGHT ? p->X : p->W;
     must(dnnl_memory_create(&now.a, &a, now.engine, from_a));
     must(dnnl_memory_create(&now.b, b, now.engine, DNNL_MEMORY_ALLOCATE));
     must(dnnl_memory_create(&now.c, &c, now.engine, p->out));
@@ -56,7 +60,8 @@ void prepare(problem *p, int kind, int threads) {
     must(dnnl_memory_create(&source, &plain_b, now.engine, from_b));
     dnnl_primitive_desc_t how;
     dnnl_primitive_t reorder;
-    must(dnnl_reorder_primitive_desc_create(&how, &plain_b, now.engine, b, now.engine, NULL));
+    must(dnnl_reorder_primitive_desc_create(&how, &plain_b, now.engine, b, now.engine,
+                                            NULL));
     must(dnnl_primitive_create(&reorder, how));
     dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, now.b}};
     must(dnnl_primitive_execute(reorder, now.stream, 2, args));

@@ -14,14 +14,14 @@ void prepare(problem *p, int kind, int threads) {
 void multiply(problem *p, int kind, int threads) {
     (void)threads;
     if (kind == FORWARD) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, p->N, p->O, p->I, 1, p->X, p->I, p->W,
-                    p->I, 0, p->out, p->O);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, p->N, p->O, p->I, 1, p->X,
+                    p->I, p->W, p->I, 0, p->out, p->O);
     } else if (kind == DINPUT) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, p->N, p->I, p->O, 1, p->dY, p->O,
-                    p->W, p->I, 0, p->out, p->I);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, p->N, p->I, p->O, 1, p->dY,
+                    p->O, p->W, p->I, 0, p->out, p->I);
     } else {
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, p->O, p->I, p->N, 1, p->dY, p->O,
-                    p->X, p->I, 0, p->out, p->I);
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, p->O, p->I, p->N, 1, p->dY,
+                    p->O, p->X, p->I, 0, p->out, p->I);
     }
 }
 

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -65,7 +64,7 @@ def requeue():
 
 def wait_for_controller():
     """A step that did not start, or was lost, says nothing of its trial while nobody answers."""
-    while shutil.which("scontrol") and "is DOWN" in ask("scontrol", "ping")[1]:
+    while my_job() and "is DOWN" in ask("scontrol", "ping")[1]:
         time.sleep(2)
 
 

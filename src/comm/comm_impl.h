@@ -11,9 +11,9 @@ struct dp_comm {
     int rank, size;
     int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores;
     int speaker;
-    double timeout; /* seconds without a sign of life from a rank */
+    double timeout;  /* seconds without a sign of life from a rank */
     bool said_short; /* of shared memory */
-    bool crowded;   /* more threads than cores on this host: give way while waiting */
+    bool crowded;    /* more threads than cores on this host: give way while waiting */
 };
 
 /* Waiting for other ranks: gives way to others on the core, and ends the job, naming the rank, when

@@ -69,8 +69,8 @@ static ALWAYS_INLINE void dweight_store(int rows, int vecs, const dweight_tile *
 }
 
 /* One sample. */
-static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x, const float *dy,
-                                       vf acc[DW_ROWS][DW_VECS]) {
+static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x,
+                                       const float *dy, vf acc[DW_ROWS][DW_VECS]) {
     vf xk[DW_VECS];
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; v++) {

@@ -74,9 +74,13 @@ class Slurm:
                                else f"{name}.0.{start}")
         return path.read_text() if path.exists() else ""
 
+    def down(self, node):
+        self.do("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+
     def cut_off(self, name):
         """The controller and the launcher lose sight of the job's node; its ranks live on."""
-        pid = (self.folder / "run" / f"slurmd.{self.show(name, 'NodeList')}.pid").read_text()
+        node = self.show(name, "NodeList")
+        pid = (self.folder / "run" / f"slurmd.{node}.pid").read_text()
         os.kill(int(pid), signal.SIGKILL)
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -90,6 +94,7 @@ class Slurm:
             step = comm == "slurmstepd" and f"[{self.jobs[name]}.".encode() in command
             if (comm == "srun" and ours) or step:
                 os.kill(int(path.name), signal.SIGSTOP)
+        self.down(node)  # it would find out after half a minute
 
     def wait_for(self, what, condition, seconds):
         until = time.monotonic() + seconds
@@ -128,8 +133,7 @@ def slurm(tmp_path_factory, data):
             slurm.wait_for(f"{name}'s start",
                            lambda n=name: slurm.lab.out(n).last.exists(), 60)
         slurm.do("scontrol", "requeue", slurm.jobs["requeue"])
-        slurm.do("scontrol", "update", f"nodename={slurm.show('down', 'NodeList')}",
-                 "state=down", "reason=test")
+        slurm.down(slurm.show("down", "NodeList"))
         slurm.cut_off("split")
         slurm.wait_for("the end of all", slurm.ended, 300)
         yield slurm
