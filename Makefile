@@ -22,6 +22,7 @@ BUILD    := build/san
 CFLAGS   += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 KERNEL_O := -O1 # with sanitizers, -O3 takes minutes
 SAN_OBJ  := $(BUILD)/tests/sanitize.o
+$(SAN_OBJ): CC := $(MPICC)
 endif
 
 KERNEL_O ?= -O3

@@ -76,6 +76,7 @@ look() {
         need python3-torch module torch
         need dataset-fashion-mnist package dataset-fashion-mnist
         need iproute2 program tc
+        need wget program wget
         need slurmctld program slurmctld
         need slurmd program slurmd
         need slurm-client program sbatch

@@ -27,7 +27,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 try:
-    import optuna  # noqa: F401
     from sweeplib import engine, report, results, slurm
     from sweeplib.spec import SweepError, digest, overrides, read_spec
     from sweeplib.study import Locks, Study

@@ -25,10 +25,11 @@ def rows(study, trials=None):
         result = trial.user_attrs.get("result") if trial.state.is_finished() else None
         status = (result["status"] if result else
                   "running" if study.is_held(trial) else "stopped")
+        spent = result or trial.user_attrs["work"]
         found.append({"trial": trial.number, "status": status,
                       "value": result["value"] if result else None,
                       "epoch": result["epoch"] if result else None,
-                      "seconds": (result or trial.user_attrs["work"])["seconds"], "parameters": trial.params,
+                      "seconds": spent["seconds"], "parameters": trial.params,
                       "message": result["message"] if result else "",
                       "folder": study.folder_of(trial)})
     return found

@@ -20,7 +20,8 @@ LONG = {"train__epochs": 100000, "metrics__flush": 0.1, "checkpoint__best": "non
 
 def test_rows_outlive_a_metrics_file_that_cannot_be_written(lab):
     """One warning, training goes on, and the checkpoint holds the rows that metrics.h5 lacks."""
-    keys = {"metrics__flush": 0.1, "checkpoint__every_steps": 15, "checkpoint__best": "none", "checkpoint__keep": 2}
+    keys = {"metrics__flush": 0.1, "checkpoint__every_steps": 15, "checkpoint__keep": 2,
+            "checkpoint__best": "none"}
     lab.config("whole.ini", train__epochs=120, **keys)
     job = lab.start(lab.config("run.ini", train__epochs=120, run__output="runs/run", **keys))
     job.wait_for(lab.out().last.exists)

@@ -200,6 +200,7 @@ def test_a_trial_that_gets_nowhere_has_failed(tmp_path, data):
     bench.run("run", bench.spec(trials=2), TRAINER=str(wrong))
     sweep = bench.sweep()
     assert [row["status"] for row in sweep.results()] == ["failed"] * 2
+    assert all(float(row["seconds"]) > 15 for row in sweep.results())  # the pauses grew
     logs = [(sweep.path / name / "log.txt").read_text() for name in sweep.trials()]
     assert [log.count("on fire") for log in logs] == [5] * 2
     assert "no progress in 5 attempts: trainer: the disk is on fire" in bench.run("status", "s")

@@ -110,8 +110,8 @@ class Faults:
         return found
 
     def in_training(self, number):
-        return any(run.last.exists() and run.status() == "running"
-                   for run in self.bench.sweep().runs() if run.path.name.startswith(f"{number:04d}"))
+        runs = [run for run in self.bench.sweep().runs() if run.path.name[:4] == f"{number:04d}"]
+        return any(run.last.exists() and run.status() == "running" for run in runs)
 
     def task(self, training=False):
         """(job id, node) of a task at work on a trial, to which nothing was done yet."""
