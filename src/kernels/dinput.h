@@ -1,4 +1,5 @@
-/* dX = dY W, times the derivative of the activation below: tiles run down columns of W.
+/* dX = dY W, times the derivative of the activation below: tiles run down
+ * columns of W.
  */
 #include "gemm.h"
 
@@ -29,11 +30,5 @@ static void dinput(dp_team team, int N, int I, int O, const float *dyt, const fl
               .act = act,
               .at_zt = zt,
               .at_yt = yt};
-    part p = split(team, ceil_div(I, QUARTER), 1, ceil_div(N, QUARTER));
-    for (int q = p.b0, next = 0; q < p.b1; q = next) {
-        int s = q / STRIP_QUARTERS;
-        next = least((s + 1) * STRIP_QUARTERS, p.b1);
-        gemm_strip(&g, true, s, q - s * STRIP_QUARTERS, next - s * STRIP_QUARTERS,
-                   p.a0 * QUARTER, least(p.a1 * QUARTER, I), dinput_finish);
-    }
+    gemm_share(&g, true, team, dinput_finish);
 }

@@ -1,15 +1,16 @@
 /* dW = dY^T X and db = sum of dY, along the block tree.
  *
- * Lanes run over inputs. A tile of up to 14 outputs by 32 inputs stays in registers over
- * a block; dY enters as scalars straight from its strips, where 16 samples of an output
- * are one cache line. The tree is a stack of finished tiles in L1, and dW is written
- * once. */
+ * Lanes run over inputs. A tile of up to 14 outputs by 32 inputs stays in
+ * registers over a block; dY enters as scalars straight from its strips, where
+ * 16 samples of an output are one cache line. The tree is a stack of finished
+ * tiles in L1, and dW is written once. */
 #include "base/tree.h"
 #include "split.h"
 
 enum {
-    UNROLL = 4,   /* samples in a turn of the inner loop */
     KNOWN = 1024, /* leaves whose merges are looked up once a call, not once a tile */
+    WIDE = DW_VECS * LANES,
+    NEAR_FLOATS = 1 << 17, /* of x that stay in L2 while all outputs pass: 512 KB */
 };
 
 typedef struct blocks {
@@ -30,43 +31,17 @@ static inline int blocks_merges(const blocks *b, int leaf) {
     return leaf < KNOWN ? b->merges[leaf] : dp_tree_merges(b->count, leaf);
 }
 
-/* At output o and input i of whole arrays. */
 typedef struct dweight_tile {
     const blocks *blocks;
-    int O, I;
-    const float *x; /* x[n][ld] at input i */
+    int I;
+    const float *x; /* x[n][ld] at the tile's first input */
     ptrdiff_t ld;
-    const float *dyt; /* strip 0 at output o */
-    float *dW;        /* dW[o][i] */
+    ptrdiff_t ahead;  /* from x to what will be read soon */
+    const float *dyt; /* strip 0 at the tile's first output */
+    ptrdiff_t strip;  /* floats from strip to strip */
+    float *dW;        /* dW[o][i] at the tile's corner */
     int inputs;       /* columns of dW that exist */
 } dweight_tile;
-
-static ALWAYS_INLINE void dweight_store(int rows, int vecs, const dweight_tile *t,
-                                        vf acc[DW_ROWS][DW_VECS]) {
-    enum { WIDE = DW_VECS * LANES };
-    if (t->inputs >= vecs * LANES) {
-#pragma GCC unroll 14
-        for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++) {
-                vf_storeu(t->dW + (ptrdiff_t)r * t->I + v * LANES, acc[r][v]);
-            }
-        }
-        return;
-    }
-    float tmp[DW_ROWS * WIDE] __attribute__((aligned(64)));
-#pragma GCC unroll 14
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++) {
-            vf_store(tmp + r * WIDE + v * LANES, acc[r][v]);
-        }
-    }
-    for (int r = 0; r < rows; r++) {
-        memcpy(t->dW + (ptrdiff_t)r * t->I, tmp + r * WIDE,
-               (size_t)t->inputs * sizeof *tmp);
-    }
-}
 
 /* One sample. */
 static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x,
@@ -86,52 +61,99 @@ static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x,
     }
 }
 
+/* `todo` samples, which may cross strips. */
+typedef struct dweight_place {
+    const float *x, *dy;
+    int lane; /* of the next sample in its strip */
+} dweight_place;
+
+static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
+                                                 const dweight_tile *t, dweight_place at,
+                                                 int todo, vf acc[DW_ROWS][DW_VECS]) {
+    ptrdiff_t ld = t->ld, ahead = t->ahead;
+    do {
+        int run = least(todo, DP_STRIP - at.lane);
+        const float *end = at.dy + run;
+        todo -= run;
+        at.lane += run;
+        /* The same lines of the next strip; past the last one a prefetch does
+     * nothing. */
+#pragma GCC unroll 14
+        for (int r = 0; r < rows; r++) {
+            __builtin_prefetch(at.dy + t->strip + r * DP_STRIP);
+        }
+        do {
+            __builtin_prefetch(at.x + ahead);
+            __builtin_prefetch(at.x + ahead + QUARTER);
+            dweight_step(rows, vecs, at.x, at.dy, acc);
+            at.x += ld;
+            at.dy++;
+        } while (at.dy < end);
+        if (at.lane == DP_STRIP) {
+            at.lane = 0;
+            at.dy += t->strip - DP_STRIP;
+        }
+    } while (todo > 0);
+    return at;
+}
+
+/* Writes the tile; its last vectors may reach past the rows of dW. */
+static ALWAYS_INLINE void dweight_store(int rows, int vecs, const dweight_tile *t,
+                                        vf acc[DW_ROWS][DW_VECS]) {
+    float edge[DW_ROWS * WIDE] __attribute__((aligned(64)));
+    bool whole = t->inputs >= vecs * LANES;
+    float *to = whole ? t->dW : edge;
+    ptrdiff_t stride = whole ? t->I : WIDE;
+#pragma GCC unroll 14
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++) {
+            vf_storeu(to + r * stride + v * LANES, acc[r][v]);
+        }
+    }
+    for (int r = 0; r < rows && !whole; r++) {
+        memcpy(t->dW + (ptrdiff_t)r * t->I, edge + r * WIDE,
+               (size_t)t->inputs * sizeof *edge);
+    }
+}
+
 static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t) {
-    const blocks *b = t->blocks;
-    float stack[DP_TREE_DEPTH][DW_ROWS * DW_VECS * LANES] __attribute__((aligned(64)));
-    int depth = 0;
-    vf acc[DW_ROWS][DW_VECS];
+    enum { TILE = DW_ROWS * WIDE };
+    float stack[DP_TREE_DEPTH * TILE] __attribute__((aligned(64)));
+    float *top = stack;
+    dweight_place at = {t->x, t->dyt, 0};
+    int left = t->blocks->N;
+    for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < vecs * LANES; v += QUARTER) {
+            prefetch_to_write(t->dW + (ptrdiff_t)r * t->I + v);
+        }
+    }
     for (int leaf = 0;; leaf++) {
+        vf acc[DW_ROWS][DW_VECS];
 #pragma GCC unroll 14
         for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++) {
-                acc[r][v] = vf_set(0.0f);
+                acc[r][v] = vf_zero();
             }
         }
-        int end = least((leaf + 1) * b->block, b->N);
-        for (int n = leaf * b->block, next = 0; n < end; n = next) {
-            next = least(end, (n / DP_STRIP + 1) * DP_STRIP);
-            const float *x = t->x + n * t->ld;
-            const float *dy =
-                t->dyt + (size_t)(n / DP_STRIP) * t->O * DP_STRIP + n % DP_STRIP;
-            int k = 0;
-            for (; k + UNROLL <= next - n; k += UNROLL) {
-#pragma GCC unroll 16
-                for (int u = 0; u < UNROLL; u++) {
-                    dweight_step(rows, vecs, x + u * t->ld, dy + k + u, acc);
-                }
-                x += UNROLL * t->ld;
-            }
-            for (; k < next - n; k++) {
-                dweight_step(rows, vecs, x, dy + k, acc);
-                x += t->ld;
-            }
-        }
-        for (int m = blocks_merges(b, leaf); m > 0; m--) {
-            const float *left = stack[--depth];
+        int todo = least(t->blocks->block, left);
+        left -= todo;
+        at = dweight_block(rows, vecs, t, at, todo, acc);
+        for (int m = blocks_merges(t->blocks, leaf); m > 0; m--) {
+            top -= TILE;
 #pragma GCC unroll 14
             for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
                 for (int v = 0; v < vecs; v++) {
-                    acc[r][v] = vf_load(left + (r * DW_VECS + v) * LANES) + acc[r][v];
+                    acc[r][v] = vf_load(top + (r * DW_VECS + v) * LANES) + acc[r][v];
                 }
             }
         }
-        if (leaf == b->count - 1) {
-            break;
+        if (left == 0) {
+            dweight_store(rows, vecs, t, acc);
+            return;
         }
-        float *top = stack[depth++];
 #pragma GCC unroll 14
         for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
@@ -139,8 +161,8 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
                 vf_store(top + (r * DW_VECS + v) * LANES, acc[r][v]);
             }
         }
+        top += TILE;
     }
-    dweight_store(rows, vecs, t, acc);
 }
 
 /* Makes `rows` a constant. */
@@ -170,16 +192,8 @@ static ALWAYS_INLINE void dweight_of_rows(int rows, int vecs, const dweight_tile
 #undef ROWS
 }
 
-static void dweight_wide(int rows, const dweight_tile *t) {
-    dweight_of_rows(rows, DW_VECS, t);
-}
-
-static void dweight_narrow(int rows, const dweight_tile *t) {
-    dweight_of_rows(rows, QUARTER_VECS, t);
-}
-
-/* db of outputs [o, o + outputs), at most 16. Lanes run over outputs: 16 samples at a
- * time are turned round. */
+/* db of outputs [o, o + outputs), at most 16. Lanes run over outputs: 16
+ * samples at a time are turned round. */
 static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
                   float *db) {
     float stack[DP_TREE_DEPTH][QUARTER] __attribute__((aligned(64)));
@@ -188,7 +202,7 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
     vf acc[QUARTER_VECS];
     for (int leaf = 0; leaf < b->count; leaf++) {
         for (int v = 0; v < QUARTER_VECS; v++) {
-            acc[v] = vf_set(0.0f);
+            acc[v] = vf_zero();
         }
         int begin = leaf * b->block, end = least(begin + b->block, b->N);
         for (int n = begin; n < end; n++) {
@@ -215,27 +229,40 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
     memcpy(db, stack[0], (size_t)outputs * sizeof *db);
 }
 
+/* All tiles of outputs [o, o + rows) and inputs [i0, i1). */
+static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
+    for (int i = i0; i < i1; i += WIDE) {
+        t.inputs = i1 - i;
+        if (t.inputs > QUARTER) {
+            dweight_of_rows(rows, DW_VECS, &t);
+        } else {
+            dweight_of_rows(rows, QUARTER_VECS, &t);
+        }
+        t.x += WIDE;
+        t.dW += WIDE;
+    }
+}
+
 static void dweight(dp_team team, int N, int I, int O, int block, const float *x,
                     const float *dyt, float *dW, float *db) {
     blocks b;
     blocks_init(&b, N, block);
-    enum { WIDE = DW_VECS * LANES };
     part p = split(team, O, 4, ceil_div(I, QUARTER));
-    int i1 = least(p.b1 * QUARTER, I);
-    int tiles = ceil_div(p.a1 - p.a0, DW_ROWS);
-    for (int i = p.b0 * QUARTER; i < i1; i += WIDE) {
-        for (int j = 0; j < tiles; j++) {
-            int o = p.a0 + share_begin(p.a1 - p.a0, j, tiles);
-            dweight_tile t = {.blocks = &b,
-                              .O = O,
-                              .I = I,
-                              .x = x + i,
-                              .ld = dp_ld(I),
-                              .dyt = dyt + (size_t)o * DP_STRIP,
-                              .dW = dW + (size_t)o * I + i,
-                              .inputs = i1 - i};
-            int rows = p.a0 + share_begin(p.a1 - p.a0, j + 1, tiles) - o;
-            (i1 - i > QUARTER ? dweight_wide : dweight_narrow)(rows, &t);
+    int i1 = least(p.b1 * QUARTER, I), near = (1 + NEAR_FLOATS / WIDE / N) * WIDE;
+    dweight_tile t = {
+        .blocks = &b, .I = I, .ld = dp_ld(I), .strip = (ptrdiff_t)O * DP_STRIP};
+    /* A few samples leave L1 room for the next tile's inputs, many don't. */
+    t.ahead = N <= 2 * DP_STRIP ? WIDE : 8 * t.ld;
+    for (int i = p.b0 * QUARTER; i < i1; i += near) {
+        for (int o = p.a0, rows = 0; o < p.a1; o += rows) {
+            /* Whole tiles, but no very small last one. */
+            rows = p.a1 - o > 2 * DW_ROWS || p.a1 - o <= DW_ROWS ? DW_ROWS
+                                                                 : (p.a1 - o + 1) / 2;
+            rows = least(rows, p.a1 - o);
+            t.x = x + i;
+            t.dyt = dyt + (size_t)o * DP_STRIP;
+            t.dW = dW + (size_t)o * I + i;
+            dweight_row(rows, t, i, least(i + near, i1));
         }
     }
     int groups = ceil_div(O, QUARTER);

@@ -44,11 +44,5 @@ static void forward(dp_team team, int N, int I, int O, const float *xt, const fl
               .act = act,
               .yt = yt,
               .y = y};
-    part p = split(team, ceil_div(O, QUARTER), 1, ceil_div(N, QUARTER));
-    for (int q = p.b0, next = 0; q < p.b1; q = next) {
-        int s = q / STRIP_QUARTERS;
-        next = least((s + 1) * STRIP_QUARTERS, p.b1);
-        gemm_strip(&g, false, s, q - s * STRIP_QUARTERS, next - s * STRIP_QUARTERS,
-                   p.a0 * QUARTER, least(p.a1 * QUARTER, O), forward_finish);
-    }
+    gemm_share(&g, false, team, forward_finish);
 }

@@ -1,9 +1,10 @@
-/* forward and dinput: out[m][n] = sum over k of w(m,k) x[k][n], lanes over samples.
+/* forward and dinput: out[m][n] = sum over k of w(m,k) x[k][n], lanes over
+ * samples.
  *
- * A tile of `rows` results by 16 to 64 samples stays in registers while k runs over a
- * chunk. Chunks are as long as the strip's part of x stays in L1; between them the sums
- * wait in `out` itself, so each remains one chain. Weights enter as scalars, straight
- * from where they are. */
+ * A tile of `rows` results by 16 to 64 samples stays in registers while k runs
+ * over a chunk. Chunks are as long as the strip's part of x stays in L1;
+ * between them the sums wait in `out` itself, so each remains one chain.
+ * Weights enter as scalars, straight from where they are. */
 #ifndef DP_KERNELS_GEMM_H
 #define DP_KERNELS_GEMM_H
 
@@ -33,8 +34,26 @@ typedef struct tile {
     bool first;     /* start from b, else from z */
 } tile;
 
-static ALWAYS_INLINE void run_tile(int rows, int vecs, tile t, ptrdiff_t row,
-                                   ptrdiff_t step) {
+/* Asks for what comes after the 16 terms at w: the same terms of the next tile,
+ * 16 to a cache line; down columns, the next lines of the same rows. A prefetch
+ * past the end does nothing. */
+static ALWAYS_INLINE void prefetch_weights(bool columns, int rows, const float *w,
+                                           ptrdiff_t row, ptrdiff_t step) {
+    if (columns) {
+#pragma GCC unroll 16
+        for (int k = 0; k < QUARTER; k++) {
+            __builtin_prefetch(w + k * step + QUARTER);
+        }
+    } else {
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            __builtin_prefetch(w + (rows + r) * row);
+        }
+    }
+}
+
+static ALWAYS_INLINE void run_tile(bool columns, int rows, int vecs, tile t,
+                                   ptrdiff_t row, ptrdiff_t step) {
     vf acc[12][4];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
@@ -44,19 +63,25 @@ static ALWAYS_INLINE void run_tile(int rows, int vecs, tile t, ptrdiff_t row,
                                  : vf_set(t.b ? t.b[r] : 0.0f);
         }
     }
-    for (int k = 0; k < t.K; k++) {
-        vf x[4];
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++) {
-            x[v] = vf_load(t.x + k * DP_STRIP + v * LANES);
-        }
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            vf w = vf_set(t.w[r * row + k * step]);
+    for (int k = 0, next = 0; k < t.K; k = next) {
+        prefetch_weights(columns, rows, t.w, row, step);
+        next = least(k + QUARTER, t.K);
+        for (int i = k; i < next; i++) {
+            vf x[4];
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++) {
-                acc[r][v] = vf_fma(w, x[v], acc[r][v]);
+                x[v] = vf_load(t.x + v * LANES);
             }
+#pragma GCC unroll 12
+            for (int r = 0; r < rows; r++) {
+                vf w = vf_set(t.w[r * row]);
+#pragma GCC unroll 4
+                for (int v = 0; v < vecs; v++) {
+                    acc[r][v] = vf_fma(w, x[v], acc[r][v]);
+                }
+            }
+            t.x += DP_STRIP;
+            t.w += step;
         }
     }
 #pragma GCC unroll 12
@@ -69,12 +94,12 @@ static ALWAYS_INLINE void run_tile(int rows, int vecs, tile t, ptrdiff_t row,
 }
 
 /* Makes `rows`, at most `most`, a constant. */
-static ALWAYS_INLINE void tile_of_rows(int rows, int most, int vecs, tile t,
+static ALWAYS_INLINE void tile_of_rows(bool columns, int rows, int most, int vecs, tile t,
                                        ptrdiff_t row, ptrdiff_t step) {
 #define ROWS(n)                                                                          \
     case n:                                                                              \
         if (n <= most) {                                                                 \
-            run_tile(n, vecs, t, row, step);                                             \
+            run_tile(columns, n, vecs, t, row, step);                                    \
         }                                                                                \
         break
     switch (rows) {
@@ -95,25 +120,25 @@ static ALWAYS_INLINE void tile_of_rows(int rows, int most, int vecs, tile t,
 }
 
 /* Makes the number of vectors a constant. */
-static ALWAYS_INLINE void any_tile(int rows, int quarters, tile t, ptrdiff_t row,
-                                   ptrdiff_t step) {
+static ALWAYS_INLINE void any_tile(bool columns, int rows, int quarters, tile t,
+                                   ptrdiff_t row, ptrdiff_t step) {
     if (TILE_QUARTERS == 1 || quarters == 1) {
-        tile_of_rows(rows, tile_rows(1), QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(1), QUARTER_VECS, t, row, step);
     } else if (quarters == 2) {
-        tile_of_rows(rows, tile_rows(2), 2 * QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(2), 2 * QUARTER_VECS, t, row, step);
     } else if (quarters == 3) {
-        tile_of_rows(rows, tile_rows(3), 3 * QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(3), 3 * QUARTER_VECS, t, row, step);
     } else {
-        tile_of_rows(rows, tile_rows(4), 4 * QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(4), 4 * QUARTER_VECS, t, row, step);
     }
 }
 
-/* Rows [m0,m1) of quarters [q0,q1) of strip s; `finish` is called with rows [m,m+rows) as
- * soon as they are done and still in L1. `columns`: w(m,k) runs down the columns of W,
- * else along its rows. */
-static ALWAYS_INLINE void
-gemm_strip(const gemm *g, bool columns, int s, int q0, int q1, int m0, int m1,
-           void (*finish)(const gemm *g, int s, int q0, int q1, int m, int rows)) {
+typedef void gemm_finish(const gemm *g, int s, int q0, int q1, int m, int rows);
+
+/* Rows [m0,m1) of quarters [q0,q1) of strip s; `finish` is called with rows
+ * [m,m+rows) as soon as they are done and still in L1. */
+static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0, int q1,
+                                     int m0, int m1, gemm_finish *finish) {
     ptrdiff_t row = columns ? 1 : g->row, step = columns ? g->step : 1;
     int wide = TILE_QUARTERS == 1 ? 1 : q1 - q0;
     int chunks = ceil_div(g->K, CHUNK), tiles = ceil_div(m1 - m0, tile_rows(wide));
@@ -129,12 +154,25 @@ gemm_strip(const gemm *g, bool columns, int s, int q0, int q1, int m0, int m1,
                           .z = g->out + ((size_t)s * g->M + m) * DP_STRIP + q * QUARTER,
                           .b = g->b ? g->b + m : NULL,
                           .first = c == 0};
-                any_tile(rows, wide, t, row, step);
+                any_tile(columns, rows, wide, t, row, step);
             }
             if (c == chunks - 1) {
                 finish(g, s, q0, q1, m, rows);
             }
         }
+    }
+}
+
+/* This thread's share. `columns`: w(m,k) runs down the columns of W, else along
+ * its rows. */
+static ALWAYS_INLINE void gemm_share(const gemm *g, bool columns, dp_team team,
+                                     gemm_finish *finish) {
+    part p = split(team, ceil_div(g->M, QUARTER), 1, ceil_div(g->N, QUARTER));
+    int m0 = p.a0 * QUARTER, m1 = least(p.a1 * QUARTER, g->M);
+    for (int q = p.b0, next = 0; q < p.b1; q = next) {
+        int s = q / STRIP_QUARTERS, q0 = s * STRIP_QUARTERS;
+        next = least(q0 + STRIP_QUARTERS, p.b1);
+        gemm_strip(g, columns, s, q - q0, next - q0, m0, m1, finish);
     }
 }
 

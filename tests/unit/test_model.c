@@ -179,7 +179,7 @@ Test(gradient, activations_alone_and_in_a_row_match)
 Test(gradient, relu_passes_where_the_output_is_positive)
 {
     const dp_act *relu = dp_act_find(dp_kernels_find("auto"), "relu");
-    float y[16], d[16];
+    _Alignas(64) float y[16], d[16];
     for (int i = 0; i < 16; i++) {
         y[i] = i % 2 ? 1.5F : 0.0F;
         d[i] = (float)i;
