@@ -146,9 +146,12 @@ class Shop:
             resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
     def where(self):
-        text = self.state.read_bytes().split(b"\0")[0].decode()
-        number, _, what = text.partition(" ")
-        return int(number), what.strip()
+        """The number of the last call, and what the process is at; as the shim writes it."""
+        while True:
+            text = self.state.read_bytes().split(b"\0")[0].decode()
+            found = re.match(r"(\d+) (\w.*)$", text)
+            if found:
+                return int(found[1]), found[2].strip()
 
     def finish(self, name, run, config, ranks=None):
         """Lets the run go to its end, and compares."""

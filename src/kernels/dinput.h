@@ -1,6 +1,4 @@
-/* dX = dY W, times the derivative of the activation below: tiles run down
- * columns of W.
- */
+/* dX = dY W, times the derivative of the activation below: tiles run down columns of W. */
 #include "gemm.h"
 
 static ALWAYS_INLINE void dinput_finish(const gemm *g, int s, int q0, int q1, int m,

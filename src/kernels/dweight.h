@@ -1,11 +1,11 @@
 /* dW = dY^T X and db = sum of dY, along the block tree.
  *
- * Lanes run over inputs. A tile of up to 14 outputs by 32 inputs stays in
- * registers over a block; dY enters as scalars straight from its strips, where
- * 16 samples of an output are one cache line. The tree is a stack of finished
- * tiles in L1, and dW is written once. */
+ * Lanes run over inputs. A tile of up to 14 outputs by 32 inputs stays in registers over a
+ * block; dY enters as scalars straight from its strips, where 16 samples of an output are
+ * one cache line. The tree is a stack of finished tiles in L1, and dW is written once. */
 #include "base/tree.h"
 #include "split.h"
+#include <assert.h>
 
 enum {
     KNOWN = 1024, /* leaves whose merges are looked up once a call, not once a tile */
@@ -36,11 +36,11 @@ typedef struct dweight_tile {
     int I;
     const float *x; /* x[n][ld] at the tile's first input */
     ptrdiff_t ld;
-    ptrdiff_t ahead;  /* from x to what will be read soon */
-    const float *dyt; /* strip 0 at the tile's first output */
-    ptrdiff_t strip;  /* floats from strip to strip */
-    float *dW;        /* dW[o][i] at the tile's corner */
-    int inputs;       /* columns of dW that exist */
+    const float *dyt;            /* strip 0 at the tile's first output */
+    ptrdiff_t strip;             /* floats from strip to strip */
+    ptrdiff_t x_ahead, dy_ahead; /* from what is read to what will be soon */
+    float *dW;                   /* dW[o][i] at the tile's corner */
+    int inputs;                  /* columns of dW that exist */
 } dweight_tile;
 
 /* One sample. */
@@ -70,17 +70,15 @@ typedef struct dweight_place {
 static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
                                                  const dweight_tile *t, dweight_place at,
                                                  int todo, vf acc[DW_ROWS][DW_VECS]) {
-    ptrdiff_t ld = t->ld, ahead = t->ahead;
+    ptrdiff_t ld = t->ld, ahead = t->x_ahead;
     do {
         int run = least(todo, DP_STRIP - at.lane);
         const float *end = at.dy + run;
         todo -= run;
         at.lane += run;
-        /* The same lines of the next strip; past the last one a prefetch does
-     * nothing. */
 #pragma GCC unroll 14
         for (int r = 0; r < rows; r++) {
-            __builtin_prefetch(at.dy + t->strip + r * DP_STRIP);
+            __builtin_prefetch(at.dy + t->dy_ahead + r * DP_STRIP);
         }
         do {
             __builtin_prefetch(at.x + ahead);
@@ -192,8 +190,8 @@ static ALWAYS_INLINE void dweight_of_rows(int rows, int vecs, const dweight_tile
 #undef ROWS
 }
 
-/* db of outputs [o, o + outputs), at most 16. Lanes run over outputs: 16
- * samples at a time are turned round. */
+/* db of outputs [o, o + outputs), at most 16. Lanes run over outputs: 16 samples at a time
+ * are turned round. */
 static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
                   float *db) {
     float stack[DP_TREE_DEPTH][QUARTER] __attribute__((aligned(64)));
@@ -231,6 +229,9 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
 
 /* All tiles of outputs [o, o + rows) and inputs [i0, i1). */
 static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
+    if (t.blocks->N <= DP_STRIP) {
+        t.dy_ahead = rows * DP_STRIP; /* no next strip: the next outputs */
+    }
     for (int i = i0; i < i1; i += WIDE) {
         t.inputs = i1 - i;
         if (t.inputs > QUARTER) {
@@ -245,6 +246,7 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
 
 static void dweight(dp_team team, int N, int I, int O, int block, const float *x,
                     const float *dyt, float *dW, float *db) {
+    assert(N >= 1);
     blocks b;
     blocks_init(&b, N, block);
     part p = split(team, O, 4, ceil_div(I, QUARTER));
@@ -252,7 +254,8 @@ static void dweight(dp_team team, int N, int I, int O, int block, const float *x
     dweight_tile t = {
         .blocks = &b, .I = I, .ld = dp_ld(I), .strip = (ptrdiff_t)O * DP_STRIP};
     /* A few samples leave L1 room for the next tile's inputs, many don't. */
-    t.ahead = N <= 2 * DP_STRIP ? WIDE : 8 * t.ld;
+    t.dy_ahead = t.strip;
+    t.x_ahead = N <= 2 * DP_STRIP ? WIDE : 8 * t.ld;
     for (int i = p.b0 * QUARTER; i < i1; i += near) {
         for (int o = p.a0, rows = 0; o < p.a1; o += rows) {
             /* Whole tiles, but no very small last one. */

@@ -1,10 +1,9 @@
-/* forward and dinput: out[m][n] = sum over k of w(m,k) x[k][n], lanes over
- * samples.
+/* forward and dinput: out[m][n] = sum over k of w(m,k) x[k][n], lanes over samples.
  *
- * A tile of `rows` results by 16 to 64 samples stays in registers while k runs
- * over a chunk. Chunks are as long as the strip's part of x stays in L1;
- * between them the sums wait in `out` itself, so each remains one chain.
- * Weights enter as scalars, straight from where they are. */
+ * A tile of `rows` results by 16 to 64 samples stays in registers while k runs over a
+ * chunk. Chunks are as long as the strip's part of x stays in L1; between them the sums
+ * wait in `out` itself, so each remains one chain. Weights enter as scalars, straight
+ * from where they are. */
 #ifndef DP_KERNELS_GEMM_H
 #define DP_KERNELS_GEMM_H
 
@@ -34,9 +33,9 @@ typedef struct tile {
     bool first;     /* start from b, else from z */
 } tile;
 
-/* Asks for what comes after the 16 terms at w: the same terms of the next tile,
- * 16 to a cache line; down columns, the next lines of the same rows. A prefetch
- * past the end does nothing. */
+/* Asks for what comes after the 16 terms at w: along rows, the same terms of the next
+ * tile; down columns, the next lines of the same rows. A prefetch past the end does
+ * nothing. */
 static ALWAYS_INLINE void prefetch_weights(bool columns, int rows, const float *w,
                                            ptrdiff_t row, ptrdiff_t step) {
     if (columns) {
@@ -135,8 +134,8 @@ static ALWAYS_INLINE void any_tile(bool columns, int rows, int quarters, tile t,
 
 typedef void gemm_finish(const gemm *g, int s, int q0, int q1, int m, int rows);
 
-/* Rows [m0,m1) of quarters [q0,q1) of strip s; `finish` is called with rows
- * [m,m+rows) as soon as they are done and still in L1. */
+/* Rows [m0,m1) of quarters [q0,q1) of strip s; `finish` is called with rows [m,m+rows) as
+ * soon as they are done and still in L1. */
 static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0, int q1,
                                      int m0, int m1, gemm_finish *finish) {
     ptrdiff_t row = columns ? 1 : g->row, step = columns ? g->step : 1;
@@ -163,8 +162,7 @@ static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0,
     }
 }
 
-/* This thread's share. `columns`: w(m,k) runs down the columns of W, else along
- * its rows. */
+/* This thread's share. `columns`: w(m,k) runs down the columns of W, else along rows. */
 static ALWAYS_INLINE void gemm_share(const gemm *g, bool columns, dp_team team,
                                      gemm_finish *finish) {
     part p = split(team, ceil_div(g->M, QUARTER), 1, ceil_div(g->N, QUARTER));

@@ -1,10 +1,9 @@
-/* The vector type of the set being compiled: LANES floats, and the few
- * operations that the kernels need beside the + - * / of GNU C. A new set is
- * one more file like these three.
+/* The vector type of the set being compiled: LANES floats, and the few operations that
+ * the kernels need beside the + - * / of GNU C. A new set is one more file like these
+ * three.
  *
- * vf: floats; vi: int32; vm: a mask, one truth value a lane. Each operation is
- * the IEEE one lane by lane, so a kernel written in them gives the same bits in
- * every set. */
+ * vf: floats; vi: int32; vm: a mask, one truth value a lane. Each operation is the IEEE
+ * one lane by lane, so a kernel written in them gives the same bits in every set. */
 #ifndef DP_KERNELS_VEC_H
 #define DP_KERNELS_VEC_H
 
@@ -39,8 +38,7 @@ static ALWAYS_INLINE vf vf_zero(void) {
 /* Fetches a cache line that will be written. */
 static ALWAYS_INLINE void prefetch_to_write(float *p) {
 #ifdef __x86_64__
-    /* Older CPUs take it for nothing; the compiler's own would ask for reading
-   * only. */
+    /* Older CPUs take it for nothing; the compiler's own would ask for reading only. */
     __asm__ volatile("prefetchw %0" : : "m"(*p));
 #else
     __builtin_prefetch(p, 1);

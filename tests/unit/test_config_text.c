@@ -197,6 +197,9 @@ Test(config_text, finds_every_config_that_is_shipped_valid)
                  "run this from the top folder");
     for (size_t i = 0; i < found.gl_pathc; i++) {
         dp_config config;
+        if (strstr(found.gl_pathv[i], "/sweep_")) {
+            continue; /* a spec of scripts/sweep.py */
+        }
         cr_assert_eq(dp_config_read(found.gl_pathv[i], 0, NULL, &config), DP_OK, "%s",
                      dp_status_message());
     }
