@@ -72,7 +72,9 @@ static const char *kind(const char *path) {
 
 static void say(const char *what, const char *of) {
     if (state) {
-        snprintf(state, STATE, "%ld %s %s", number, what, of);
+        char text[STATE] = "";
+        snprintf(text, sizeof text, "%ld %s %s", number, what, of);
+        memcpy(state, text, sizeof text);
     }
 }
 

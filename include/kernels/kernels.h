@@ -67,7 +67,7 @@ typedef struct dp_kernels {
     bool (*supported)(void); /* by this CPU */
 
     /** Rows of the data set -> activations of the input, both layouts.
-     *  raw[rows][F] uint8 or float (unaligned); row[n] is the row of sample n, n < N.
+     *  raw[rows][F] uint8, or float (aligned as floats are); row[n]: the row of sample n < N.
      *  t[S][F][64] and x[N][dp_ld(F)]; x may be NULL (evaluation).
      *  Bytes / 255 is the correctly rounded quotient. Par: threads share samples or
      *  features. */

@@ -71,7 +71,7 @@ static ALWAYS_INLINE vf vf_tanh(vf x) {
     vf t = x * x;
     vf small = vf_fma(x * t, vf_poly(t, c, 4), x);
     vf large = 1.0f - 2.0f / (vf_exp(a + a) + 1.0f);
-    return vf_select(vf_lt(a, vf_set(0.625f)), small, vf_copysign(large, x));
+    return vf_copysign(vf_select(vf_lt(a, vf_set(0.625f)), small, large), x);
 }
 
 /* From e = e^-|x|, which is never more than 1: right to the last subnormal at both ends. The

@@ -40,6 +40,7 @@ can() {
         command -v $program >/dev/null || { echo "no $program here (slurmctld slurmd slurm-client munge)"; return 1; }
     done
     [ "$(id -u)" -eq 0 ] || { echo "a Slurm of one's own needs root"; return 1; }
+    mountpoint -q /sys/fs/cgroup || { echo "slurmd needs /sys/fs/cgroup, which is not mounted"; return 1; }
 }
 
 free_port() {
