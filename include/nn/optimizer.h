@@ -40,6 +40,13 @@ double dp_sum_squares(const float *v, size_t n, float scale);
 
 extern const dp_optimizer dp_optimizer_sgd, dp_optimizer_adam, dp_optimizer_adamw;
 
+/** A decaying average below 2^-100 is taken as 0, by all optimizers and in plain arithmetic: that of
+ *  a weight whose input is almost never lit would otherwise end among the subnormal numbers and stay
+ *  there, at a hundred cycles an operation. */
+static inline float dp_decayed(float v) {
+    return v < 0x1p-100F && v > -0x1p-100F ? 0.0F : v;
+}
+
 /** Elementwise loops are compiled for each vector width and chosen by the CPU; the bits
  *  are the same, since no operation is contracted or reordered. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
