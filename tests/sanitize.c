@@ -32,7 +32,7 @@ int __lsan_is_turned_off(void) {
 
 /* The slow unwinder sees through libraries without frame pointers to whose leak it is. */
 const char *__asan_default_options(void) {
-    return "detect_leaks=1:fast_unwind_on_malloc=0";
+    return "detect_leaks=1:fast_unwind_on_malloc=0:verify_asan_link_order=0";
 }
 
 const char *__ubsan_default_options(void) {

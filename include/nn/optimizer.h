@@ -44,7 +44,8 @@ extern const dp_optimizer dp_optimizer_sgd, dp_optimizer_adam, dp_optimizer_adam
  *  a weight whose input is almost never lit would otherwise end among the subnormal numbers and stay
  *  there, at a hundred cycles an operation. */
 static inline float dp_decayed(float v) {
-    return v < 0x1p-100F && v > -0x1p-100F ? 0.0F : v;
+    const float least = 7.88860905e-31F; /* 2^-100 */
+    return v < least && v > -least ? 0.0F : v;
 }
 
 /** Elementwise loops are compiled for each vector width and chosen by the CPU; the bits
