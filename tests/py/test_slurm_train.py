@@ -87,11 +87,13 @@ class Slurm:
                 known = (path / "environ").read_bytes().split(b"\0")
                 command = (path / "cmdline").read_bytes()
                 comm = (path / "comm").read_text().strip()
+                where = os.readlink(path / "cwd")
             except OSError:
                 continue
             ours = (f"SLURM_JOB_ID={self.jobs[name]}".encode() in known and
                     f"SLURM_CONF={self.env['SLURM_CONF']}".encode() in known)
-            step = comm == "slurmstepd" and f"[{self.jobs[name]}.".encode() in command
+            step = (comm == "slurmstepd" and f"[{self.jobs[name]}.".encode() in command and
+                    where.startswith(f"{self.folder}/"))
             if (comm == "srun" and ours) or step:
                 os.kill(int(path.name), signal.SIGSTOP)
         self.down(node)  # it would find out after half a minute
