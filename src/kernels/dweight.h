@@ -10,7 +10,10 @@
 enum {
     KNOWN = 1024, /* leaves whose merges are looked up once a call, not once a tile */
     WIDE = DW_VECS * LANES,
+    TILE = DW_ROWS * WIDE,
+    PANELS = 8,            /* tiles side by side that pass through a strip together */
     NEAR_FLOATS = 1 << 17, /* of x that stay in L2 while all outputs pass: 512 KB */
+    SOON = 16,             /* samples between asking for a row of x and using it */
 };
 
 typedef struct blocks {
@@ -31,16 +34,18 @@ static inline int blocks_merges(const blocks *b, int leaf) {
     return leaf < KNOWN ? b->merges[leaf] : dp_tree_merges(b->count, leaf);
 }
 
+/* Blocks [leaf, end) of a tile. Those before them are on the tile's stack. */
 typedef struct dweight_tile {
     const blocks *blocks;
-    int I;
-    const float *x; /* x[n][ld] at the tile's first input */
-    ptrdiff_t ld;
+    int leaf, end;
+    float *stack; /* [DP_TREE_DEPTH][TILE] */
+    int depth;
+    int I, inputs;       /* columns of dW; those from the tile's first on */
+    ptrdiff_t ld, strip; /* floats from sample to sample of x, from strip to strip */
+    ptrdiff_t x_ahead, dy_ahead; /* from what is read to what soon will be; 0: nothing */
+    const float *x;              /* x[n][ld] at the tile's first input */
     const float *dyt;            /* strip 0 at the tile's first output */
-    ptrdiff_t strip;             /* floats from strip to strip */
-    ptrdiff_t x_ahead, dy_ahead; /* from what is read to what will be soon */
     float *dW;                   /* dW[o][i] at the tile's corner */
-    int inputs;                  /* columns of dW that exist */
 } dweight_tile;
 
 /* One sample. */
@@ -76,9 +81,14 @@ static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
         const float *end = at.dy + run;
         todo -= run;
         at.lane += run;
+        if (t->dy_ahead) {
+            const float *soon = at.dy + t->dy_ahead;
+            /* One pointer and 14 offsets, not 14 pointers. */
+            __asm__("" : "+r"(soon));
 #pragma GCC unroll 14
-        for (int r = 0; r < rows; r++) {
-            __builtin_prefetch(at.dy + t->dy_ahead + r * DP_STRIP);
+            for (int r = 0; r < rows; r++) {
+                __builtin_prefetch(soon + r * DP_STRIP);
+            }
         }
         do {
             __builtin_prefetch(at.x + ahead);
@@ -116,17 +126,18 @@ static ALWAYS_INLINE void dweight_store(int rows, int vecs, const dweight_tile *
 }
 
 static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t) {
-    enum { TILE = DW_ROWS * WIDE };
-    float stack[DP_TREE_DEPTH * TILE] __attribute__((aligned(64)));
-    float *top = stack;
-    dweight_place at = {t->x, t->dyt, 0};
-    int left = t->blocks->N;
-    for (int r = 0; r < rows; r++) {
+    const blocks *b = t->blocks;
+    int n = t->leaf * b->block;
+    float *top = t->stack + (ptrdiff_t)t->depth * TILE;
+    dweight_place at = {t->x + n * t->ld, t->dyt + n / DP_STRIP * t->strip + n % DP_STRIP,
+                        n % DP_STRIP};
+    bool last = t->end == b->count;
+    for (int r = 0; r < rows && last; r++) {
         for (int v = 0; v < vecs * LANES; v += QUARTER) {
             prefetch_to_write(t->dW + (ptrdiff_t)r * t->I + v);
         }
     }
-    for (int leaf = 0;; leaf++) {
+    for (int leaf = t->leaf;; leaf++) {
         vf acc[DW_ROWS][DW_VECS];
 #pragma GCC unroll 14
         for (int r = 0; r < rows; r++) {
@@ -135,10 +146,10 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
                 acc[r][v] = vf_zero();
             }
         }
-        int todo = least(t->blocks->block, left);
-        left -= todo;
+        int todo = least(b->block, b->N - n);
+        n += todo;
         at = dweight_block(rows, vecs, t, at, todo, acc);
-        for (int m = blocks_merges(t->blocks, leaf); m > 0; m--) {
+        for (int m = blocks_merges(b, leaf); m > 0; m--) {
             top -= TILE;
 #pragma GCC unroll 14
             for (int r = 0; r < rows; r++) {
@@ -148,7 +159,7 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
                 }
             }
         }
-        if (left == 0) {
+        if (n == b->N) {
             dweight_store(rows, vecs, t, acc);
             return;
         }
@@ -160,6 +171,9 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
             }
         }
         top += TILE;
+        if (leaf + 1 == t->end) {
+            return;
+        }
     }
 }
 
@@ -227,21 +241,40 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
     memcpy(db, stack[0], (size_t)outputs * sizeof *db);
 }
 
-/* All tiles of outputs [o, o + rows) and inputs [i0, i1). */
+/* All tiles of outputs [o, o + rows) and inputs [i0, i1), of which t is the first. With many
+ * samples the tiles take turns, a strip or a block each, while dY is in L1. */
 static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
-    if (t.blocks->N <= DP_STRIP) {
-        t.dy_ahead = rows * DP_STRIP; /* no next strip: the next outputs */
-    }
-    for (int i = i0; i < i1; i += WIDE) {
-        t.inputs = i1 - i;
-        if (t.inputs > QUARTER) {
-            dweight_of_rows(rows, DW_VECS, &t);
-        } else {
-            dweight_of_rows(rows, QUARTER_VECS, &t);
+    float stacks[PANELS][DP_TREE_DEPTH * TILE] __attribute__((aligned(64)));
+    const blocks *b = t.blocks;
+    int turn = ceil_div(DP_STRIP, b->block);
+    const float *x = t.x;
+    float *dW = t.dW;
+    for (t.leaf = 0, t.depth = 0; t.leaf < b->count; t.leaf = t.end) {
+        t.end = least(t.leaf + turn, b->count);
+        for (int i = i0; i < i1; i += WIDE) {
+            int panel = turn < b->count ? (i - i0) / WIDE : 0;
+            assert(panel < PANELS);
+            t.stack = stacks[panel];
+            t.inputs = i1 - i;
+            t.x = x + (i - i0);
+            t.dW = dW + (i - i0);
+            if (t.inputs > QUARTER) {
+                dweight_of_rows(rows, DW_VECS, &t);
+            } else {
+                dweight_of_rows(rows, QUARTER_VECS, &t);
+            }
         }
-        t.x += WIDE;
-        t.dW += WIDE;
+        for (int leaf = t.leaf; leaf < t.end; leaf++) {
+            t.depth += 1 - blocks_merges(b, leaf);
+        }
     }
+}
+
+/* Inputs that pass together, by all outputs. */
+static int dweight_near(int N, int block) {
+    int panels = 1 + NEAR_FLOATS / WIDE / N;
+    bool turns = ceil_div(DP_STRIP, block) < dp_tree_blocks(N, block);
+    return (turns ? least(panels, PANELS) : panels) * WIDE;
 }
 
 static void dweight(dp_team team, int N, int I, int O, int block, const float *x,
@@ -250,18 +283,17 @@ static void dweight(dp_team team, int N, int I, int O, int block, const float *x
     blocks b;
     blocks_init(&b, N, block);
     part p = split(team, O, 4, ceil_div(I, QUARTER));
-    int i1 = least(p.b1 * QUARTER, I), near = (1 + NEAR_FLOATS / WIDE / N) * WIDE;
+    int i1 = least(p.b1 * QUARTER, I), near = dweight_near(N, block);
     dweight_tile t = {
         .blocks = &b, .I = I, .ld = dp_ld(I), .strip = (ptrdiff_t)O * DP_STRIP};
-    /* A few samples leave L1 room for the next tile's inputs, many don't. */
-    t.dy_ahead = t.strip;
-    t.x_ahead = N <= 2 * DP_STRIP ? WIDE : 8 * t.ld;
+    /* A few samples leave room in L1 for the next tile's inputs, many don't. */
+    t.x_ahead = N <= 2 * DP_STRIP ? WIDE : SOON * t.ld;
+    t.dy_ahead = N > DP_STRIP ? t.strip : 0;
     for (int i = p.b0 * QUARTER; i < i1; i += near) {
         for (int o = p.a0, rows = 0; o < p.a1; o += rows) {
             /* Whole tiles, but no very small last one. */
-            rows = p.a1 - o > 2 * DW_ROWS || p.a1 - o <= DW_ROWS ? DW_ROWS
-                                                                 : (p.a1 - o + 1) / 2;
-            rows = least(rows, p.a1 - o);
+            int left = p.a1 - o;
+            rows = left > 2 * DW_ROWS ? DW_ROWS : left > DW_ROWS ? (left + 1) / 2 : left;
             t.x = x + i;
             t.dyt = dyt + (size_t)o * DP_STRIP;
             t.dW = dW + (size_t)o * I + i;

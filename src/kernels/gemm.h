@@ -33,20 +33,40 @@ typedef struct tile {
     bool first;     /* start from b, else from z */
 } tile;
 
-/* Asks for what comes after the 16 terms at w: along rows, the same terms of the next
- * tile; down columns, the next lines of the same rows. A prefetch past the end does
- * nothing. */
-static ALWAYS_INLINE void prefetch_weights(bool columns, int rows, const float *w,
-                                           ptrdiff_t row, ptrdiff_t step) {
-    if (columns) {
-#pragma GCC unroll 16
-        for (int k = 0; k < QUARTER; k++) {
-            __builtin_prefetch(w + k * step + QUARTER);
+/* Term k of each sum: x at k, w at k of the tile's first row. */
+static ALWAYS_INLINE void tile_step(int rows, int vecs, const float *x, const float *w,
+                                    ptrdiff_t row, vf acc[12][4]) {
+    vf xk[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++) {
+        xk[v] = vf_load(x + v * LANES);
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        vf wr = vf_set(w[r * row]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++) {
+            acc[r][v] = vf_fma(wr, xk[v], acc[r][v]);
         }
-    } else {
+    }
+}
+
+/* Weights are asked for ahead of time: down columns, the next line of the same row of W; along
+ * rows, the same terms of the next tile, 16 to a line. Past the end that does nothing. */
+static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile *t,
+                                    ptrdiff_t row, ptrdiff_t step, vf acc[12][4]) {
+    for (int k = 0; k < t->K && columns; k++) {
+        __builtin_prefetch(t->w + k * step + QUARTER);
+        tile_step(rows, vecs, t->x + k * DP_STRIP, t->w + k * step, row, acc);
+    }
+    for (int k = 0, next = 0; k < t->K && !columns; k = next) {
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
-            __builtin_prefetch(w + (rows + r) * row);
+            __builtin_prefetch(t->w + (rows + r) * row + k);
+        }
+        next = least(k + QUARTER, t->K);
+        for (int i = k; i < next; i++) {
+            tile_step(rows, vecs, t->x + i * DP_STRIP, t->w + i, row, acc);
         }
     }
 }
@@ -62,27 +82,7 @@ static ALWAYS_INLINE void run_tile(bool columns, int rows, int vecs, tile t,
                                  : vf_set(t.b ? t.b[r] : 0.0f);
         }
     }
-    for (int k = 0, next = 0; k < t.K; k = next) {
-        prefetch_weights(columns, rows, t.w, row, step);
-        next = least(k + QUARTER, t.K);
-        for (int i = k; i < next; i++) {
-            vf x[4];
-#pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++) {
-                x[v] = vf_load(t.x + v * LANES);
-            }
-#pragma GCC unroll 12
-            for (int r = 0; r < rows; r++) {
-                vf w = vf_set(t.w[r * row]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vecs; v++) {
-                    acc[r][v] = vf_fma(w, x[v], acc[r][v]);
-                }
-            }
-            t.x += DP_STRIP;
-            t.w += step;
-        }
-    }
+    tile_sums(columns, rows, vecs, &t, row, step, acc);
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4

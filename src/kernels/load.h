@@ -69,17 +69,53 @@ static ALWAYS_INLINE void load_square(const loader *l, bool bytes, bool unit, bo
                  quarter % STRIP_QUARTERS * QUARTER);
 }
 
+/* Asks for the raw rows of a quarter, from byte `begin` of each to `end`. */
+static inline void fetch_rows(const loader *l, int quarter, size_t row, size_t begin,
+                              size_t end) {
+    int n1 = least((quarter + 1) * QUARTER, l->N);
+    for (int n = quarter * QUARTER; n < n1; n++) {
+        for (size_t at = begin; at < end; at += 64) {
+            __builtin_prefetch(l->raw + (size_t)l->row[n] * row + at);
+        }
+    }
+}
+
+/* Asks for the lines that the square at feature f of a quarter is going to fill. */
+static ALWAYS_INLINE void fetch_square(const loader *l, int quarter, int f) {
+    float *t = l->t + ((size_t)(quarter / STRIP_QUARTERS) * l->F + f) * DP_STRIP +
+               quarter % STRIP_QUARTERS * QUARTER;
+    for (int k = 0; k < QUARTER; k++) {
+        prefetch_to_write(t + k * DP_STRIP);
+    }
+    ptrdiff_t ld = dp_ld(l->F);
+    for (int k = 0; k < QUARTER && l->x; k++) {
+        prefetch_to_write(l->x + (quarter * QUARTER + k) * ld + f);
+    }
+}
+
+/* Rows are anywhere in the data set, so each quarter asks for those of the next. */
 static ALWAYS_INLINE void load_part(const loader *l, bool bytes, bool unit, bool scaled,
                                     part p) {
     float mean[QUARTER] __attribute__((aligned(64))) = {0};
     float inv_std[QUARTER] __attribute__((aligned(64))) = {0};
-    for (int f = p.b0; f < p.b1; f++) {
-        for (int k = 0; scaled && k < least(l->F - f * QUARTER, QUARTER); k++) {
-            int column = l->scale->columns == 1 ? 0 : f * QUARTER + k;
-            mean[k] = l->scale->mean[column];
-            inv_std[k] = l->scale->inv_std[column];
-        }
-        for (int q = p.a0; q < p.a1; q++) {
+    size_t square = QUARTER * (bytes ? 1 : sizeof(float));
+    size_t row = (size_t)l->F * (bytes ? 1 : sizeof(float));
+    if (p.a0 < p.a1) {
+        fetch_rows(l, p.a0, row, p.b0 * square, p.b1 * square);
+    }
+    for (int q = p.a0; q < p.a1; q++) {
+        for (int f = p.b0; f < p.b1; f++) {
+            if (q + 1 < p.a1 && f * square % 64 == 0) {
+                fetch_rows(l, q + 1, row, f * square, f * square + 64);
+            }
+            if (f + 1 < p.b1) {
+                fetch_square(l, q, (f + 1) * QUARTER);
+            }
+            for (int k = 0; scaled && k < least(l->F - f * QUARTER, QUARTER); k++) {
+                int column = l->scale->columns == 1 ? 0 : f * QUARTER + k;
+                mean[k] = l->scale->mean[column];
+                inv_std[k] = l->scale->inv_std[column];
+            }
             load_square(l, bytes, unit, scaled, mean, inv_std, q, f * QUARTER);
         }
     }
