@@ -28,10 +28,14 @@ typedef struct dp_layer_kind {
     /** below->y -> above->y. Called by the whole team; barrier afterwards. */
     void (*forward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
                     const float *params);
-    /** above->dzt -> gradients, and below->dzt if `input` is wanted. Overwrites the
-     *  gradients. */
+    /** above->dzt -> below->dzt. Called by the whole team; barrier afterwards. */
     void (*backward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                     int block, const float *params, float *grads, int input);
+                     const float *params);
+    /** above->dzt, below->y -> the gradients of outputs [begin, end), overwritten. Reads no
+     *  parameters; `soon` (or NULL): slabs of which the caller will change the same part
+     *  next. NULL: the layer has no parameters. */
+    void (*gradient)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
+                     int block, int begin, int end, float *grads, const dp_soon *soon);
 } dp_layer_kind;
 
 struct dp_layer {

@@ -46,7 +46,17 @@ typedef struct dweight_tile {
     const float *x;              /* x[n][ld] at the tile's first input */
     const float *dyt;            /* strip 0 at the tile's first output */
     float *dW;                   /* dW[o][i] at the tile's corner */
+    dp_soon soon;                /* the same corner */
 } dweight_tile;
+
+static inline float *moved(float *p, ptrdiff_t by) {
+    return p ? p + by : NULL;
+}
+
+static inline dp_soon soon_from(const dp_soon *soon, ptrdiff_t at) {
+    return soon ? (dp_soon){{moved(soon->array[0], at), moved(soon->array[1], at)}}
+                : (dp_soon){0};
+}
 
 /* One sample. */
 static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x,
@@ -82,15 +92,22 @@ static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
         todo -= run;
         at.lane += run;
         if (t->dy_ahead) {
-            const float *soon = at.dy + t->dy_ahead;
+            const float *next = at.dy + t->dy_ahead;
             /* One pointer and 14 offsets, not 14 pointers. */
-            __asm__("" : "+r"(soon));
+            __asm__("" : "+r"(next));
 #pragma GCC unroll 14
             for (int r = 0; r < rows; r++) {
-                __builtin_prefetch(soon + r * DP_STRIP);
+                __builtin_prefetch(next + r * DP_STRIP);
             }
         }
+        /* A column of lines in each quarter of a strip. */
+        int q = (at.lane - run) / QUARTER;
+        float *soon = moved(t->soon.array[q / 2], q % 2 * QUARTER);
         do {
+            if (soon) {
+                prefetch_to_write(soon);
+                soon += t->I;
+            }
             __builtin_prefetch(at.x + ahead);
             __builtin_prefetch(at.x + ahead + QUARTER);
             dweight_step(rows, vecs, at.x, at.dy, acc);
@@ -249,6 +266,7 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
     int turn = ceil_div(DP_STRIP, b->block);
     const float *x = t.x;
     float *dW = t.dW;
+    dp_soon soon = t.soon;
     for (t.leaf = 0, t.depth = 0; t.leaf < b->count; t.leaf = t.end) {
         t.end = least(t.leaf + turn, b->count);
         for (int i = i0; i < i1; i += WIDE) {
@@ -258,6 +276,7 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);
+            t.soon = soon_from(t.end == b->count ? &soon : NULL, i - i0);
             if (t.inputs > QUARTER) {
                 dweight_of_rows(rows, DW_VECS, &t);
             } else {
@@ -277,12 +296,14 @@ static int dweight_near(int N, int block) {
     return (turns ? least(panels, PANELS) : panels) * WIDE;
 }
 
-static void dweight(dp_team team, int N, int I, int O, int block, const float *x,
-                    const float *dyt, float *dW, float *db) {
-    assert(N >= 1);
+static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block,
+                    const float *x, const float *dyt, float *dW, float *db,
+                    const dp_soon *soon) {
+    assert(N >= 1 && 0 <= o0 && o1 <= O);
     blocks b;
     blocks_init(&b, N, block);
-    part p = split(team, O, 4, ceil_div(I, QUARTER));
+    part p = split(team, o1 - o0, 4, ceil_div(I, QUARTER));
+    int end = o0 + p.a1;
     int i1 = least(p.b1 * QUARTER, I), near = dweight_near(N, block);
     dweight_tile t = {
         .blocks = &b, .I = I, .ld = dp_ld(I), .strip = (ptrdiff_t)O * DP_STRIP};
@@ -290,20 +311,21 @@ static void dweight(dp_team team, int N, int I, int O, int block, const float *x
     t.x_ahead = N <= 2 * DP_STRIP ? WIDE : SOON * t.ld;
     t.dy_ahead = N > DP_STRIP ? t.strip : 0;
     for (int i = p.b0 * QUARTER; i < i1; i += near) {
-        for (int o = p.a0, rows = 0; o < p.a1; o += rows) {
+        for (int o = o0 + p.a0, rows = 0; o < end; o += rows) {
             /* Whole tiles, but no very small last one. */
-            int left = p.a1 - o;
+            int left = end - o;
             rows = left > 2 * DW_ROWS ? DW_ROWS : left > DW_ROWS ? (left + 1) / 2 : left;
             t.x = x + i;
             t.dyt = dyt + (size_t)o * DP_STRIP;
             t.dW = dW + (size_t)o * I + i;
+            t.soon = soon_from(soon, (ptrdiff_t)o * I + i);
             dweight_row(rows, t, i, least(i + near, i1));
         }
     }
-    int groups = ceil_div(O, QUARTER);
+    int groups = ceil_div(o1 - o0, QUARTER);
     for (int g = share_begin(groups, team.id, team.n);
          g < share_begin(groups, team.id + 1, team.n); g++) {
-        int o = g * QUARTER;
-        dbias(&b, O, dyt, o, least(O - o, QUARTER), db + o);
+        int o = o0 + g * QUARTER;
+        dbias(&b, O, dyt, o, least(o1 - o, QUARTER), db + o);
     }
 }

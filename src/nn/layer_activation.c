@@ -37,15 +37,10 @@ static void forward(const dp_kernels *set, dp_team team, const dp_layer *layer, 
 }
 
 static void backward(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                     int block, const float *params, float *grads, int input) {
+                     const float *params) {
     (void)set;
-    (void)block;
     (void)params;
-    (void)grads;
     const dp_signal *below = layer->below, *above = layer->above;
-    if (!input) {
-        return;
-    }
     size_t at = 0, n = part(team, dp_strip_floats(N, layer->I), &at);
     memcpy(below->dzt + at, above->dzt + at, n * sizeof(float));
     if (below->act) {
@@ -54,4 +49,4 @@ static void backward(const dp_kernels *set, dp_team team, const dp_layer *layer,
     }
 }
 
-const dp_layer_kind dp_layer_activation = {"activation", shape, forward, backward};
+const dp_layer_kind dp_layer_activation = {"activation", shape, forward, backward, NULL};

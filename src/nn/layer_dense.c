@@ -38,15 +38,21 @@ static void forward(const dp_kernels *set, dp_team team, const dp_layer *layer, 
 }
 
 static void backward(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                     int block, const float *params, float *grads, int input) {
+                     const float *params) {
     const dp_signal *below = layer->below, *above = layer->above;
-    if (input) {
-        set->dinput(team, N, layer->I, layer->O, above->dzt,
-                    params + layer->tensor[0].offset, below->act, below->zt, below->yt,
-                    below->dzt);
-    }
-    set->dweight(team, N, layer->I, layer->O, block, below->y, above->dzt,
-                 grads + layer->tensor[0].offset, grads + layer->tensor[1].offset);
+    set->dinput(team, N, layer->I, layer->O, above->dzt, params + layer->tensor[0].offset,
+                below->act, below->zt, below->yt, below->dzt);
 }
 
-const dp_layer_kind dp_layer_dense = {"dense", shape, forward, backward};
+static void gradient(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
+                     int block, int begin, int end, float *grads, const dp_soon *soon) {
+    size_t weight = layer->tensor[0].offset, bias = layer->tensor[1].offset;
+    dp_soon next = {0};
+    for (int k = 0; soon && k < 2; k++) {
+        next.array[k] = soon->array[k] ? soon->array[k] + weight : NULL;
+    }
+    set->dweight(team, N, layer->I, layer->O, begin, end, block, layer->below->y,
+                 layer->above->dzt, grads + weight, grads + bias, &next);
+}
+
+const dp_layer_kind dp_layer_dense = {"dense", shape, forward, backward, gradient};

@@ -57,33 +57,98 @@ static void update_chunk(dp_stepper *st, int c, const dp_update *u) {
     st->optimizer->update(&mine, n, st->chunk_sum[c], model->params + at, slot);
 }
 
-/* A rank alone with its whole batch in one piece need not wait for anybody: each layer is updated
- * while its gradient is still in the cache. */
+/* A rank alone with its whole batch in one piece need not wait for anybody: parameters are updated
+ * while their gradient is still in the cache. */
 typedef struct at_once {
     dp_update u;
     float scale;
 } at_once;
 
-static void update_layer(dp_stepper *st, dp_team team, int l, const at_once *now) {
-    const dp_layer *layer = &st->net->layers[l];
-    const float *sum = dp_exchange_slab(st->exchange, 0);
+static void update_now(dp_stepper *st, int c, const at_once *now) {
+    finish_chunk(st, c, dp_exchange_slab(st->exchange, 0) + st->model->chunk[c],
+                 now->scale);
+    update_chunk(st, c, &now->u);
+}
+
+enum { TALL = 14 }; /* rows of a gradient that are made about as fast as one */
+
+/* Whether each thread makes the gradients of its own rows of a layer alone. */
+static bool by_rows(const dp_layer *layer, int threads) {
+    return threads == 1 || layer->O >= TALL * threads;
+}
+
+/* Where the rows of thread `id` begin in the slab. */
+static size_t rows_from(const dp_layer *layer, int id, int threads) {
+    const dp_tensor *w = &layer->tensor[0];
+    size_t row = w->count / (size_t)layer->O;
+    return w->offset + row * (size_t)((long)layer->O * id / threads);
+}
+
+/* The first chunk of the slab that begins at or after `at`. */
+static int chunk_from(const dp_model *model, size_t at) {
+    int low = 0, high = model->nchunks;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (model->chunk[middle] < at) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* This thread's rows of a layer, some at a time: their gradient, then the update of the chunks that
+ * are complete. */
+static void gradient_and_update(dp_stepper *st, dp_team team, const dp_layer *layer,
+                                int N, float *grads, const at_once *now, double *clock) {
+    enum {
+        NEAR = 1 << 15
+    }; /* floats of a gradient that stay in the cache; with many samples,
+                              * more: looking at all of them costs more than that */
+    dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
     const size_t *chunk = st->model->chunk;
-    int begin = 0, end = 0;
+    size_t first = layer->tensor[0].offset;
+    size_t row = layer->tensor[0].count / (size_t)layer->O;
+    size_t at = rows_from(layer, team.id, team.n);
+    size_t end = rows_from(layer, team.id + 1, team.n);
+    size_t near = (size_t)NEAR * (size_t)((N + DP_STRIP - 1) / DP_STRIP);
+    size_t some = row * (1 + near / TALL / row) * TALL;
+    dp_soon soon = {{st->model->params, st->slot[0]}};
+    for (int c = chunk_from(st->model, at); at < end;) {
+        size_t next = end - at > some ? at + some : end;
+        layer->kind->gradient(st->model->set, (dp_team){0, 1}, layer, N, st->block,
+                              (int)((at - first) / row), (int)((next - first) / row),
+                              grads, &soon);
+        times->backward += lap(clock);
+        for (; chunk[c + 1] <= next; c++) {
+            update_now(st, c, now);
+        }
+        times->update += lap(clock);
+        at = next;
+    }
+}
+
+/* The chunks of a layer that no thread has updated alone: biases, and those that span the rows of
+ * two threads. */
+static void update_rest(dp_stepper *st, dp_team team, const dp_layer *layer,
+                        const at_once *now) {
     if (layer->ntensors == 0) {
         return;
     }
+    const size_t *chunk = st->model->chunk;
     const dp_tensor *last = &layer->tensor[layer->ntensors - 1];
-    while (chunk[begin] < layer->tensor[0].offset) {
-        begin++;
-    }
-    for (end = begin; chunk[end] < last->offset + last->count;) {
-        end++;
-    }
-    int n = end - begin;
-    end = begin + n * (team.id + 1) / team.n;
-    for (int c = begin + n * team.id / team.n; c < end; c++) {
-        finish_chunk(st, c, sum + chunk[c], now->scale);
-        update_chunk(st, c, &now->u);
+    int c = chunk_from(st->model, layer->tensor[0].offset), rest = 0;
+    for (int id = 0; c < st->model->nchunks && chunk[c] < last->offset + last->count;
+         c++) {
+        while (id < team.n && rows_from(layer, id + 1, team.n) <= chunk[c]) {
+            id++;
+        }
+        bool done = by_rows(layer, team.n) && id < team.n &&
+                    chunk[c + 1] <= rows_from(layer, id + 1, team.n);
+        if (!done && rest++ % team.n == team.id) {
+            update_now(st, c, now);
+        }
     }
 }
 
@@ -117,20 +182,32 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
     for (int l = net->nlayers - 1; l >= 0; l--) {
 #pragma omp barrier
         times->idle += lap(clock);
+        const dp_layer *layer = &net->layers[l];
         if (now && l + 1 < net->nlayers) {
-            update_layer(st, team, l + 1, now);
+            update_rest(st, team, layer + 1, now);
             times->update += lap(clock);
         }
-        net->layers[l].kind->backward(set, team, &net->layers[l], N, st->block, params,
-                                      grads, l > 0);
+        if (l > 0) {
+            layer->kind->backward(set, team, layer, N, params);
+        }
+        bool both = now && layer->kind->gradient && by_rows(layer, team.n);
+        if (layer->kind->gradient && !both) {
+            layer->kind->gradient(set, team, layer, N, st->block, 0, layer->O, grads,
+                                  NULL);
+        }
         times->backward += lap(clock);
+        if (both) {
+#pragma omp barrier
+            times->idle += lap(clock);
+            gradient_and_update(st, team, layer, N, grads, now, clock);
+        }
     }
     double loss = team.id == 0 ? sum_losses(st, N) : 0;
     times->backward += lap(clock);
 #pragma omp barrier
     times->idle += lap(clock);
     if (now) {
-        update_layer(st, team, 0, now);
+        update_rest(st, team, &net->layers[0], now);
         times->update += lap(clock);
     }
     return loss;

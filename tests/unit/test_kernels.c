@@ -67,7 +67,7 @@ static results run(const dp_kernels *set, int threads, shape s, const inputs *in
         dp_team team = {t, threads};
         set->forward(team, s.N, s.I, s.O, in->xt, in->W, in->b, gelu, r.zt, r.yt, r.y);
         set->dinput(team, s.N, s.I, s.O, in->dyt, in->W, gelu, in->xt, in->xt, r.dxt);
-        set->dweight(team, s.N, s.I, s.O, s.block, in->x, in->dyt, r.dW, r.db);
+        set->dweight(team, s.N, s.I, s.O, 0, s.O, s.block, in->x, in->dyt, r.dW, r.db, NULL);
     }
     return r;
 }
@@ -180,7 +180,8 @@ Test(gemm, shares_of_a_team_do_not_overlap)
             set->forward(team, s.N, s.I, s.O, in.xt, in.W, in.b, NULL, NULL, out[0],
                          out[1]);
             set->dinput(team, s.N, s.I, s.O, in.dyt, in.W, NULL, NULL, NULL, out[2]);
-            set->dweight(team, s.N, s.I, s.O, s.block, in.x, in.dyt, out[3], out[4]);
+            set->dweight(team, s.N, s.I, s.O, 0, s.O, s.block, in.x, in.dyt, out[3],
+                         out[4], NULL);
             for (int a = 0; a < 5; a++) {
                 for (size_t k = 0; k < sizes[a]; k++) {
                     writers[a][k] += !isnan(out[a][k]);

@@ -126,8 +126,13 @@ static void check_gradients(const char *layers, const char *loss_name, int input
     loss_of(net, loss, batch, N);
     float *grads = aligned_alloc(64, m->floats * sizeof(float));
     for (int l = net->nlayers - 1; l >= 0; l--) {
-        net->layers[l].kind->backward(m->set, one, &net->layers[l], N, 16, m->params,
-                                      grads, l > 0);
+        const dp_layer *layer = &net->layers[l];
+        if (l > 0) {
+            layer->kind->backward(m->set, one, layer, N, m->params);
+        }
+        if (layer->kind->gradient) {
+            layer->kind->gradient(m->set, one, layer, N, 16, 0, layer->O, grads, NULL);
+        }
     }
     for (int t = 0; t < m->ntensors; t++) {
         const dp_tensor *tensor = &m->tensors[t];
