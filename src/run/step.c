@@ -26,8 +26,7 @@ static double sum_losses(const dp_stepper *st, int N) {
     return dp_tree_sum(sums, blocks);
 }
 
-/* The summed gradient of an owned chunk: scaled, kept if it is to be, and its square. */
-static void finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
+void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
     const dp_model *model = st->model;
     size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
     if (st->kept) {
@@ -41,7 +40,7 @@ static void finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
     st->squares[c] = dp_sum_squares(sum, n, scale);
 }
 
-static void update_chunk(dp_stepper *st, int c, const dp_update *u) {
+void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u) {
     const dp_model *model = st->model;
     size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
     float *const slot[2] = {
@@ -82,17 +81,66 @@ static void update_layer(dp_stepper *st, dp_team team, int l, const at_once *now
     int n = end - begin;
     end = begin + n * (team.id + 1) / team.n;
     for (int c = begin + n * team.id / team.n; c < end; c++) {
-        finish_chunk(st, c, sum + chunk[c], now->scale);
-        update_chunk(st, c, &now->u);
+        dp_step_finish_chunk(st, c, sum + chunk[c], now->scale);
+        dp_step_update_chunk(st, c, &now->u);
     }
 }
 
-/* Forward, loss and backward of one piece; its gradients replace `grads`. With `now` (or NULL) the
- * parameters are updated too. Whole team. */
+/* Where a piece's gradients go: they replace slab `top`, which is then added to the one below it, and
+ * so on, `merges` times. With an errand they are the rank's last of the step, and may travel. */
+typedef struct pile {
+    int top, merges;
+    const dp_errand *errand;
+} pile;
+
+/* left += right in a bucket, this thread's part. */
+static void merge(dp_team team, const dp_bucket *bucket, int ranks, float *left,
+                  const float *right) {
+    size_t first = bucket->bound[0] / 16, n = bucket->bound[ranks] / 16 - first;
+    size_t begin = (first + n * (size_t)team.id / (size_t)team.n) * 16;
+    size_t end = (first + n * (size_t)(team.id + 1) / (size_t)team.n) * 16;
+    for (size_t i = begin; i < end; i++) {
+        left[i] += right[i];
+    }
+}
+
+/* The bucket that ends with layer l, or -1. */
+static int bucket_of(const dp_stepper *st, int l) {
+    int b = st->nbuckets - 1;
+    while (b >= 0 && st->bucket[b].layer != l) {
+        b--;
+    }
+    return b;
+}
+
+/* Layer l's gradients are in slab `top`. Whole team. */
+static void layer_done(dp_stepper *st, dp_team team, int l, const pile *to) {
+    int b = bucket_of(st, l);
+    if (b < 0) {
+        return;
+    }
+    for (int m = 0; m < to->merges; m++) {
+        merge(team, &st->bucket[b], dp_comm_size(st->comm),
+              dp_exchange_slab(st->exchange, to->top - m - 1),
+              dp_exchange_slab(st->exchange, to->top - m));
+    }
+    if (st->overlap && to->errand && b > 0) {
+        if (to->merges > 0) {
+#pragma omp barrier
+        }
+        if (team.id == 0) {
+            dp_overlap_ready(st->overlap, b, to->errand);
+        }
+    }
+}
+
+/* Forward, loss and backward of one piece. With `now` (or NULL) the parameters are updated too.
+ * Whole team. */
 static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
-                    float *grads, const at_once *now, double *clock) {
+                    const pile *to, const at_once *now, double *clock) {
     const dp_kernels *set = st->model->set;
     const float *params = st->model->params;
+    float *grads = dp_exchange_slab(st->exchange, to->top);
     dp_net *net = st->net;
     if (team.id == 0) {
         st->samples = N;
@@ -104,6 +152,10 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
     dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
     times->data += lap(clock);
     for (int l = 0; l < net->nlayers; l++) {
+        if (st->overlap && team.id == 0 && bucket_of(st, l) >= 0) {
+            dp_overlap_await(st->overlap, bucket_of(st, l));
+            times->reduce += lap(clock);
+        }
 #pragma omp barrier
         times->idle += lap(clock);
         net->layers[l].kind->forward(set, team, &net->layers[l], N, params);
@@ -121,6 +173,9 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
             update_layer(st, team, l + 1, now);
             times->update += lap(clock);
         }
+        if (l + 1 < net->nlayers) {
+            layer_done(st, team, l + 1, to);
+        }
         net->layers[l].kind->backward(set, team, &net->layers[l], N, st->block, params,
                                       grads, l > 0);
         times->backward += lap(clock);
@@ -133,40 +188,27 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
         update_layer(st, team, 0, now);
         times->update += lap(clock);
     }
+    layer_done(st, team, 0, to);
     return loss;
-}
-
-/* left += right, this thread's part. */
-static void merge(dp_stepper *st, dp_team team, float *left, const float *right) {
-    size_t n = st->model->floats / 16;
-    size_t begin = n * (size_t)team.id / (size_t)team.n * 16;
-    size_t end = n * (size_t)(team.id + 1) / (size_t)team.n * 16;
-    for (size_t i = begin; i < end; i++) {
-        left[i] += right[i];
-    }
 }
 
 /* All pieces of this rank: leaves one gradient slab and one loss for each of its nodes.
  */
 static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, int npieces,
-                    const dp_node *node, const at_once *now, double *clock) {
+                    const dp_node *node, const at_once *now, const dp_errand *errand,
+                    double *clock) {
     int blocks = dp_tree_blocks(n, st->block);
     dp_tree_walk walk;
     dp_tree_begin(&walk, blocks);
     for (int k = 0; k < npieces; k++) {
         int begin = node[k].a * st->block;
         int end = node[k].b == blocks ? n : node[k].b * st->block;
-        int top = walk.depth;
-        double loss = piece(st, team, rows + begin, end - begin,
-                            dp_exchange_slab(st->exchange, top), now, clock);
+        int top = walk.depth, merges = dp_tree_push(&walk, node[k]);
+        const pile to = {top, merges, k == npieces - 1 ? errand : NULL};
+        double loss = piece(st, team, rows + begin, end - begin, &to, now, clock);
         if (team.id == 0) {
             st->piece_loss[top] = loss;
-        }
-        int merges = dp_tree_push(&walk, node[k]);
-        for (; merges > 0; merges--, top--) {
-            merge(st, team, dp_exchange_slab(st->exchange, top - 1),
-                  dp_exchange_slab(st->exchange, top));
-            if (team.id == 0) {
+            for (; merges > 0; merges--, top--) {
                 st->piece_loss[top - 1] += st->piece_loss[top];
             }
         }
@@ -178,38 +220,39 @@ static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, in
 
 /* This thread's part of the owned chunks. */
 static void my_chunks(const dp_stepper *st, dp_team team, int *begin, int *end) {
-    long n = st->last - st->first;
-    *begin = st->first + (int)(n * team.id / team.n);
-    *end = st->first + (int)(n * (team.id + 1) / team.n);
+    const dp_bucket *bucket = &st->bucket[0];
+    long n = bucket->last - bucket->first;
+    *begin = bucket->first + (int)(n * team.id / team.n);
+    *end = bucket->first + (int)(n * (team.id + 1) / team.n);
 }
 
 /* PyTorch's clip_grad_norm_: the factor on the gradient. */
-static double clip_factor(double clip, double norm) {
+double dp_step_clip(double clip, double norm) {
     double f = clip / (norm + 1e-6);
     return f < 1 ? f : 1;
 }
 
-static double norm_of(const dp_stepper *st) {
+double dp_step_norm(const dp_stepper *st) {
     return sqrt(dp_tree_sum(st->squares, st->model->nchunks));
 }
 
 /* The owned slice: sum, norm, update; then everyone's parameters. With clipping the norm
  * must be known first, which takes one more small exchange. Whole team. */
 static void update(dp_stepper *st, dp_team team, const at_once *how, bool done,
-                   double *comm, double *clock) {
+                   double *clock) {
     double clip = st->config->optimizer.clip_norm;
     dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
     dp_update u = how->u;
-    dp_slices squares = {st->squares, sizeof(double), st->chunk_bound};
-    dp_slices params = {st->model->params, sizeof(float), st->bound};
+    dp_slices squares = {st->squares, sizeof(double), st->bucket[0].chunk_bound};
+    dp_slices params = {st->model->params, sizeof(float), st->bucket[0].bound};
     int begin = 0, end = 0;
     my_chunks(st, team, &begin, &end);
     for (int c = begin; c < end && !done; c++) {
         const size_t *chunk = st->model->chunk;
-        finish_chunk(st, c, dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]),
-                     how->scale);
+        dp_step_finish_chunk(st, c, dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]),
+                             how->scale);
         if (!(clip > 0)) {
-            update_chunk(st, c, &u);
+            dp_step_update_chunk(st, c, &u);
         }
     }
     times->update += lap(clock);
@@ -218,14 +261,12 @@ static void update(dp_stepper *st, dp_team team, const at_once *how, bool done,
         times->idle += lap(clock);
         if (team.id == 0) {
             dp_exchange_gather(st->exchange, 1, &squares);
-            double s = lap(clock);
-            times->reduce += s;
-            *comm += s;
+            times->reduce += lap(clock);
         }
 #pragma omp barrier
-        u.scale *= (float)clip_factor(clip, norm_of(st));
+        u.scale *= (float)dp_step_clip(clip, dp_step_norm(st));
         for (int c = begin; c < end; c++) {
-            update_chunk(st, c, &u);
+            dp_step_update_chunk(st, c, &u);
         }
         times->update += lap(clock);
     }
@@ -233,9 +274,7 @@ static void update(dp_stepper *st, dp_team team, const at_once *how, bool done,
     times->idle += lap(clock);
     if (team.id == 0) {
         dp_exchange_gather(st->exchange, 2, (dp_slices[]){params, squares});
-        double s = lap(clock);
-        times->reduce += s;
-        *comm += s;
+        times->reduce += lap(clock);
     }
 }
 
@@ -256,7 +295,7 @@ static int bad_tensor(const dp_stepper *st) {
 
 void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
              bool want_stop, dp_step_result *out) {
-    double start = dp_clock(), comm = 0, loss_sum = 0;
+    double start = dp_clock(), waited = st->times.reduce, loss_sum = 0;
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
     int blocks = dp_tree_blocks(n, st->block);
     int npieces = dp_tree_share(blocks, ranks, rank, st->most, NULL);
@@ -265,30 +304,34 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     dp_note note = {.stop = want_stop};
     at_once how = {dp_optimizer_prepare(st->config, lr, t), (float)(1.0 / n)};
     how.u.scale = st->kept ? 1.0F : how.scale;
+    const dp_errand errand = {blocks, how.u, how.scale};
     bool alone = ranks == 1 && npieces == 1 && !(st->config->optimizer.clip_norm > 0);
 #pragma omp parallel num_threads(st->threads)
     {
         dp_team team = my_team();
         double clock = start;
-        compute(st, team, rows, n, npieces, node, alone ? &how : NULL, &clock);
+        compute(st, team, rows, n, npieces, node, alone ? &how : NULL, &errand, &clock);
         if (team.id == 0) {
             for (int k = 0; k < DP_PARTS && k < st->ngrads; k++) {
                 note.loss[k] = st->piece_loss[k];
             }
             clock = dp_clock();
-            loss_sum = dp_exchange_reduce(st->exchange, blocks, &note);
-            comm = lap(&clock);
-            st->times.reduce += comm;
+            loss_sum = st->overlap ? dp_overlap_finish(st->overlap, &errand, &note)
+                                   : dp_exchange_reduce(st->exchange, st->bucket[0].bound,
+                                                        blocks, &note);
+            st->times.reduce += lap(&clock);
         }
+        if (!st->overlap) {
 #pragma omp barrier
-        update(st, team, &how, alone, &comm, &clock);
+            update(st, team, &how, alone, &clock);
+        }
     }
     double now = dp_clock();
     *out = (dp_step_result){.loss = loss_sum / n,
                             .loss_sum = loss_sum,
-                            .grad_norm = norm_of(st),
+                            .grad_norm = dp_step_norm(st),
                             .seconds = now - start,
-                            .comm_seconds = comm,
+                            .comm_seconds = st->times.reduce - waited,
                             .stop = note.stop > 0,
                             .bad = bad_tensor(st)};
 }

@@ -129,6 +129,7 @@ static void log_step(const dp_run *run, const dp_step_result *r) {
         const dp_sampler *sampler = run->sampler;
         int total =
             run->config.train.drop_last ? sampler->steps * sampler->batch : sampler->n;
+        dp_stepper_settle(run->stepper);
         small_model(run, r->loss, text, sizeof text);
         dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)at->samples, total, text);
     }

@@ -50,7 +50,7 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, const size_t *bound,
         }
         note.loss[k] = node[k].b - node[k].a;
     }
-    double loss = dp_exchange_reduce(ex, blocks, &note);
+    double loss = dp_exchange_reduce(ex, bound, blocks, &note);
     expect(loss == blocks, "loss of all blocks", (int)loss, blocks);
     expect(note.stop == 1, "stop requests are counted", (int)note.stop, 1);
     float *slab = shared->common;
@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
     expect(made == DP_OK, "shared memory", 0, 0);
     expect(shared->members == dp_comm_node_size(comm), "one domain a host",
            shared->members, 0);
-    expect(dp_exchange_create(shared, FLOATS, bound, true, &ex) == DP_OK, "create", 0, 0);
+    expect(dp_exchange_create(shared, FLOATS, true, &ex) == DP_OK, "create", 0, 0);
     for (int blocks = 1; blocks <= 40; blocks++) {
         one_batch(shared, ex, bound, blocks);
     }
