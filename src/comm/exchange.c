@@ -138,8 +138,11 @@ static void deal(dp_exchange *ex, int blocks) {
 
 static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
                  int tag) {
-    const size_t most =
-        1 << 30; /* MPI counts are int; messages of one tag keep their order */
+    /* Pieces that MPI sends without asking the receiver first: nobody need be awake for it. Long
+     * messages have larger ones, in a number that hides the asking. MPI counts are int. */
+    enum { EAGER = 60 << 10, PIECES = 64, LARGEST = 1 << 30 };
+    size_t most = bytes / PIECES < EAGER ? EAGER : bytes / PIECES;
+    most = most < LARGEST ? most : LARGEST;
     MPI_Comm world = ex->shared->comm->world;
     while (bytes > 0) {
         if (ex->requests == ex->most_requests) {

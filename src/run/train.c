@@ -94,6 +94,7 @@ static void small_model(const dp_run *run, double loss, char *out, size_t size) 
     if (model->parameters > 8) {
         return;
     }
+    dp_stepper_settle(run->stepper);
     size_t used = (size_t)snprintf(out, size, "  ");
     for (int t = 0; t < model->ntensors; t++) {
         const dp_tensor *tensor = &model->tensors[t];
@@ -129,7 +130,6 @@ static void log_step(const dp_run *run, const dp_step_result *r) {
         const dp_sampler *sampler = run->sampler;
         int total =
             run->config.train.drop_last ? sampler->steps * sampler->batch : sampler->n;
-        dp_stepper_settle(run->stepper);
         small_model(run, r->loss, text, sizeof text);
         dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)at->samples, total, text);
     }
