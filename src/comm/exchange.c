@@ -322,7 +322,9 @@ double dp_exchange_reduce(dp_exchange *ex, const size_t *bound, int blocks,
     dp_shared_meet(s);
     for (int m = 0; m < s->members; m++) {
         int r = s->rank_of[m];
-        memcpy(&ex->notes[r], s->own[m], sizeof(dp_note));
+        if (note) {
+            memcpy(&ex->notes[r], s->own[m], sizeof *note);
+        }
         for (int k = 0; k < ex->counts[r]; k++) {
             ex->values[ex->nvalues++] =
                 (value){ex->nodes[r][k], slab_of(ex, m, k) + ex->bound[rank]};

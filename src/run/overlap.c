@@ -125,6 +125,7 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out) {
         free(ov);
         return dp_fail(DP_EINTERNAL, "no thread for the exchange: %s", strerror(failed));
     }
+    (void)pthread_setname_np(ov->courier, "courier"); /* as top -H shows it */
     *out = ov;
     return DP_OK;
 }

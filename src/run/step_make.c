@@ -69,19 +69,20 @@ static size_t bucket_floats(const dp_stepper *st) {
 static dp_status find_buckets(dp_stepper *st) {
     const dp_net *net = st->net;
     size_t least = bucket_floats(st), floats = 0;
-    int nlayers = net->nlayers, lowest[nlayers + 1], n = 0;
+    int nlayers = net->nlayers, lowest[nlayers + 1], last = 0, n = 0;
     for (int l = nlayers - 1; l >= 0; l--) {
         const dp_layer *layer = &net->layers[l];
         for (int t = 0; t < layer->ntensors; t++) {
             floats += layer->tensor[t].count;
         }
-        if (layer->ntensors > 0 && (least > 0 ? floats >= least : n == 0)) {
+        last = layer->ntensors > 0 ? l : last;
+        if (least > 0 && floats >= least) {
             lowest[n++] = l;
             floats = 0;
-        } else if (layer->ntensors > 0 && n > 0) {
-            lowest[n - 1] = l;
         }
     }
+    n += n == 0;
+    lowest[n - 1] = last;
     st->bucket = calloc((size_t)n + 1, sizeof *st->bucket);
     if (!st->bucket) {
         return no_memory();
