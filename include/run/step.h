@@ -16,12 +16,12 @@ typedef struct dp_times {
 
 /** What a step found. */
 typedef struct dp_step_result {
-    double loss;      /* batch mean before the update */
-    double loss_sum;  /* of the batch */
-    double grad_norm; /* of the mean gradient, before clipping */
-    double seconds, comm_seconds;
-    bool stop; /* some rank wants to stop */
-    int bad;   /* the first tensor with a gradient that is not finite, or -1 */
+    double loss;                  /* batch mean before the update */
+    double loss_sum;              /* of the batch */
+    double grad_norm;             /* of the mean gradient, before clipping */
+    double seconds, comm_seconds; /* comm: of these, waiting for other ranks */
+    bool stop;                    /* some rank wants to stop */
+    int bad; /* the first tensor with a gradient that is not finite, or -1 */
 } dp_step_result;
 
 typedef struct dp_stepper dp_stepper;

@@ -91,7 +91,9 @@ static void one_step(dp_overlap *ov) {
     for (int b = 0; b < n; b++) {
         dp_slices params = {st->model->params, sizeof(float), st->bucket[b].bound};
         dp_exchange_gather(st->exchange, 1, &params);
-        ov->ready = b == n - 1 ? n : 0; /* nobody else looks before all have landed */
+        if (b == n - 1) {
+            ov->ready = n; /* for the next step; nobody looks before all have landed */
+        }
         tell(ov, &ov->landed, b + 1);
     }
 }
@@ -160,8 +162,8 @@ void dp_overlap_await(dp_overlap *ov, int b) {
 
 void dp_overlap_ready(dp_overlap *ov, int b, const dp_errand *errand) {
     if (!ov->begun) {
-        dp_overlap_await(ov,
-                         ov->st->nbuckets - 1); /* a rank without samples has not yet */
+        /* A rank without samples has not waited in its forward pass. */
+        dp_overlap_await(ov, ov->st->nbuckets - 1);
         ov->errand = *errand;
         ov->landed = ov->known = 0;
         ov->begun = true;

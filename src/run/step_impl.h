@@ -64,13 +64,13 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out);
 void dp_overlap_destroy(dp_overlap **overlap);
 /* Before the team reads bucket b's parameters: waits until they have come. */
 void dp_overlap_await(dp_overlap *ov, int b);
-/* After the last piece's gradients of bucket b are in their slabs; from the last bucket on, 0 is left
- * to dp_overlap_finish. u and scale as for the two functions above. */
+/* What the courier needs to know of a step; u and scale as for the functions above. */
 typedef struct dp_errand {
     int blocks; /* of the global batch */
     dp_update u;
     float scale;
 } dp_errand;
+/* The last piece's gradients of bucket b are in their slabs; from the last bucket down to 1. */
 void dp_overlap_ready(dp_overlap *ov, int b, const dp_errand *errand);
 /* The buckets that are left; waits until loss and squares are known. As dp_exchange_reduce. */
 double dp_overlap_finish(dp_overlap *ov, const dp_errand *errand, dp_note *note);
