@@ -11,7 +11,7 @@
 typedef struct dp_comm dp_comm;
 
 /** Starts MPI, with or without mpirun; the calling thread is the one that calls MPI from
- *  then on. Under mpirun the process asks the kernel to die with its parent. MPI:
+ *  then on, until another one holds it (dp_comm_hold). Under mpirun the process asks the kernel to die with its parent. MPI:
  *  collective.  Owner: the caller, who ends it with dp_comm_finalize. */
 dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out);
 
@@ -44,6 +44,17 @@ void dp_comm_settle(dp_comm *comm, int threads, double timeout);
 
 /** Whether this host's ranks have more threads than cores.  MPI: local */
 bool dp_comm_crowded(const dp_comm *comm);
+
+/** Whether MPI lets one thread after another call it.  MPI: local */
+bool dp_comm_passes(const dp_comm *comm);
+
+/** This thread is the one that calls MPI from now on: asserted wherever ranks wait for each other.
+ *  The caller sees to it that the thread that held it before is not in MPI.  MPI: local */
+void dp_comm_hold(dp_comm *comm);
+
+/** Whether the holder sleeps between two looks while it waits, because another thread computes on
+ *  its core. Any thread may say so at any time.  MPI: local */
+void dp_comm_nap(dp_comm *comm, bool naps);
 
 /** Every rank brings its status and leaves with the same one: that of the lowest rank
  *  that failed, or DP_OK. That rank is then the one that speaks.   MPI: collective */

@@ -1,8 +1,9 @@
 /** The reproducible allreduce of a step: partial sums of the block tree to the owners of the
  *  parameter slices, then the owners' results to everyone.
  *
- *  Rank r owns the floats [bound[r], bound[r+1]) of a slab and adds all partials of it in the
- *  order of the block tree, so the sum has the same bits on any number of ranks. Inside a domain
+ *  Rank r owns the floats [bound[r], bound[r+1]) of a slab, or of the part of it that is exchanged
+ *  now, and adds all partials of it in the order of the block tree, so the sum has the same bits on
+ *  any number of ranks, and however the slab is cut. Inside a domain
  *  (comm/shared.h) owners read the partials where they were written, and slabs that are in its
  *  common memory need no copying back. Between domains a slice's partials are merged as far as
  *  the tree allows, sent once, and its result is sent once to each domain: what a reduce-scatter
@@ -31,20 +32,23 @@ typedef struct dp_note {
  *  the gradients' slabs, and its note. */
 size_t dp_exchange_own_bytes(size_t floats, int slabs);
 
-/** bound[ranks+1] cuts the slab of `floats`; shared->own holds dp_exchange_own_bytes for each
- *  member. tree false: plain MPI allreduce, reproducible only for a fixed number of ranks.
+/** For slabs of `floats`; shared->own holds dp_exchange_own_bytes for each member. tree false: plain MPI allreduce, reproducible only for a fixed number of ranks.
  *  MPI: collective.  Owner: the caller; dp_exchange_destroy. Borrows shared. */
-dp_status dp_exchange_create(dp_shared *shared, size_t floats, const size_t *bound,
-                             bool tree, dp_exchange **out);
+dp_status dp_exchange_create(dp_shared *shared, size_t floats, bool tree,
+                             dp_exchange **out);
 
 /** This rank's k-th gradient slab, in its part of the shared memory.  MPI: local */
 float *dp_exchange_slab(const dp_exchange *exchange, int k);
 
-/** Brings the partials together. `blocks` is the number of blocks of the global batch; slab k
- *  holds this rank's k-th node of dp_tree_share(blocks, ranks, rank, INT_MAX).
- *  Returns the loss sum of the whole batch along the tree; note->stop is summed.
+/** Brings the partials of the floats [bound[0], bound[ranks]) together; where tree is false they
+ *  are the whole slab. `blocks` is the number of blocks of the global batch; slab k holds this
+ *  rank's k-th node of dp_tree_share(blocks, ranks, rank, INT_MAX). bound is borrowed until the next
+ *  call.
+ *  Returns the loss sum of the whole batch along the tree; note->stop is summed. Without a note
+ *  (NULL on all ranks) none travels, and 0 is returned.
  *  MPI: collective, one thread */
-double dp_exchange_reduce(dp_exchange *exchange, int blocks, dp_note *note);
+double dp_exchange_reduce(dp_exchange *exchange, const size_t *bound, int blocks,
+                          dp_note *note);
 
 /** After dp_exchange_reduce: the sums of floats [begin, end) of this rank's slice, at the address
  *  that is returned. Each range is asked for once a step, by one thread; ranges don't overlap.

@@ -75,7 +75,8 @@ typedef struct dp_config {
         char kernels[16];   /* auto | avx512 | avx2 | portable */
         char allreduce[16]; /* tree | mpi */
         int64_t block;
-        double timeout; /* seconds */
+        char overlap[16]; /* auto | on | off */
+        double timeout;   /* seconds */
     } parallel;
 } dp_config;
 

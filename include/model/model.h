@@ -47,9 +47,6 @@ dp_status dp_model_init(dp_model *model, const dp_config *config);
 dp_status dp_model_load(dp_model *model, const char *path, int ntensors,
                         const dp_tensor *tensors, const float *params);
 
-/** The slab's floats that rank r of `ranks` owns begin at chunk nchunks * r / ranks. */
-int dp_model_slice(const dp_model *model, int ranks, int rank);
-
 /** What a piece of samples passes through: the layers with their activations. */
 typedef struct dp_net {
     const dp_model *model;

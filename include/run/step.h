@@ -16,12 +16,12 @@ typedef struct dp_times {
 
 /** What a step found. */
 typedef struct dp_step_result {
-    double loss;      /* batch mean before the update */
-    double loss_sum;  /* of the batch */
-    double grad_norm; /* of the mean gradient, before clipping */
-    double seconds, comm_seconds;
-    bool stop; /* some rank wants to stop */
-    int bad;   /* the first tensor with a gradient that is not finite, or -1 */
+    double loss;                  /* batch mean before the update */
+    double loss_sum;              /* of the batch */
+    double grad_norm;             /* of the mean gradient, before clipping */
+    double seconds, comm_seconds; /* comm: of these, waiting for other ranks */
+    bool stop;                    /* some rank wants to stop */
+    int bad; /* the first tensor with a gradient that is not finite, or -1 */
 } dp_step_result;
 
 typedef struct dp_stepper dp_stepper;
@@ -36,9 +36,15 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
                             dp_stepper **out);
 void dp_stepper_destroy(dp_stepper **stepper);
 
+/** Between hosts, the new parameters of a step may still be on their way when dp_step returns, and
+ *  another thread holds MPI. Waits for them: before anything but the next dp_step looks at parameters
+ *  or optimizer state, or calls MPI (asserted there). The functions below that want it call it.
+ *  MPI: local */
+void dp_stepper_settle(dp_stepper *stepper);
+
 /** Step t (from 1) at learning rate lr on rows[0..n) of the training table, the same on
  *  every rank; this rank computes its part. Parameters are the same on every rank
- *  afterwards. MPI: collective */
+ *  afterwards, when they are settled. MPI: collective */
 void dp_step(dp_stepper *stepper, const int32_t *rows, int n, double lr, int64_t t,
              bool want_stop, dp_step_result *out);
 

@@ -80,7 +80,7 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
      * an exchange takes almost twice as long. A setting of the user's stands. */
     setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
     int provided = 0;
-    if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
         return dp_fail(DP_EINTERNAL, "MPI does not start");
     }
     dp_comm *comm = calloc(1, sizeof *comm);
@@ -104,6 +104,8 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     MPI_Allreduce(&first, &comm->nodes, 1, MPI_INT, MPI_SUM, comm->world);
     count_cores(comm);
     comm->timeout = 300;
+    comm->passes = provided >= MPI_THREAD_SERIALIZED;
+    comm->holder = pthread_self();
     *out = comm;
     return DP_OK;
 }
@@ -207,6 +209,18 @@ void dp_comm_settle(dp_comm *comm, int threads, double timeout) {
 
 bool dp_comm_crowded(const dp_comm *comm) {
     return comm->crowded;
+}
+
+bool dp_comm_passes(const dp_comm *comm) {
+    return comm->passes;
+}
+
+void dp_comm_hold(dp_comm *comm) {
+    comm->holder = pthread_self();
+}
+
+void dp_comm_nap(dp_comm *comm, bool naps) {
+    atomic_store_explicit(&comm->naps, naps, memory_order_relaxed);
 }
 
 static void allreduce(dp_comm *comm, void *v, int n, MPI_Datatype type, MPI_Op op) {

@@ -4,6 +4,8 @@
 
 #include "comm/comm.h"
 #include <mpi.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct dp_comm {
@@ -11,9 +13,12 @@ struct dp_comm {
     int rank, size;
     int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores;
     int speaker;
-    double timeout;  /* seconds without a sign of life from a rank */
-    bool said_short; /* of shared memory */
-    bool crowded;    /* more threads than cores on this host: give way while waiting */
+    double timeout;   /* seconds without a sign of life from a rank */
+    bool said_short;  /* of shared memory */
+    bool crowded;     /* more threads than cores on this host: give way while waiting */
+    bool passes;      /* MPI's calls may move from thread to thread */
+    pthread_t holder; /* the thread that calls MPI */
+    atomic_bool naps; /* while it waits */
 };
 
 /* Waiting for other ranks: gives way to others on the core, and ends the job, naming the rank, when
@@ -25,6 +30,7 @@ typedef struct dp_patience {
     int turns;
 } dp_patience;
 
+/* The caller must hold MPI. */
 dp_patience dp_patience_begin(dp_comm *comm, const char *what);
 void dp_patience_wait(dp_patience *wait);
 

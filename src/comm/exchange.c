@@ -15,9 +15,9 @@ typedef struct value {
 struct dp_exchange {
     dp_shared *shared;
     size_t floats;
-    size_t *bound; /* [ranks+1] */
     bool tree;
-    dp_note *notes; /* [ranks] of the step */
+    const size_t *bound; /* [ranks+1] of what is exchanged; owner: the caller */
+    dp_note *notes;      /* [ranks] of the step */
     dp_node (
         *nodes)[DP_PARTS]; /* [ranks] which nodes each rank has in a batch of `blocks` */
     int *counts;           /* [ranks] how many */
@@ -26,7 +26,7 @@ struct dp_exchange {
     int nvalues;
     int *merges; /* that follow each value */
     float *inbox;
-    size_t inbox_slices;
+    size_t inbox_floats;
     MPI_Request *request;
     int requests, most_requests;
     int *
@@ -67,17 +67,15 @@ static int agent(const dp_shared *s, int domain, int rank) {
     return found;
 }
 
-dp_status dp_exchange_create(dp_shared *shared, size_t floats, const size_t *bound,
-                             bool tree, dp_exchange **out) {
+dp_status dp_exchange_create(dp_shared *shared, size_t floats, bool tree,
+                             dp_exchange **out) {
     size_t ranks = (size_t)shared->comm->size;
-    assert(bound[0] == 0 && bound[ranks] == floats && floats <= INT_MAX &&
-           floats % 16 == 0);
+    assert(floats <= INT_MAX && floats % 16 == 0);
     dp_exchange *ex = calloc(1, sizeof *ex);
     if (ex) {
         ex->shared = shared;
         ex->floats = floats;
         ex->tree = tree;
-        ex->bound = malloc((ranks + 1) * sizeof *bound);
         ex->notes = calloc(ranks, sizeof *ex->notes);
         ex->nodes = calloc(ranks, sizeof *ex->nodes);
         ex->counts = calloc(ranks, sizeof *ex->counts);
@@ -86,13 +84,12 @@ dp_status dp_exchange_create(dp_shared *shared, size_t floats, const size_t *bou
         ex->speaks = calloc(ranks, sizeof *ex->speaks);
         ex->peer = calloc((size_t)shared->domains, sizeof *ex->peer);
     }
-    if (!ex || !ex->bound || !ex->notes || !ex->nodes || !ex->counts || !ex->values ||
-        !ex->merges || !ex->speaks || !ex->peer) {
+    if (!ex || !ex->notes || !ex->nodes || !ex->counts || !ex->values || !ex->merges ||
+        !ex->speaks || !ex->peer) {
         dp_exchange_destroy(&ex);
         return dp_fail(DP_EINTERNAL, "out of memory for the exchange of %zu ranks",
                        ranks);
     }
-    memcpy(ex->bound, bound, (ranks + 1) * sizeof *bound);
     int rank = shared->comm->rank;
     for (int r = 0; r < shared->comm->size; r++) {
         ex->speaks[r] = agent(shared, shared->domain_of[rank], r);
@@ -107,7 +104,6 @@ dp_status dp_exchange_create(dp_shared *shared, size_t floats, const size_t *bou
 void dp_exchange_destroy(dp_exchange **exchange) {
     dp_exchange *ex = *exchange;
     if (ex) {
-        free(ex->bound);
         free(ex->notes);
         free(ex->nodes);
         free(ex->counts);
@@ -142,8 +138,11 @@ static void deal(dp_exchange *ex, int blocks) {
 
 static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
                  int tag) {
-    const size_t most =
-        1 << 30; /* MPI counts are int; messages of one tag keep their order */
+    /* Pieces that MPI sends without asking the receiver first: nobody need be awake for it. Long
+     * messages have larger ones, in a number that hides the asking. MPI counts are int. */
+    enum { EAGER = 60 << 10, PIECES = 64, LARGEST = 1 << 30 };
+    size_t most = bytes / PIECES < EAGER ? EAGER : bytes / PIECES;
+    most = most < LARGEST ? most : LARGEST;
     MPI_Comm world = ex->shared->comm->world;
     while (bytes > 0) {
         if (ex->requests == ex->most_requests) {
@@ -209,7 +208,7 @@ static int by_node(const void *a, const void *b) {
 
 /* My domain's merged partials of the slices that I speak for to their owners elsewhere, and those
  * of my slice from the other domains. */
-static void trade(dp_exchange *ex) {
+static void trade(dp_exchange *ex, bool notes) {
     const dp_shared *s = ex->shared;
     int rank = s->comm->rank, mine = s->domain_of[rank];
     value left[DP_TREE_DEPTH * 4];
@@ -217,14 +216,14 @@ static void trade(dp_exchange *ex) {
     for (int d = 0; d < s->domains; d++) {
         expected += d != mine ? (size_t)merge_domain(ex, d, 0, 0, left) : 0;
     }
-    if (expected > ex->inbox_slices) {
+    if (expected * slice > ex->inbox_floats) {
         dp_memory_free(&ex->inbox);
         void *p = NULL;
         if (dp_memory_alloc(expected * slice, sizeof(float), &p) != DP_OK) {
             dp_comm_abort(s->comm, DP_EINTERNAL, dp_status_message());
         }
         ex->inbox = p;
-        ex->inbox_slices = expected;
+        ex->inbox_floats = expected * slice;
     }
     float *inbox = ex->inbox;
     for (int d = 0; d < s->domains; d++) {
@@ -236,7 +235,7 @@ static void trade(dp_exchange *ex) {
             ex->values[ex->nvalues++] = (value){left[v].node, inbox};
             post(ex, false, (char *)inbox, slice * sizeof(float), peer, v);
         }
-        for (int r = 0; r < s->comm->size; r++) {
+        for (int r = 0; notes && r < s->comm->size; r++) {
             if (s->domain_of[r] == d) {
                 post(ex, false, (char *)&ex->notes[r], sizeof(dp_note), peer,
                      TAG_NOTE + r);
@@ -252,7 +251,7 @@ static void trade(dp_exchange *ex) {
         for (int v = 0; v < values; v++) {
             post(ex, true, (char *)left[v].slice, n * sizeof(float), r, v);
         }
-        for (int m = 0; m < s->members; m++) {
+        for (int m = 0; notes && m < s->members; m++) {
             post(ex, true, (char *)&ex->notes[s->rank_of[m]], sizeof(dp_note), r,
                  TAG_NOTE + s->rank_of[m]);
         }
@@ -304,28 +303,35 @@ static double add_notes(const dp_exchange *ex, dp_note *note) {
     return stack[0];
 }
 
-double dp_exchange_reduce(dp_exchange *ex, int blocks, dp_note *note) {
+double dp_exchange_reduce(dp_exchange *ex, const size_t *bound, int blocks,
+                          dp_note *note) {
     dp_shared *s = ex->shared;
     int rank = s->comm->rank;
     deal(ex, blocks);
-    memcpy(s->own[s->me], note, sizeof *note);
-    ex->notes[rank] = *note;
+    ex->bound = bound;
     ex->nvalues = 0;
+    if (note) {
+        memcpy(s->own[s->me], note, sizeof *note);
+        ex->notes[rank] = *note;
+    }
     if (!ex->tree) {
+        assert(note && bound[0] == 0 && bound[s->comm->size] == ex->floats);
         plain(ex);
         return add_notes(ex, note);
     }
     dp_shared_meet(s);
     for (int m = 0; m < s->members; m++) {
         int r = s->rank_of[m];
-        memcpy(&ex->notes[r], s->own[m], sizeof(dp_note));
+        if (note) {
+            memcpy(&ex->notes[r], s->own[m], sizeof *note);
+        }
         for (int k = 0; k < ex->counts[r]; k++) {
             ex->values[ex->nvalues++] =
                 (value){ex->nodes[r][k], slab_of(ex, m, k) + ex->bound[rank]};
         }
     }
     if (s->domains > 1) {
-        trade(ex);
+        trade(ex, note != NULL);
         qsort(ex->values, (size_t)ex->nvalues, sizeof(value), by_node);
     }
     dp_tree_walk walk;
@@ -334,7 +340,7 @@ double dp_exchange_reduce(dp_exchange *ex, int blocks, dp_note *note) {
         ex->merges[v] = dp_tree_push(&walk, ex->values[v].node);
     }
     assert(walk.depth == 1);
-    return add_notes(ex, note);
+    return note ? add_notes(ex, note) : 0;
 }
 
 const float *dp_exchange_sum(dp_exchange *ex, size_t begin, size_t end) {

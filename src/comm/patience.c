@@ -1,6 +1,7 @@
 /* Waiting for other ranks without waiting for ever. */
 #include "base/clock.h"
 #include "comm_impl.h"
+#include <assert.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 dp_patience dp_patience_begin(dp_comm *comm, const char *what) {
+    assert(pthread_equal(comm->holder, pthread_self()));
     return (dp_patience){.comm = comm, .what = what};
 }
 
@@ -75,8 +77,10 @@ static void give_up(const dp_patience *wait) {
 }
 
 void dp_patience_wait(dp_patience *wait) {
-    enum { SPINS = 2000 };
-    if (!wait->comm->crowded && ++wait->turns < SPINS) {
+    enum { SPINS = 2000, NAP = 50 }; /* microseconds */
+    if (atomic_load_explicit(&wait->comm->naps, memory_order_relaxed)) {
+        usleep(NAP);
+    } else if (!wait->comm->crowded && ++wait->turns < SPINS) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif

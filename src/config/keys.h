@@ -39,7 +39,7 @@ typedef struct dp_section {
     const char *name, *help;
 } dp_section;
 
-enum { DP_KEYS = 57, DP_SECTIONS = 9 };
+enum { DP_KEYS = 58, DP_SECTIONS = 9 };
 
 /** The one table, a section's keys side by side, in the order of dp_sections. */
 extern const dp_key dp_keys[]; /* DP_KEYS rows */

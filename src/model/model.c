@@ -133,10 +133,6 @@ void dp_model_adopt(dp_model *model, float *params) {
     model->adopted = true;
 }
 
-int dp_model_slice(const dp_model *model, int ranks, int rank) {
-    return (int)((long)model->nchunks * rank / ranks);
-}
-
 dp_status dp_model_load(dp_model *model, const char *path, int ntensors,
                         const dp_tensor *tensors, const float *params) {
     for (int t = 0; t < model->ntensors; t++) {

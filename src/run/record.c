@@ -1,4 +1,5 @@
 /* The end of an epoch: its scores, its row, its line, and what is best. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "train_impl.h"
 #include <math.h>
@@ -168,6 +169,9 @@ dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
     const dp_dataset *data = run->session->data;
     const dp_config *config = &run->config;
     dp_progress_state *at = &run->at;
+    double begin = dp_clock();
+    dp_stepper_settle(run->stepper);
+    run->epoch_seconds += dp_clock() - begin;
     at->epoch++;
     at->position = 0;
     bool last = at->epoch == config->train.epochs;

@@ -2,8 +2,19 @@
 #ifndef DP_RUN_STEP_IMPL_H
 #define DP_RUN_STEP_IMPL_H
 
+#include "base/clock.h"
 #include "run/batch.h"
 #include "run/step.h"
+
+/* Layers whose gradients travel together, a part of the slab that is cut among the ranks. */
+typedef struct dp_bucket {
+    int layer;           /* the lowest of them that has tensors, in net->layers */
+    int first, last;     /* its chunks that this rank owns */
+    size_t *bound;       /* [ranks+1] its floats that each rank owns */
+    size_t *chunk_bound; /* [ranks+1] its chunks; owner: this, of both */
+} dp_bucket;
+
+typedef struct dp_overlap dp_overlap;
 
 struct dp_stepper {
     dp_comm *comm;
@@ -23,9 +34,9 @@ struct dp_stepper {
     dp_shared
         *shared; /* parameters, optimizer state and squares are in its common memory */
     dp_exchange *exchange;
-    int first, last;     /* chunks of the slab that this rank owns */
-    size_t *bound;       /* [ranks+1] the floats of the slab that each rank owns */
-    size_t *chunk_bound; /* [ranks+1] its chunks */
+    int nbuckets;
+    dp_bucket *bucket;   /* [nbuckets] in the slab's order; owner: this */
+    dp_overlap *overlap; /* NULL: the exchange waits for the whole gradient */
     double *squares;     /* [nchunks] of the mean gradient */
     const float *
         *chunk_sum; /* [nchunks] where the summed gradient of an owned chunk lies */
@@ -37,5 +48,55 @@ struct dp_stepper {
     float *kept; /* zero_grad = false: the gradients left in; one of the slots */
     dp_times times;
 };
+
+/* Seconds since *from, which moves to now. */
+static inline double dp_lap(double *from) {
+    double now = dp_clock(), t = now - *from;
+    *from = now;
+    return t;
+}
+
+/* What is needed for an update beside the gradients. */
+typedef struct dp_errand {
+    int blocks; /* of the global batch */
+    dp_update u;
+    float scale; /* of a sum, that makes it the mean */
+} dp_errand;
+
+/* step_update.c: the summed gradient of an owned chunk: scaled, kept if it is to be, and its square;
+ * and the chunk's update. */
+void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale);
+void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u);
+
+/* step_update.c: a rank alone with its whole batch in one piece need not wait for anybody, so it
+ * updates parameters while their gradient is still in the cache. Where each thread has rows enough,
+ * it makes their gradients alone, some at a time, and updates the chunks that are complete. */
+bool dp_step_by_rows(const dp_layer *layer, int threads);
+void dp_step_gradient_and_update(dp_stepper *st, dp_team team, const dp_layer *layer,
+                                 int N, float *grads, const dp_errand *now,
+                                 double *clock);
+/* After a barrier: the layer's chunks that no thread has updated alone, biases and those that span
+ * the rows of two threads. */
+void dp_step_update_rest(dp_stepper *st, dp_team team, const dp_layer *layer,
+                         const dp_errand *now);
+
+/* step.c: the norm of the mean gradient, and what clipping to `clip` makes of its scale. */
+double dp_step_norm(const dp_stepper *st);
+double dp_step_clip(double clip, double norm);
+
+/* overlap.c: a second thread, the courier, exchanges a bucket's gradients as soon as they are there,
+ * while the team computes those of the layers below, and brings the new parameters while the next
+ * step has begun. It updates the owned chunks too. From a step's begin until dp_overlap_settle it
+ * holds MPI. All but create and destroy are called by one thread of the team. */
+dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out);
+void dp_overlap_destroy(dp_overlap **overlap);
+/* Before the team reads bucket b's parameters: waits until they have come. */
+void dp_overlap_await(dp_overlap *ov, int b);
+/* The last piece's gradients of bucket b are in their slabs; from the last bucket down to 1. */
+void dp_overlap_ready(dp_overlap *ov, int b, const dp_errand *errand);
+/* The buckets that are left; waits until loss and squares are known. As dp_exchange_reduce. */
+double dp_overlap_finish(dp_overlap *ov, const dp_errand *errand, dp_note *note);
+/* Waits until all is done, and holds MPI again.  MPI: local */
+void dp_overlap_settle(dp_overlap *ov);
 
 #endif

@@ -1,4 +1,5 @@
 /* Making and freeing what a step needs. */
+#include "base/clock.h"
 #include "base/tree.h"
 #include "step_impl.h"
 #include <math.h>
@@ -51,23 +52,78 @@ static dp_status find_optimizer(dp_stepper *st) {
     return DP_OK;
 }
 
-/* Which slice of the slab each rank owns. */
-static dp_status cut_slices(dp_stepper *st) {
-    const dp_model *model = st->model;
-    int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
-    st->chunk_sum = calloc((size_t)model->nchunks, sizeof *st->chunk_sum);
-    st->chunk_bound = calloc((size_t)ranks + 1, sizeof *st->chunk_bound);
-    st->bound = calloc((size_t)ranks + 1, sizeof *st->bound);
-    if (!st->chunk_sum || !st->chunk_bound || !st->bound) {
+/* The floats that a bucket has at least, 0 for the whole slab in one. */
+static size_t bucket_floats(const dp_stepper *st) {
+    enum { LARGE = 1 << 16 }; /* a smaller message is mostly latency */
+    const char *overlap = st->config->parallel.overlap;
+    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
+    if (!tree || st->shared->domains == 1 || !dp_comm_passes(st->comm) ||
+        strcmp(overlap, "off") == 0) {
+        return 0;
+    }
+    return strcmp(overlap, "on") == 0 ? 1 : LARGE;
+}
+
+/* Buckets from the layer that is computed first, the last one; a small one takes the next layer in,
+ * and what is left at the end. */
+static dp_status find_buckets(dp_stepper *st) {
+    const dp_net *net = st->net;
+    size_t least = bucket_floats(st), floats = 0;
+    int nlayers = net->nlayers, lowest[nlayers + 1], last = 0, n = 0;
+    for (int l = nlayers - 1; l >= 0; l--) {
+        const dp_layer *layer = &net->layers[l];
+        for (int t = 0; t < layer->ntensors; t++) {
+            floats += layer->tensor[t].count;
+        }
+        last = layer->ntensors > 0 ? l : last;
+        if (least > 0 && floats >= least) {
+            lowest[n++] = l;
+            floats = 0;
+        }
+    }
+    n += n == 0;
+    lowest[n - 1] = last;
+    st->bucket = calloc((size_t)n + 1, sizeof *st->bucket);
+    if (!st->bucket) {
         return no_memory();
     }
-    for (int r = 0; r <= ranks; r++) {
-        int chunk = dp_model_slice(model, ranks, r);
-        st->chunk_bound[r] = (size_t)chunk;
-        st->bound[r] = model->chunk[chunk];
+    for (st->nbuckets = 0; st->nbuckets < n; st->nbuckets++) {
+        st->bucket[st->nbuckets].layer = lowest[n - 1 - st->nbuckets];
     }
-    st->first = (int)st->chunk_bound[rank];
-    st->last = (int)st->chunk_bound[rank + 1];
+    return DP_OK;
+}
+
+/* Which slices each rank owns. */
+static dp_status cut_slices(dp_stepper *st) {
+    const dp_model *model = st->model;
+    size_t ranks = (size_t)dp_comm_size(st->comm), begin = 0;
+    int rank = dp_comm_rank(st->comm);
+    st->chunk_sum = calloc((size_t)model->nchunks, sizeof *st->chunk_sum);
+    if (!st->chunk_sum) {
+        return no_memory();
+    }
+    for (int b = 0; b < st->nbuckets; b++) {
+        dp_bucket *bucket = &st->bucket[b];
+        bucket->chunk_bound = calloc(ranks + 1, sizeof *bucket->chunk_bound);
+        bucket->bound = calloc(ranks + 1, sizeof *bucket->bound);
+        if (!bucket->chunk_bound || !bucket->bound) {
+            return no_memory();
+        }
+        size_t end = (size_t)model->nchunks;
+        if (b + 1 < st->nbuckets) {
+            size_t next = st->net->layers[bucket[1].layer].tensor[0].offset;
+            for (end = begin; model->chunk[end] < next;) {
+                end++;
+            }
+        }
+        for (size_t r = 0; r <= ranks; r++) {
+            bucket->chunk_bound[r] = begin + (end - begin) * r / ranks;
+            bucket->bound[r] = model->chunk[bucket->chunk_bound[r]];
+        }
+        bucket->first = (int)bucket->chunk_bound[rank];
+        bucket->last = (int)bucket->chunk_bound[rank + 1];
+        begin = end;
+    }
     return DP_OK;
 }
 
@@ -90,7 +146,7 @@ static dp_status share(dp_stepper *st) {
         st->slot[k] = slab + (size_t)(k + 1) * floats;
     }
     st->kept = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
-    return dp_exchange_create(st->shared, floats, st->bound,
+    return dp_exchange_create(st->shared, floats,
                               strcmp(st->config->parallel.allreduce, "tree") == 0,
                               &st->exchange);
 }
@@ -118,9 +174,14 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     s = s != DP_OK ? s : dp_batch_create((int)capacity, model->outputs, &st->batch);
     s = s != DP_OK ? s : count_gradients(st, batch, data->train_n % batch);
     s = s != DP_OK ? s : find_optimizer(st);
-    s = s != DP_OK ? s : cut_slices(st);
     s = dp_comm_agree(comm, s);
     s = s != DP_OK ? s : dp_comm_agree(comm, share(st));
+    if (s == DP_OK) {
+        s = find_buckets(st);
+        s = s != DP_OK ? s : cut_slices(st);
+        s = s != DP_OK || st->nbuckets < 2 ? s : dp_overlap_create(st, &st->overlap);
+        s = dp_comm_agree(comm, s);
+    }
     if (s != DP_OK) {
         dp_stepper_destroy(&st);
         return s;
@@ -132,6 +193,7 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
 void dp_stepper_destroy(dp_stepper **stepper) {
     dp_stepper *st = *stepper;
     if (st) {
+        dp_overlap_destroy(&st->overlap);
         dp_net_destroy(&st->net);
         dp_batch_destroy(&st->batch);
         dp_exchange_destroy(&st->exchange);
@@ -140,8 +202,11 @@ void dp_stepper_destroy(dp_stepper **stepper) {
         }
         dp_shared_destroy(&st->shared);
         free(st->piece_loss);
-        free(st->bound);
-        free(st->chunk_bound);
+        for (int b = 0; b < st->nbuckets; b++) {
+            free(st->bucket[b].bound);
+            free(st->bucket[b].chunk_bound);
+        }
+        free(st->bucket);
         free(st->chunk_sum);
         free(st);
     }
@@ -156,10 +221,21 @@ float *dp_stepper_slot(const dp_stepper *st, int k, const char **name) {
     return st->slot[k];
 }
 
+void dp_stepper_settle(dp_stepper *st) {
+    if (st->overlap) {
+        double begin = dp_clock();
+        dp_overlap_settle(st->overlap);
+        st->times.reduce += dp_clock() - begin;
+    }
+}
+
 void dp_stepper_gather(dp_stepper *st) {
+    dp_stepper_settle(st);
     for (int k = 0; k < st->nslots; k++) {
-        dp_slices slot = {st->slot[k], sizeof(float), st->bound};
-        dp_exchange_gather(st->exchange, 1, &slot);
+        for (int b = 0; b < st->nbuckets; b++) {
+            dp_slices slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
+            dp_exchange_gather(st->exchange, 1, &slot);
+        }
     }
 }
 
@@ -181,6 +257,9 @@ static bool bad_output(const dp_stepper *st, const dp_signal *s) {
 int dp_stepper_bad_layer(const dp_stepper *st) {
     const dp_net *net = st->net;
     int l = 0;
+    if (st->overlap) {
+        dp_overlap_settle(st->overlap);
+    }
     while (l < net->nlayers && !bad_output(st, &net->signals[l + 1])) {
         l++;
     }

@@ -94,6 +94,7 @@ static void small_model(const dp_run *run, double loss, char *out, size_t size) 
     if (model->parameters > 8) {
         return;
     }
+    dp_stepper_settle(run->stepper);
     size_t used = (size_t)snprintf(out, size, "  ");
     for (int t = 0; t < model->ntensors; t++) {
         const dp_tensor *tensor = &model->tensors[t];

@@ -1,7 +1,7 @@
 /* ranks: 1 2 3 4 5 8 */
 /* The exchange gives each slice owner the tree sum of all partials, to the bit, and
- * everyone the gathered slab; notes are summed; agreeing ends with the lowest failing
- * rank's code. */
+ * everyone the gathered slab, in one piece or in several; notes are summed; agreeing ends with the
+ * lowest failing rank's code. */
 #include "comm/exchange.h"
 #include "base/tree.h"
 #include "comm/comm.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLOATS = 992 };
+enum { FLOATS = 992, CUTS = 3 };
 
 static int failures = 0;
 
@@ -36,7 +36,9 @@ static float tree(int a, int b, int i) {
     return tree(a, mid, i) + tree(mid, b, i);
 }
 
-static void one_batch(dp_shared *shared, dp_exchange *ex, const size_t *bound,
+/* bound[b] cuts the b-th of nb parts of the slab among the ranks; the note travels with part 0, the
+ * last one. */
+static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[][17],
                       int blocks) {
     dp_comm *comm = shared->comm;
     int ranks = dp_comm_size(comm), rank = dp_comm_rank(comm);
@@ -50,25 +52,31 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, const size_t *bound,
         }
         note.loss[k] = node[k].b - node[k].a;
     }
-    double loss = dp_exchange_reduce(ex, blocks, &note);
+    float *slab = shared->common;
+    double *extra = (double *)(slab + FLOATS), loss = 0;
+    for (int b = nb - 1; b >= 0; b--) {
+        size_t begin = bound[b][rank], end = bound[b][rank + 1];
+        size_t mid = begin + (end - begin) / 3;
+        loss = dp_exchange_reduce(ex, bound[b], blocks, b == 0 ? &note : NULL);
+        if (end > begin) {
+            memcpy(slab + begin, dp_exchange_sum(ex, begin, mid),
+                   (mid - begin) * sizeof(float));
+            memcpy(slab + mid, dp_exchange_sum(ex, mid, end),
+                   (end - mid) * sizeof(float));
+        }
+    }
     expect(loss == blocks, "loss of all blocks", (int)loss, blocks);
     expect(note.stop == 1, "stop requests are counted", (int)note.stop, 1);
-    float *slab = shared->common;
-    double *extra = (double *)(slab + FLOATS);
-    size_t begin = bound[rank], end = bound[rank + 1], mid = begin + (end - begin) / 3;
-    if (end > begin) {
-        memcpy(slab + begin, dp_exchange_sum(ex, begin, mid),
-               (mid - begin) * sizeof(float));
-        memcpy(slab + mid, dp_exchange_sum(ex, mid, end), (end - mid) * sizeof(float));
-    }
     size_t extra_bound[17];
     for (int r = 0; r <= ranks; r++) {
         extra_bound[r] = (size_t)r;
     }
     extra[rank] = rank + 0.5 + blocks;
-    dp_slices both[] = {{slab, sizeof(float), bound},
-                        {extra, sizeof(double), extra_bound}};
-    dp_exchange_gather(ex, 2, both);
+    dp_slices all[1 + CUTS] = {{extra, sizeof(double), extra_bound}};
+    for (int b = 0; b < nb; b++) {
+        all[1 + b] = (dp_slices){slab, sizeof(float), bound[b]};
+    }
+    dp_exchange_gather(ex, 1 + nb, all);
     for (int i = 0; i < FLOATS; i++) {
         expect(slab[i] == tree(0, blocks, i), "sum has the tree's bits", blocks, i);
     }
@@ -96,11 +104,17 @@ int main(int argc, char **argv) {
         return 1;
     }
     int ranks = dp_comm_size(comm);
-    size_t bound[17] = {0};
+    size_t whole[1][17] = {{0}}, parts[CUTS][17];
     for (int r = 1; r <= ranks; r++) { /* uneven, one of them empty */
-        bound[r] = r == ranks ? FLOATS
-                   : r == 2   ? bound[1]
-                              : (size_t)(FLOATS * r / ranks - r);
+        whole[0][r] = r == ranks ? FLOATS
+                      : r == 2   ? whole[0][1]
+                                 : (size_t)(FLOATS * r / ranks - r);
+    }
+    const size_t cut[CUTS + 1] = {0, 16, 720, FLOATS}; /* 0 and 2 are small */
+    for (int b = 0; b < CUTS; b++) {
+        for (int r = 0; r <= ranks; r++) {
+            parts[b][r] = cut[b] + (cut[b + 1] - cut[b]) * (size_t)r / (size_t)ranks;
+        }
     }
     dp_shared *shared = NULL;
     dp_exchange *ex = NULL;
@@ -109,9 +123,10 @@ int main(int argc, char **argv) {
     expect(made == DP_OK, "shared memory", 0, 0);
     expect(shared->members == dp_comm_node_size(comm), "one domain a host",
            shared->members, 0);
-    expect(dp_exchange_create(shared, FLOATS, bound, true, &ex) == DP_OK, "create", 0, 0);
+    expect(dp_exchange_create(shared, FLOATS, true, &ex) == DP_OK, "create", 0, 0);
     for (int blocks = 1; blocks <= 40; blocks++) {
-        one_batch(shared, ex, bound, blocks);
+        one_batch(shared, ex, 1, whole, blocks);
+        one_batch(shared, ex, CUTS, parts, blocks);
     }
     dp_exchange_destroy(&ex);
     dp_shared_destroy(&shared);

@@ -21,7 +21,8 @@ KEYS = """
     checkpoint.every checkpoint.every_steps checkpoint.keep checkpoint.retries
     checkpoint.best
     metrics.every metrics.flush
-    parallel.threads parallel.kernels parallel.allreduce parallel.block parallel.timeout
+    parallel.threads parallel.kernels parallel.allreduce parallel.block parallel.overlap
+    parallel.timeout
 """.split()
 
 

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from helpers import REPO, TRAINER, Process, Lab, assert_same_bits, running
+from helpers import (REPO, TRAINER, Process, Lab, assert_same_bits, make_set, running,
+                     write_idx)
 
 sys.path.insert(0, str(REPO / "tests" / "hosts"))
 from hosts import DEAD_AFTER, Hosts, environment, why_not  # noqa: E402
@@ -126,6 +128,62 @@ def test_hosts_change_no_bit(hosts, lab, layout):
     assert hosts.empty() == []
 
 
+def courier(pid):
+    """Whether a rank has a thread that exchanges beside the computation."""
+    return any(Path(f"/proc/{pid}/task/{task}/comm").read_text() == "courier\n"
+               for task in os.listdir(f"/proc/{pid}/task"))
+
+
+# What the courier treats differently; the layers are wide enough for several slices of each.
+OVERLAPS = {
+    "plain": {},
+    "clip": {"optimizer__clip_norm": 0.5},
+    "kept": {"train__zero_grad": "false", "optimizer__clip_norm": 0.5},
+    "adamw": {"optimizer__name": "adamw", "optimizer__momentum": 0, "optimizer__lr": 0.002},
+    "two threads": {"parallel__threads": 2},
+    "few samples": {"train__batch_size": 7, "data__limit": 40},  # one block: most ranks have none
+    "pieces": {"train__batch_size": 4500, "train__epochs": 4},   # of 1024 samples
+}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("wide"),
+              write_idx(tmp_path_factory.mktemp("many"), make_set(4700, 1), make_set(50, 2)))
+    yield lab
+    lab.close()
+
+
+@pytest.mark.parametrize("case", OVERLAPS)
+def test_overlap_changes_no_bit(hosts, wide, case):
+    name = case.replace(" ", "-")
+    wide.config(**{"model__layers": "dense:64 relu dense:48 tanh dense:40 relu",
+                   "optimizer__momentum": 0.9, "optimizer__lr": 0.02, "train__batch_size": 64,
+                   "data__limit": 0 if case == "pieces" else 700, "train__log_every": 1,
+                   "checkpoint__every_steps": 5, **OVERLAPS[case]})
+    wide.run("run.ini", f"run.name={name}-1", "parallel.threads=1").expect(0)
+    bits = wide.out(f"{name}-1").bits()
+    threads = f"parallel.threads={OVERLAPS[case].get('parallel__threads', 1)}"
+    for layout in ((1, 1), (2, 1), (2, 2), (1, 1, 1, 1)):
+        out = f"{name}{layout}".replace(", ", "-")
+        Job(hosts, wide, layout, f"run.name={out}", "parallel.overlap=on", threads).end(60).expect(0)
+        assert_same_bits(wide.out(out).bits(), bits, f"{case}, ranks on the hosts: {layout}")
+
+
+def test_overlap_is_for_several_hosts_and_large_layers(slow, lab):
+    large = ("model.layers=dense:300 relu dense:300 relu", "train.batch_size=603")
+    for n, (layout, expected, *args) in enumerate((
+            ((1, 1), True, *large), ((1, 1), False, *large, "parallel.overlap=off"),
+            ((2,), False, *large, "parallel.overlap=on"), ((1, 1), False),
+            ((1, 1), True, "parallel.overlap=on"))):
+        job = Job(slow, lab, layout, f"run.name=courier{n}", *args, "train.epochs=1000")
+        job.wait_for(lambda: len(slow.ranks()) == 2 and lab.out(f"courier{n}").metrics.exists(), 40)
+        found = {courier(pid) for pid in slow.ranks().values()}
+        slow.clear()
+        job.end()
+        assert found == {expected}, f"{layout} {args}"
+
+
 # ---- faults ----
 
 # A way to make a rank end by itself, as a library that calls exit() would.
@@ -146,10 +204,12 @@ def exits(tmp_path_factory):
     return folder / "exits.so"
 
 
+@pytest.mark.parametrize("overlap", ["off", "on"])
 @pytest.mark.parametrize("how", ["killed", "exits"])
-def test_a_lost_rank_ends_the_job(slow, lab, exits, how):
+def test_a_lost_rank_ends_the_job(slow, lab, exits, how, overlap):
     options = ("-x", f"LD_PRELOAD={exits}") if how == "exits" else ()
-    job, out = started(slow, lab, how, (1, 2), options=options)
+    job, out = started(slow, lab, f"{how}-{overlap}", (1, 2), f"parallel.overlap={overlap}",
+                       options=options)
     os.kill(slow.ranks()[1], signal.SIGKILL if how == "killed" else signal.SIGWINCH)
     code = job.end(ESCALATION).code
     assert code == 137 if how == "killed" else code not in (0, 75)
@@ -157,9 +217,11 @@ def test_a_lost_rank_ends_the_job(slow, lab, exits, how):
     resumes_to_the_same_bits(lab, out)
 
 
+@pytest.mark.parametrize("overlap", ["off", "on"])
 @pytest.mark.parametrize("victim", [1, 3])  # beside rank 0, and on the other host
-def test_a_stuck_rank_is_named_and_the_job_ended(slow, lab, victim):
-    job, out = started(slow, lab, f"stuck{victim}", (2, 2), f"parallel.timeout={WATCHDOG}")
+def test_a_stuck_rank_is_named_and_the_job_ended(slow, lab, victim, overlap):
+    job, out = started(slow, lab, f"stuck{victim}-{overlap}", (2, 2),
+                       f"parallel.timeout={WATCHDOG}", f"parallel.overlap={overlap}")
     pid, at = slow.ranks()[victim], time.monotonic()
     os.kill(pid, signal.SIGSTOP)
     result = job.end(WATCHDOG + ESCALATION)

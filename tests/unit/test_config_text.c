@@ -33,7 +33,7 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "best = auto\n\n"
         "[metrics]\nevery = 1\nflush = 10\n\n"
         "[parallel]\nthreads = auto\nkernels = auto\nallreduce = tree\nblock = 16\n"
-        "timeout = 300\n");
+        "overlap = auto\ntimeout = 300\n");
     free(text);
 }
 
@@ -97,6 +97,7 @@ static const struct {
     {"parallel.kernels=portable", true},
     {"parallel.allreduce=mpi", false},
     {"parallel.block=32", false},
+    {"parallel.overlap=off", true},
     {"parallel.timeout=1", true},
 };
 
