@@ -50,7 +50,7 @@ static dp_status open_files(dp_run *run) {
 
 /* A step of a small model is over before a second thread has woken up. */
 static int useful_threads(const dp_session *session) {
-    const double worth = 2e5; /* floating-point operations for each thread */
+    const double worth = 1e7; /* floating-point operations for each thread, measured */
     double flops = 6.0 * session->batch * (double)session->model->parameters;
     double most = 1 + flops / dp_comm_size(session->comm) / worth;
     return most < session->threads ? (int)most : session->threads;
