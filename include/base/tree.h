@@ -9,6 +9,8 @@
 #ifndef DP_BASE_TREE_H
 #define DP_BASE_TREE_H
 
+#include <stddef.h>
+
 enum { DP_TREE_DEPTH = 32 }; /* levels of the largest tree: 2^31 blocks */
 
 typedef struct dp_node {
@@ -24,6 +26,10 @@ int dp_tree_merges(int count, int leaf);
 
 /** Sum of v[0..count) along the tree over the index. count 0 gives 0. */
 double dp_tree_sum(const double *v, int count);
+
+/** left += right, n floats: a merge of two partial sums. The sum may lie in either, since a + b is
+ *  b + a. */
+void dp_tree_add(float *restrict left, const float *restrict right, size_t n);
 
 /** The nodes that rank `rank` of `ranks` computes in a tree over `count` blocks, in
  *  order, each of at most `most` blocks (>= 1). Returns their number; out may be NULL to

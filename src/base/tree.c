@@ -1,4 +1,5 @@
 #include "base/tree.h"
+#include "base/clones.h"
 #include <assert.h>
 
 int dp_tree_blocks(int n, int block) {
@@ -144,4 +145,10 @@ int dp_tree_push(dp_tree_walk *walk, dp_node node) {
         merges++;
     }
     return merges;
+}
+
+DP_CLONES void dp_tree_add(float *restrict left, const float *restrict right, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        left[i] += right[i];
+    }
 }

@@ -186,11 +186,7 @@ static int merge_domain(const dp_exchange *ex, int domain, size_t at, size_t n,
             int top = walk.depth;
             left[top].slice = mine ? slab_of(ex, s->member_of[r], k) + at : NULL;
             for (int m = dp_tree_push(&walk, ex->nodes[r][k]); m > 0; m--, top--) {
-                float *to = left[top - 1].slice;
-                const float *from = left[top].slice;
-                for (size_t i = 0; mine && i < n; i++) {
-                    to[i] += from[i];
-                }
+                dp_tree_add(left[top - 1].slice, left[top].slice, mine ? n : 0);
             }
             assert(walk.depth < DP_TREE_DEPTH * 4);
         }
@@ -268,10 +264,7 @@ static void plain(dp_exchange *ex) {
         memset(sum, 0, ex->floats * sizeof *sum);
     }
     for (int k = 1; k < mine; k++) {
-        const float *part = dp_exchange_slab(ex, k);
-        for (size_t i = 0; i < ex->floats; i++) {
-            sum[i] += part[i];
-        }
+        dp_tree_add(sum, dp_exchange_slab(ex, k), ex->floats);
     }
     MPI_Request request[2];
     MPI_Iallreduce(MPI_IN_PLACE, sum, (int)ex->floats, MPI_FLOAT, MPI_SUM, comm->world,
@@ -350,11 +343,7 @@ const float *dp_exchange_sum(dp_exchange *ex, size_t begin, size_t end) {
     for (int v = 0; v < ex->nvalues; v++) {
         stack[depth++] = ex->values[v].slice + offset;
         for (int m = ex->tree ? ex->merges[v] : 0; m > 0; m--, depth--) {
-            float *left = stack[depth - 2];
-            const float *right = stack[depth - 1];
-            for (size_t i = 0; i < n; i++) {
-                left[i] += right[i];
-            }
+            dp_tree_add(stack[depth - 2], stack[depth - 1], n);
         }
     }
     assert(depth == 1);

@@ -1,4 +1,5 @@
 #include "nn/optimizer.h"
+#include "base/clones.h"
 #include "base/dmath.h"
 #include <math.h>
 #include <string.h>

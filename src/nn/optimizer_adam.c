@@ -4,6 +4,7 @@
  * Source: torch.optim.Adam, AdamW; Kingma, Ba, ICLR 2015; Loshchilov, Hutter, ICLR 2019.
  */
 #include "nn/optimizer.h"
+#include "base/clones.h"
 #include <math.h>
 
 static int slots(const dp_config *config, const char *names[2]) {

@@ -3,6 +3,7 @@
  *   p -= lr (nesterov ? g + momentum buf : buf)
  * Source: torch.optim.SGD, dampening 0; Sutskever, Martens, Dahl, Hinton, ICML 2013. */
 #include "nn/optimizer.h"
+#include "base/clones.h"
 
 static int slots(const dp_config *config, const char *names[2]) {
     names[0] = "momentum";

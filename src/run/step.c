@@ -31,9 +31,7 @@ static void merge(dp_team team, const dp_bucket *bucket, int ranks, float *left,
     size_t first = bucket->bound[0] / 16, n = bucket->bound[ranks] / 16 - first;
     size_t begin = (first + n * (size_t)team.id / (size_t)team.n) * 16;
     size_t end = (first + n * (size_t)(team.id + 1) / (size_t)team.n) * 16;
-    for (size_t i = begin; i < end; i++) {
-        left[i] += right[i];
-    }
+    dp_tree_add(left + begin, right + begin, end - begin);
 }
 
 /* The bucket that ends with layer l, or -1. */

@@ -1,0 +1,13 @@
+#ifndef DP_BASE_CLONES_H
+#define DP_BASE_CLONES_H
+
+/** Elementwise loops are compiled for each vector width and chosen by the CPU; the bits
+ *  are the same, since no operation is contracted or reordered. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+#define DP_CLONES                                                                        \
+    __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#else
+#define DP_CLONES
+#endif
+
+#endif
