@@ -52,7 +52,7 @@ static dp_status find_optimizer(dp_stepper *st) {
     return DP_OK;
 }
 
-/* The floats that a bucket has at least, 0 for the whole slab in one. */
+/* The floats that make a bucket, 0 for the whole slab in one. */
 static size_t bucket_floats(const dp_stepper *st) {
     enum { LARGE = 1 << 16 }; /* a smaller message is mostly latency */
     const char *overlap = st->config->parallel.overlap;
@@ -64,13 +64,13 @@ static size_t bucket_floats(const dp_stepper *st) {
     return strcmp(overlap, "on") == 0 ? 1 : LARGE;
 }
 
-/* Calls for a layer: a large one's gradients begin to travel before all of them are there. */
+/* Calls for a layer: a large one's gradients begin to travel before all of them are there. Each call
+ * and each bucket has its price, so that a part is larger than a bucket must be. */
 static int count_parts(const dp_layer *layer, size_t least) {
     enum { MOST = 4 };
-    size_t n = least > 0 && layer->ntensors > 0 ? MOST : 1;
-    size_t floats = least > DP_CHUNK ? least : DP_CHUNK,
-           most = layer->tensor[0].count / floats;
-    n = n < most ? n : most;
+    size_t floats = 2 * least > DP_CHUNK ? 2 * least : DP_CHUNK;
+    size_t n = least > 0 && layer->ntensors > 0 ? layer->tensor[0].count / floats : 1;
+    n = n < MOST ? n : MOST;
     n = n < (size_t)layer->O / 16 ? n : (size_t)layer->O / 16;
     return n > 1 ? (int)n : 1;
 }
