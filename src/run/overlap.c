@@ -134,7 +134,8 @@ void dp_overlap_destroy(dp_overlap **overlap) {
     *overlap = NULL;
 }
 
-/* Waits, with the lock, until the buckets from b on have landed. The courier has the core meanwhile. */
+/* Waits, with the lock, until the buckets from b on have landed. The courier has the core
+ * meanwhile. */
 static void wait_for_parameters(dp_overlap *ov, int b) {
     while (ov->landed > b) {
         dp_comm_nap(ov->st->comm, false);
