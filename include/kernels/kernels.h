@@ -80,13 +80,14 @@ typedef struct dp_kernels {
     void (*load)(dp_team team, int N, int F, const void *raw, const int32_t *row,
                  const dp_scale *scale, float *t, float *x);
 
-    /** Z = X W^T + b, Y = f(Z).
+    /** Z = X W^T + b, Y = f(Z); outputs [o0, o1) only, multiples of 16 (o1 may be O).
      *  xt[S][I][64] W[O][I] b[O] -> zt, yt [S][O][64], y[N][dp_ld(O)] batch-major.
      *  act may be NULL (identity): then zt is NULL. zt is NULL unless act->needs_z.
      *  y may be NULL (evaluation, or no dense layer above). W, b only 4-byte aligned.
      *  Each output: acc = b[o], then fma(W[o][i], x[i], acc) for i = 0.. I-1. */
-    void (*forward)(dp_team team, int N, int I, int O, const float *xt, const float *W,
-                    const float *b, const dp_act *act, float *zt, float *yt, float *y);
+    void (*forward)(dp_team team, int N, int I, int O, int o0, int o1, const float *xt,
+                    const float *W, const float *b, const dp_act *act, float *zt,
+                    float *yt, float *y);
 
     /** dX = dY W, times f'(.) of the layer below.
      *  dyt[S][O][64] W[O][I] -> dxt[S][I][64]; act, zt, yt belong to the layer below, of

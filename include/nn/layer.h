@@ -25,9 +25,11 @@ typedef struct dp_layer_kind {
     /** The layer's width and parameter shapes from its argument (NULL: none) and input
      *  width. Errors: DP_EUSAGE naming the layer. */
     dp_status (*shape)(const char *argument, dp_layer *layer);
-    /** below->y -> above->y. Called by the whole team; barrier afterwards. */
+    /** below->y -> outputs [begin, end) of above->y, multiples of 16 (end may be O), of whose
+     *  parameters alone it reads; a layer without parameters does all at once. Called by the whole
+     *  team; barrier afterwards. */
     void (*forward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                    const float *params);
+                    int begin, int end, const float *params);
     /** above->dzt -> below->dzt. Called by the whole team; barrier afterwards. */
     void (*backward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
                      const float *params);

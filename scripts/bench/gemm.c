@@ -79,11 +79,13 @@ static void problem_destroy(problem *p) {
 static void run(const dp_kernels *set, dp_team team, const problem *p, int kind) {
     const dp_act *relu = dp_act_find(set, "relu");
     if (kind == 0) {
-        set->forward(team, p->N, p->I, p->O, p->xt, p->W, p->b, relu, NULL, p->yt, p->y);
+        set->forward(team, p->N, p->I, p->O, 0, p->O, p->xt, p->W, p->b, relu, NULL,
+                     p->yt, p->y);
     } else if (kind == 1) {
         set->dinput(team, p->N, p->I, p->O, p->dyt, p->W, relu, NULL, p->xt, p->dxt);
     } else {
-        set->dweight(team, p->N, p->I, p->O, 0, p->O, BLOCK, p->x, p->dyt, p->dW, p->db, NULL);
+        set->dweight(team, p->N, p->I, p->O, 0, p->O, BLOCK, p->x, p->dyt, p->dW, p->db,
+                     NULL);
     }
 }
 

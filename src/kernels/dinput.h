@@ -28,5 +28,5 @@ static void dinput(dp_team team, int N, int I, int O, const float *dyt, const fl
               .act = act,
               .at_zt = zt,
               .at_yt = yt};
-    gemm_share(&g, true, team, dinput_finish);
+    gemm_share(&g, true, 0, I, team, dinput_finish);
 }

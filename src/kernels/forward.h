@@ -1,5 +1,6 @@
 /* Y = f(X W^T + b): tiles run along rows of W. */
 #include "gemm.h"
+#include <assert.h>
 
 /* The activation on finished rows; then, each time 16 of them are complete, the
  * batch-major copy. */
@@ -30,8 +31,10 @@ static ALWAYS_INLINE void forward_finish(const gemm *g, int s, int q0, int q1, i
     }
 }
 
-static void forward(dp_team team, int N, int I, int O, const float *xt, const float *W,
-                    const float *b, const dp_act *act, float *zt, float *yt, float *y) {
+static void forward(dp_team team, int N, int I, int O, int o0, int o1, const float *xt,
+                    const float *W, const float *b, const dp_act *act, float *zt,
+                    float *yt, float *y) {
+    assert(o0 % QUARTER == 0 && (o1 % QUARTER == 0 || o1 == O) && o1 <= O);
     gemm g = {.M = O,
               .K = I,
               .row = I,
@@ -44,5 +47,5 @@ static void forward(dp_team team, int N, int I, int O, const float *xt, const fl
               .act = act,
               .yt = yt,
               .y = y};
-    gemm_share(&g, false, team, forward_finish);
+    gemm_share(&g, false, o0, o1, team, forward_finish);
 }

@@ -162,15 +162,16 @@ static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0,
     }
 }
 
-/* This thread's share. `columns`: w(m,k) runs down the columns of W, else along rows. */
-static ALWAYS_INLINE void gemm_share(const gemm *g, bool columns, dp_team team,
-                                     gemm_finish *finish) {
-    part p = split(team, ceil_div(g->M, QUARTER), 1, ceil_div(g->N, QUARTER));
-    int m0 = p.a0 * QUARTER, m1 = least(p.a1 * QUARTER, g->M);
+/* This thread's share of rows [m0,m1), m0 a multiple of 16. `columns`: w(m,k) runs down the
+ * columns of W, else along rows. */
+static ALWAYS_INLINE void gemm_share(const gemm *g, bool columns, int m0, int m1,
+                                     dp_team team, gemm_finish *finish) {
+    part p = split(team, ceil_div(m1 - m0, QUARTER), 1, ceil_div(g->N, QUARTER));
+    int begin = m0 + p.a0 * QUARTER, end = least(m0 + p.a1 * QUARTER, m1);
     for (int q = p.b0, next = 0; q < p.b1; q = next) {
         int s = q / STRIP_QUARTERS, q0 = s * STRIP_QUARTERS;
         next = least(q0 + STRIP_QUARTERS, p.b1);
-        gemm_strip(g, columns, s, q - q0, next - q0, m0, m1, finish);
+        gemm_strip(g, columns, s, q - q0, next - q0, begin, end, finish);
     }
 }
 

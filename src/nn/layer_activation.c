@@ -1,6 +1,7 @@
 /* An activation on its own: at the input, or behind another activation (behind a dense
  * layer it is fused into that one).   y = f(x),  dx = dy f'(x)  */
 #include "nn/layer.h"
+#include <assert.h>
 #include <string.h>
 
 static dp_status shape(const char *argument, dp_layer *layer) {
@@ -21,9 +22,10 @@ static size_t part(dp_team team, size_t n, size_t *begin) {
 }
 
 static void forward(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                    const float *params) {
+                    int begin, int end, const float *params) {
     (void)set;
     (void)params;
+    assert(begin == 0 && end == layer->O);
     const dp_signal *below = layer->below, *above = layer->above;
     size_t at = 0, n = part(team, dp_strip_floats(N, layer->I), &at);
     if (above->zt) {

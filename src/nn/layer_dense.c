@@ -30,11 +30,11 @@ static dp_status shape(const char *argument, dp_layer *layer) {
 }
 
 static void forward(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                    const float *params) {
+                    int begin, int end, const float *params) {
     const dp_signal *below = layer->below, *above = layer->above;
-    set->forward(team, N, layer->I, layer->O, below->yt, params + layer->tensor[0].offset,
-                 params + layer->tensor[1].offset, above->act, above->zt, above->yt,
-                 above->y);
+    set->forward(team, N, layer->I, layer->O, begin, end, below->yt,
+                 params + layer->tensor[0].offset, params + layer->tensor[1].offset,
+                 above->act, above->zt, above->yt, above->y);
 }
 
 static void backward(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,

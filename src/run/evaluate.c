@@ -68,8 +68,8 @@ static void forward(dp_evaluator *ev, const dp_table *table, const int32_t *rows
         dp_batch_load(ev->batch, team, net, &ev->scale, table, rows, N);
         for (int l = 0; l < net->nlayers; l++) {
 #pragma omp barrier
-            net->layers[l].kind->forward(set, team, &net->layers[l], N,
-                                         ev->model->params);
+            const dp_layer *layer = &net->layers[l];
+            layer->kind->forward(set, team, layer, N, 0, layer->O, ev->model->params);
         }
 #pragma omp barrier
         ev->loss->apply(set, team, &truth, net->signals[net->nlayers].yt, NULL);

@@ -14,8 +14,8 @@ struct dp_overlap {
     dp_errand errand;
     dp_note note;
     double loss;
-    int ready;  /* the buckets from this one on have their gradients */
-    int landed; /* the buckets below this one have their new parameters */
+    int ready;  /* the buckets below this one have their gradients */
+    int landed; /* the buckets from this one on have their new parameters */
     int known;  /* loss, note and squares are */
     int quit;
     bool begun; /* the team has brought gradients in this step; not for the courier */
@@ -32,41 +32,26 @@ static void tell(dp_overlap *ov, int *what, int value) {
 /* False: there won't be another step. */
 static bool wait_for_gradients(dp_overlap *ov, int b) {
     pthread_mutex_lock(&ov->lock);
-    while (ov->ready > b && !ov->quit) {
+    while (ov->ready <= b && !ov->quit) {
         pthread_cond_wait(&ov->news, &ov->lock);
     }
-    bool more = ov->ready <= b;
+    bool more = ov->ready > b;
     pthread_mutex_unlock(&ov->lock);
     return more;
 }
 
-/* The owned part of a bucket, whose partials have come. With clipping the sums are put aside: the
- * next bucket's partials come where they are. */
+/* The owned part of a bucket, whose partials have come. The sums are put aside: the next bucket's
+ * partials come where they are, and the parameters may be read until the backward pass is over. */
 static void finish_bucket(dp_stepper *st, const dp_bucket *bucket,
                           const dp_errand *errand) {
     const size_t *chunk = st->model->chunk;
-    bool clips = st->config->optimizer.clip_norm > 0;
     for (int c = bucket->first; c < bucket->last; c++) {
         const float *sum = dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]);
         float *aside = dp_exchange_slab(st->exchange, 0) + chunk[c];
-        if (clips && sum != aside) {
+        if (sum != aside) {
             memcpy(aside, sum, (chunk[c + 1] - chunk[c]) * sizeof *sum);
-            sum = aside;
         }
-        dp_step_finish_chunk(st, c, sum, errand->scale);
-        if (!clips) {
-            dp_step_update_chunk(st, c, &errand->u);
-        }
-    }
-}
-
-static void clip(dp_stepper *st, const dp_errand *errand) {
-    dp_update u = errand->u;
-    u.scale *= (float)dp_step_clip(st->config->optimizer.clip_norm, dp_step_norm(st));
-    for (int b = 0; b < st->nbuckets; b++) {
-        for (int c = st->bucket[b].first; c < st->bucket[b].last; c++) {
-            dp_step_update_chunk(st, c, &u);
-        }
+        dp_step_finish_chunk(st, c, aside, errand->scale);
     }
 }
 
@@ -76,32 +61,37 @@ static void one_step(dp_overlap *ov) {
     dp_stepper *st = ov->st;
     int n = st->nbuckets;
     dp_slices squares[n];
-    for (int b = n - 1; b >= 0 && wait_for_gradients(ov, b); b--) {
+    for (int b = 0; b < n && wait_for_gradients(ov, b); b++) {
         const dp_bucket *bucket = &st->bucket[b];
         ov->loss = dp_exchange_reduce(st->exchange, bucket->bound, ov->errand.blocks,
-                                      b == 0 ? &ov->note : NULL);
+                                      b == n - 1 ? &ov->note : NULL);
         finish_bucket(st, bucket, &ov->errand);
         squares[b] = (dp_slices){st->squares, sizeof(double), bucket->chunk_bound};
     }
     dp_exchange_gather(st->exchange, n, squares);
+    dp_update u = ov->errand.u;
     if (st->config->optimizer.clip_norm > 0) {
-        clip(st, &ov->errand);
+        u.scale *= (float)dp_step_clip(st->config->optimizer.clip_norm, dp_step_norm(st));
     }
     tell(ov, &ov->known, true);
-    for (int b = 0; b < n; b++) {
-        dp_slices params = {st->model->params, sizeof(float), st->bucket[b].bound};
-        dp_exchange_gather(st->exchange, 1, &params);
-        if (b == n - 1) {
-            ov->ready = n; /* for the next step; nobody looks before all have landed */
+    for (int b = n - 1; b >= 0; b--) {
+        const dp_bucket *bucket = &st->bucket[b];
+        for (int c = bucket->first; c < bucket->last; c++) {
+            dp_step_update_chunk(st, c, &u);
         }
-        tell(ov, &ov->landed, b + 1);
+        dp_slices params = {st->model->params, sizeof(float), bucket->bound};
+        dp_exchange_gather(st->exchange, 1, &params);
+        if (b == 0) {
+            ov->ready = 0; /* for the next step; nobody looks before all have landed */
+        }
+        tell(ov, &ov->landed, b);
     }
 }
 
 static void *carry(void *arg) {
     dp_overlap *ov = arg;
     prctl(PR_SET_TIMERSLACK, 1UL); /* naps are as short as they are asked for */
-    while (wait_for_gradients(ov, ov->st->nbuckets - 1)) {
+    while (wait_for_gradients(ov, 0)) {
         dp_comm_hold(ov->st->comm);
         one_step(ov);
     }
@@ -114,7 +104,6 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out) {
         return dp_fail(DP_EINTERNAL, "out of memory for the training step");
     }
     ov->st = st;
-    ov->ready = ov->landed = st->nbuckets;
     pthread_mutex_init(&ov->lock, NULL);
     pthread_cond_init(&ov->news, NULL);
     /* Signals are for the thread that trains. */
@@ -145,9 +134,10 @@ void dp_overlap_destroy(dp_overlap **overlap) {
     *overlap = NULL;
 }
 
-/* Waits, with the lock, until the buckets up to b have landed. The courier has the core meanwhile. */
+/* Waits, with the lock, until the buckets from b on have landed. The courier has the core
+ * meanwhile. */
 static void wait_for_parameters(dp_overlap *ov, int b) {
-    while (ov->landed <= b) {
+    while (ov->landed > b) {
         dp_comm_nap(ov->st->comm, false);
         pthread_cond_wait(&ov->news, &ov->lock);
     }
@@ -163,17 +153,18 @@ void dp_overlap_await(dp_overlap *ov, int b) {
 void dp_overlap_ready(dp_overlap *ov, int b, const dp_errand *errand) {
     if (!ov->begun) {
         /* A rank without samples has not waited in its forward pass. */
-        dp_overlap_await(ov, ov->st->nbuckets - 1);
+        dp_overlap_await(ov, 0);
         ov->errand = *errand;
-        ov->landed = ov->known = 0;
+        ov->landed = ov->st->nbuckets;
+        ov->known = false;
         ov->begun = true;
     }
-    tell(ov, &ov->ready, b);
+    tell(ov, &ov->ready, b + 1);
 }
 
 double dp_overlap_finish(dp_overlap *ov, const dp_errand *errand, dp_note *note) {
     ov->note = *note;
-    dp_overlap_ready(ov, 0, errand);
+    dp_overlap_ready(ov, ov->st->nbuckets - 1, errand);
     pthread_mutex_lock(&ov->lock);
     while (!ov->known) {
         dp_comm_nap(ov->st->comm, false);
@@ -188,7 +179,7 @@ double dp_overlap_finish(dp_overlap *ov, const dp_errand *errand, dp_note *note)
 
 void dp_overlap_settle(dp_overlap *ov) {
     pthread_mutex_lock(&ov->lock);
-    wait_for_parameters(ov, ov->st->nbuckets - 1);
+    wait_for_parameters(ov, 0);
     pthread_mutex_unlock(&ov->lock);
     dp_comm_hold(ov->st->comm);
     dp_comm_nap(ov->st->comm, false);

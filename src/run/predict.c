@@ -44,7 +44,8 @@ static void forward(const dp_session *s, dp_net *net, const int32_t *row, int N,
         set->load(team, N, input->F, s->data->test.raw, row, &s->scale, input->yt, NULL);
         for (int l = 0; l < net->nlayers; l++) {
 #pragma omp barrier
-            net->layers[l].kind->forward(set, team, &net->layers[l], N, s->model->params);
+            const dp_layer *layer = &net->layers[l];
+            layer->kind->forward(set, team, layer, N, 0, layer->O, s->model->params);
         }
 #pragma omp barrier
         if (softmax) {

@@ -34,27 +34,14 @@ static void merge(dp_team team, const dp_bucket *bucket, int ranks, float *left,
     dp_tree_add(left + begin, right + begin, end - begin);
 }
 
-/* The bucket that ends with layer l, or -1. */
-static int bucket_of(const dp_stepper *st, int l) {
-    int b = st->nbuckets - 1;
-    while (b >= 0 && st->bucket[b].layer != l) {
-        b--;
-    }
-    return b;
-}
-
-/* Layer l's gradients are in slab `top`. Whole team. */
-static void layer_done(dp_stepper *st, dp_team team, int l, const pile *to) {
-    int b = bucket_of(st, l);
-    if (b < 0) {
-        return;
-    }
+/* Bucket b's gradients are in slab `top`. Whole team. */
+static void bucket_done(dp_stepper *st, dp_team team, int b, const pile *to) {
     for (int m = 0; m < to->merges; m++) {
         merge(team, &st->bucket[b], dp_comm_size(st->comm),
               dp_exchange_slab(st->exchange, to->top - m - 1),
               dp_exchange_slab(st->exchange, to->top - m));
     }
-    if (st->overlap && to->errand && b > 0) {
+    if (st->overlap && to->errand && b < st->nbuckets - 1) {
         if (to->merges > 0) {
 #pragma omp barrier
         }
@@ -64,13 +51,70 @@ static void layer_done(dp_stepper *st, dp_team team, int l, const pile *to) {
     }
 }
 
-/* Forward, loss and backward of one piece. With `now` (or NULL) the parameters are updated too.
- * Whole team. */
-static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
-                    const pile *to, const dp_errand *now, double *clock) {
+/* Whole team; barrier afterwards. */
+static void forward(dp_stepper *st, dp_team team, int N, dp_times *times, double *clock) {
+    const dp_net *net = st->net;
+    for (int i = st->nparts - 1; i >= 0; i--) {
+        const dp_part *part = &st->part[i];
+        const dp_layer *layer = &net->layers[part->layer];
+        if (st->overlap && team.id == 0 && part->bucket >= 0) {
+            dp_overlap_await(st->overlap, part->bucket);
+            times->reduce += dp_lap(clock);
+        }
+#pragma omp barrier
+        times->idle += dp_lap(clock);
+        layer->kind->forward(st->model->set, team, layer, N, part->begin, part->end,
+                             st->model->params);
+        times->forward += dp_lap(clock);
+    }
+}
+
+/* With `now` (or NULL) the parameters are updated too. With overlap, what travels is made first:
+ * gradients, then what the layers below want. Whole team, after a barrier. */
+static void backward(dp_stepper *st, dp_team team, int N, const pile *to,
+                     const dp_errand *now, dp_times *times, double *clock) {
     const dp_kernels *set = st->model->set;
     const float *params = st->model->params;
     float *grads = dp_exchange_slab(st->exchange, to->top);
+    for (int i = 0; i < st->nparts; i++) {
+        const dp_part *part = &st->part[i];
+        const dp_layer *layer = &st->net->layers[part->layer];
+        const dp_layer_kind *kind = layer->kind;
+#pragma omp barrier
+        times->idle += dp_lap(clock);
+        if (now && i > 0) {
+            dp_step_update_rest(st, team, layer + 1, now);
+            times->update += dp_lap(clock);
+        }
+        if (!st->overlap && part->layer > 0 && part->begin == 0) {
+            kind->backward(set, team, layer, N, params);
+        }
+        bool both = now && kind->gradient && dp_step_by_rows(layer, team.n);
+        if (kind->gradient && !both) {
+            kind->gradient(set, team, layer, N, st->block, part->begin, part->end, grads,
+                           NULL);
+        }
+        times->backward += dp_lap(clock);
+        if (both) {
+#pragma omp barrier
+            times->idle += dp_lap(clock);
+            dp_step_gradient_and_update(st, team, layer, N, grads, now, clock);
+        }
+        if (st->overlap && part->bucket >= 0) {
+#pragma omp barrier
+            times->idle += dp_lap(clock);
+            bucket_done(st, team, part->bucket, to);
+        }
+        if (st->overlap && part->layer > 0 && part->end == layer->O) {
+            kind->backward(set, team, layer, N, params);
+        }
+        times->backward += dp_lap(clock);
+    }
+}
+
+/* Forward, loss and backward of one piece. Whole team. */
+static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
+                    const pile *to, const dp_errand *now, double *clock) {
     dp_net *net = st->net;
     if (team.id == 0) {
         st->samples = N;
@@ -81,47 +125,13 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
 
     dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
     times->data += dp_lap(clock);
-    for (int l = 0; l < net->nlayers; l++) {
-        if (st->overlap && team.id == 0 && bucket_of(st, l) >= 0) {
-            dp_overlap_await(st->overlap, bucket_of(st, l));
-            times->reduce += dp_lap(clock);
-        }
-#pragma omp barrier
-        times->idle += dp_lap(clock);
-        net->layers[l].kind->forward(set, team, &net->layers[l], N, params);
-        times->forward += dp_lap(clock);
-    }
+    forward(st, team, N, times, clock);
 #pragma omp barrier
     times->idle += dp_lap(clock);
     const dp_signal *top = &net->signals[net->nlayers];
-    st->loss->apply(set, team, &truth, top->yt, top->dzt);
+    st->loss->apply(st->model->set, team, &truth, top->yt, top->dzt);
     times->forward += dp_lap(clock);
-    for (int l = net->nlayers - 1; l >= 0; l--) {
-#pragma omp barrier
-        times->idle += dp_lap(clock);
-        const dp_layer *layer = &net->layers[l];
-        if (now && l + 1 < net->nlayers) {
-            dp_step_update_rest(st, team, layer + 1, now);
-            times->update += dp_lap(clock);
-        }
-        if (l + 1 < net->nlayers) {
-            layer_done(st, team, l + 1, to);
-        }
-        if (l > 0) {
-            layer->kind->backward(set, team, layer, N, params);
-        }
-        bool both = now && layer->kind->gradient && dp_step_by_rows(layer, team.n);
-        if (layer->kind->gradient && !both) {
-            layer->kind->gradient(set, team, layer, N, st->block, 0, layer->O, grads,
-                                  NULL);
-        }
-        times->backward += dp_lap(clock);
-        if (both) {
-#pragma omp barrier
-            times->idle += dp_lap(clock);
-            dp_step_gradient_and_update(st, team, layer, N, grads, now, clock);
-        }
-    }
+    backward(st, team, N, to, now, times, clock);
     double loss = team.id == 0 ? sum_losses(st, N) : 0;
     times->backward += dp_lap(clock);
 #pragma omp barrier
@@ -130,7 +140,9 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
         dp_step_update_rest(st, team, &net->layers[0], now);
         times->update += dp_lap(clock);
     }
-    layer_done(st, team, 0, to);
+    if (!st->overlap) {
+        bucket_done(st, team, 0, to);
+    }
     return loss;
 }
 

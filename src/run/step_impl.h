@@ -6,9 +6,15 @@
 #include "run/batch.h"
 #include "run/step.h"
 
-/* Layers whose gradients travel together, a part of the slab that is cut among the ranks. */
+/* Outputs of a layer that are computed by one call. */
+typedef struct dp_part {
+    int layer;      /* in net->layers */
+    int begin, end; /* its outputs, multiples of 16, or all */
+    int bucket;     /* complete when this part's gradient is, wanted from this part on; or -1 */
+} dp_part;
+
+/* Gradients that travel together, whole chunks of the slab, which is cut among the ranks. */
 typedef struct dp_bucket {
-    int layer;           /* the lowest of them that has tensors, in net->layers */
     int first, last;     /* its chunks that this rank owns */
     size_t *bound;       /* [ranks+1] its floats that each rank owns */
     size_t *chunk_bound; /* [ranks+1] its chunks; owner: this, of both */
@@ -34,8 +40,10 @@ struct dp_stepper {
     dp_shared
         *shared; /* parameters, optimizer state and squares are in its common memory */
     dp_exchange *exchange;
-    int nbuckets;
-    dp_bucket *bucket;   /* [nbuckets] in the slab's order; owner: this */
+    /* In the order of the backward pass: from the last layer down, from its first output up. */
+    int nparts, nbuckets;
+    dp_part *part;       /* [nparts]; owner: this */
+    dp_bucket *bucket;   /* [nbuckets]; owner: this */
     dp_overlap *overlap; /* NULL: the exchange waits for the whole gradient */
     double *squares;     /* [nchunks] of the mean gradient */
     const float *
@@ -92,7 +100,7 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out);
 void dp_overlap_destroy(dp_overlap **overlap);
 /* Before the team reads bucket b's parameters: waits until they have come. */
 void dp_overlap_await(dp_overlap *ov, int b);
-/* The last piece's gradients of bucket b are in their slabs; from the last bucket down to 1. */
+/* The last piece's gradients of bucket b are in their slabs; in order, but for the last bucket. */
 void dp_overlap_ready(dp_overlap *ov, int b, const dp_errand *errand);
 /* The buckets that are left; waits until loss and squares are known. As dp_exchange_reduce. */
 double dp_overlap_finish(dp_overlap *ov, const dp_errand *errand, dp_note *note);

@@ -52,7 +52,7 @@ static dp_status find_optimizer(dp_stepper *st) {
     return DP_OK;
 }
 
-/* The floats that a bucket has at least, 0 for the whole slab in one. */
+/* The floats that make a bucket, 0 for the whole slab in one. */
 static size_t bucket_floats(const dp_stepper *st) {
     enum { LARGE = 1 << 16 }; /* a smaller message is mostly latency */
     const char *overlap = st->config->parallel.overlap;
@@ -64,67 +64,84 @@ static size_t bucket_floats(const dp_stepper *st) {
     return strcmp(overlap, "on") == 0 ? 1 : LARGE;
 }
 
-/* Buckets from the layer that is computed first, the last one; a small one takes the next layer in,
- * and what is left at the end. */
-static dp_status find_buckets(dp_stepper *st) {
-    const dp_net *net = st->net;
-    size_t least = bucket_floats(st), floats = 0;
-    int nlayers = net->nlayers, lowest[nlayers + 1], last = 0, n = 0;
-    for (int l = nlayers - 1; l >= 0; l--) {
-        const dp_layer *layer = &net->layers[l];
-        for (int t = 0; t < layer->ntensors; t++) {
-            floats += layer->tensor[t].count;
-        }
-        last = layer->ntensors > 0 ? l : last;
-        if (least > 0 && floats >= least) {
-            lowest[n++] = l;
-            floats = 0;
-        }
-    }
-    n += n == 0;
-    lowest[n - 1] = last;
-    st->bucket = calloc((size_t)n + 1, sizeof *st->bucket);
-    if (!st->bucket) {
+/* Calls for a layer: a large one's gradients begin to travel before all of them are there. Each call
+ * and each bucket has its price, so that a part is larger than a bucket must be. */
+static int count_parts(const dp_layer *layer, size_t least) {
+    enum { MOST = 4 };
+    size_t floats = 2 * least > DP_CHUNK ? 2 * least : DP_CHUNK;
+    size_t n = least > 0 && layer->ntensors > 0 ? layer->tensor[0].count / floats : 1;
+    n = n < MOST ? n : MOST;
+    n = n < (size_t)layer->O / 16 ? n : (size_t)layer->O / 16;
+    return n > 1 ? (int)n : 1;
+}
+
+/* Chunks [begin, end) of the slab, and which of them each rank owns. */
+static dp_status add_bucket(dp_stepper *st, int begin, int end) {
+    dp_bucket *bucket = &st->bucket[st->nbuckets++];
+    size_t ranks = (size_t)dp_comm_size(st->comm), rank = (size_t)dp_comm_rank(st->comm);
+    bucket->chunk_bound = calloc(ranks + 1, sizeof *bucket->chunk_bound);
+    bucket->bound = calloc(ranks + 1, sizeof *bucket->bound);
+    if (!bucket->chunk_bound || !bucket->bound) {
         return no_memory();
     }
-    for (st->nbuckets = 0; st->nbuckets < n; st->nbuckets++) {
-        st->bucket[st->nbuckets].layer = lowest[n - 1 - st->nbuckets];
+    for (size_t r = 0; r <= ranks; r++) {
+        bucket->chunk_bound[r] = (size_t)begin + (size_t)(end - begin) * r / ranks;
+        bucket->bound[r] = st->model->chunk[bucket->chunk_bound[r]];
     }
+    bucket->first = (int)bucket->chunk_bound[rank];
+    bucket->last = (int)bucket->chunk_bound[rank + 1];
     return DP_OK;
 }
 
-/* Which slices each rank owns. */
-static dp_status cut_slices(dp_stepper *st) {
-    const dp_model *model = st->model;
-    size_t ranks = (size_t)dp_comm_size(st->comm), begin = 0;
-    int rank = dp_comm_rank(st->comm);
-    st->chunk_sum = calloc((size_t)model->nchunks, sizeof *st->chunk_sum);
-    if (!st->chunk_sum) {
+/* The parts of layer l, and the buckets that end with them; chunks from *end on are in others. The
+ * part that is computed last has the chunks that span two, and the biases: so it is the first that
+ * the forward pass waits for. A layer too small for a bucket is in that of the layer below. */
+static dp_status cut_layer(dp_stepper *st, int l, size_t least, int *end) {
+    const dp_layer *layer = &st->net->layers[l];
+    const size_t *chunk = st->model->chunk;
+    int first = *end, n = count_parts(layer, least);
+    while (layer->ntensors > 0 && chunk[first] > layer->tensor[0].offset) {
+        first--;
+    }
+    int from = first;
+    for (int k = 0; k < n; k++) {
+        bool last = k == n - 1;
+        dp_part *part = &st->part[st->nparts++];
+        *part = (dp_part){l, k * (layer->O / 16) / n * 16,
+                          last ? layer->O : (k + 1) * (layer->O / 16) / n * 16, -1};
+        int to =
+            last ? *end : first + (int)((size_t)part->end * (size_t)layer->I / DP_CHUNK);
+        bool large = least > 0 && (n > 1 || chunk[to] - chunk[from] >= least);
+        if (from < to && (large || (last && first == 0))) {
+            part->bucket = st->nbuckets;
+            dp_status s = add_bucket(st, from, to);
+            if (s != DP_OK) {
+                return s;
+            }
+            from = to;
+        }
+    }
+    *end = from == *end ? first : *end;
+    return DP_OK;
+}
+
+static dp_status find_parts(dp_stepper *st) {
+    const dp_net *net = st->net;
+    size_t least = bucket_floats(st), n = 0;
+    for (int l = 0; l < net->nlayers; l++) {
+        n += (size_t)count_parts(&net->layers[l], least);
+    }
+    st->part = calloc(n, sizeof *st->part);
+    st->bucket = calloc(n, sizeof *st->bucket);
+    st->chunk_sum = calloc((size_t)st->model->nchunks, sizeof *st->chunk_sum);
+    if (!st->part || !st->bucket || !st->chunk_sum) {
         return no_memory();
     }
-    for (int b = 0; b < st->nbuckets; b++) {
-        dp_bucket *bucket = &st->bucket[b];
-        bucket->chunk_bound = calloc(ranks + 1, sizeof *bucket->chunk_bound);
-        bucket->bound = calloc(ranks + 1, sizeof *bucket->bound);
-        if (!bucket->chunk_bound || !bucket->bound) {
-            return no_memory();
-        }
-        size_t end = (size_t)model->nchunks;
-        if (b + 1 < st->nbuckets) {
-            size_t next = st->net->layers[bucket[1].layer].tensor[0].offset;
-            for (end = begin; model->chunk[end] < next;) {
-                end++;
-            }
-        }
-        for (size_t r = 0; r <= ranks; r++) {
-            bucket->chunk_bound[r] = begin + (end - begin) * r / ranks;
-            bucket->bound[r] = model->chunk[bucket->chunk_bound[r]];
-        }
-        bucket->first = (int)bucket->chunk_bound[rank];
-        bucket->last = (int)bucket->chunk_bound[rank + 1];
-        begin = end;
+    dp_status s = DP_OK;
+    for (int l = net->nlayers - 1, end = st->model->nchunks; l >= 0 && s == DP_OK; l--) {
+        s = cut_layer(st, l, least, &end);
     }
-    return DP_OK;
+    return s;
 }
 
 /* Parameters, optimizer state and squares: one copy for all ranks that share memory. */
@@ -177,8 +194,7 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     s = dp_comm_agree(comm, s);
     s = s != DP_OK ? s : dp_comm_agree(comm, share(st));
     if (s == DP_OK) {
-        s = find_buckets(st);
-        s = s != DP_OK ? s : cut_slices(st);
+        s = find_parts(st);
         s = s != DP_OK || st->nbuckets < 2 ? s : dp_overlap_create(st, &st->overlap);
         s = dp_comm_agree(comm, s);
     }
@@ -207,6 +223,7 @@ void dp_stepper_destroy(dp_stepper **stepper) {
             free(st->bucket[b].chunk_bound);
         }
         free(st->bucket);
+        free(st->part);
         free(st->chunk_sum);
         free(st);
     }

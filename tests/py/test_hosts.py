@@ -134,7 +134,8 @@ def courier(pid):
                for task in os.listdir(f"/proc/{pid}/task"))
 
 
-# What the courier treats differently; the layers are wide enough for several slices of each.
+# What the courier treats differently; the layers are wide enough for several slices of each, the
+# first two for parts: of whole chunks, and of the second's, with chunks that span two.
 OVERLAPS = {
     "plain": {},
     "clip": {"optimizer__clip_norm": 0.5},
@@ -157,7 +158,7 @@ def wide(tmp_path_factory):
 @pytest.mark.parametrize("case", OVERLAPS)
 def test_overlap_changes_no_bit(hosts, wide, case):
     name = case.replace(" ", "-")
-    wide.config(**{"model__layers": "dense:64 relu dense:48 tanh dense:40 relu",
+    wide.config(**{"model__layers": "dense:72 relu dense:184 tanh dense:40 relu",
                    "optimizer__momentum": 0.9, "optimizer__lr": 0.02, "train__batch_size": 64,
                    "data__limit": 0 if case == "pieces" else 700, "train__log_every": 1,
                    "checkpoint__every_steps": 5, **OVERLAPS[case]})

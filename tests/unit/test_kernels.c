@@ -53,8 +53,10 @@ static void results_destroy(results *r) {
     }
 }
 
-/* Forward with gelu above, dX with gelu below (it needs z, so all pointers are used). */
-static results run(const dp_kernels *set, int threads, shape s, const inputs *in) {
+/* Forward with gelu above, dX with gelu below (it needs z, so all pointers are used); forward and dW
+ * from the last `rows` outputs, or what is left of a multiple of it, to the first. */
+static results run_by_rows(const dp_kernels *set, int threads, int rows, shape s,
+                           const inputs *in) {
     size_t above = dp_strip_floats(s.N, s.O), below = dp_strip_floats(s.N, s.I);
     const dp_act *gelu = dp_act_find(set, "gelu");
     results r = {floats(above),
@@ -65,11 +67,20 @@ static results run(const dp_kernels *set, int threads, shape s, const inputs *in
                  floats((size_t)s.O)};
     for (int t = 0; t < threads; t++) {
         dp_team team = {t, threads};
-        set->forward(team, s.N, s.I, s.O, in->xt, in->W, in->b, gelu, r.zt, r.yt, r.y);
         set->dinput(team, s.N, s.I, s.O, in->dyt, in->W, gelu, in->xt, in->xt, r.dxt);
-        set->dweight(team, s.N, s.I, s.O, 0, s.O, s.block, in->x, in->dyt, r.dW, r.db, NULL);
+        for (int o = (s.O - 1) / rows * rows; o >= 0; o -= rows) {
+            int end = o + rows < s.O ? o + rows : s.O;
+            set->forward(team, s.N, s.I, s.O, o, end, in->xt, in->W, in->b, gelu, r.zt,
+                         r.yt, r.y);
+            set->dweight(team, s.N, s.I, s.O, o, end, s.block, in->x, in->dyt, r.dW, r.db,
+                         NULL);
+        }
     }
     return r;
+}
+
+static results run(const dp_kernels *set, int threads, shape s, const inputs *in) {
+    return run_by_rows(set, threads, s.O, s, in);
 }
 
 static void expect_near(double got, double want, double terms, const char *what,
@@ -130,6 +141,17 @@ static void expect_same(const float *a, const float *b, size_t n, const char *wh
                  threads, s.N, s.I, s.O, s.block);
 }
 
+static void expect_same_results(const results *a, const results *b, const dp_kernels *set,
+                                int threads, shape s) {
+    size_t above = dp_strip_floats(s.N, s.O), below = dp_strip_floats(s.N, s.I);
+    expect_same(a->zt, b->zt, above, "zt", set, threads, s);
+    expect_same(a->yt, b->yt, above, "yt", set, threads, s);
+    expect_same(a->y, b->y, (size_t)s.N * (size_t)dp_ld(s.O), "y", set, threads, s);
+    expect_same(a->dxt, b->dxt, below, "dxt", set, threads, s);
+    expect_same(a->dW, b->dW, (size_t)s.O * s.I, "dW", set, threads, s);
+    expect_same(a->db, b->db, (size_t)s.O, "db", set, threads, s);
+}
+
 Test(gemm, has_the_same_bits_in_each_set_and_for_each_thread_count)
 {
     const dp_kernels *sets[3];
@@ -137,18 +159,11 @@ Test(gemm, has_the_same_bits_in_each_set_and_for_each_thread_count)
     for (int k = 0; k < SHAPES; k++) {
         shape s = shapes[k];
         inputs in = inputs_create(s);
-        size_t above = dp_strip_floats(s.N, s.O), below = dp_strip_floats(s.N, s.I);
         results first = run(sets[0], 1, s, &in);
         for (int i = 0; i < nsets; i++) {
             for (int threads = 1; threads <= THREADS; threads++) {
                 results r = run(sets[i], threads, s, &in);
-                expect_same(r.zt, first.zt, above, "zt", sets[i], threads, s);
-                expect_same(r.yt, first.yt, above, "yt", sets[i], threads, s);
-                expect_same(r.y, first.y, (size_t)s.N * (size_t)dp_ld(s.O), "y", sets[i],
-                            threads, s);
-                expect_same(r.dxt, first.dxt, below, "dxt", sets[i], threads, s);
-                expect_same(r.dW, first.dW, (size_t)s.O * s.I, "dW", sets[i], threads, s);
-                expect_same(r.db, first.db, (size_t)s.O, "db", sets[i], threads, s);
+                expect_same_results(&r, &first, sets[i], threads, s);
                 results_destroy(&r);
             }
         }
@@ -157,7 +172,30 @@ Test(gemm, has_the_same_bits_in_each_set_and_for_each_thread_count)
     }
 }
 
-/* Each thread writes its own share and nothing else: together the shares are all of it, once. */
+Test(gemm, has_the_same_bits_when_outputs_are_made_some_at_a_time)
+{
+    const dp_kernels *sets[3];
+    int nsets = kernel_sets(sets);
+    for (int k = 0; k < SHAPES; k++) {
+        shape s = shapes[k];
+        inputs in = inputs_create(s);
+        results whole = run(sets[0], 1, s, &in);
+        for (int i = 0; i < nsets; i++) {
+            for (int threads = 1; threads <= THREADS; threads++) {
+                for (int rows = 16; rows < s.O; rows *= 2) {
+                    results r = run_by_rows(sets[i], threads, rows, s, &in);
+                    expect_same_results(&r, &whole, sets[i], threads, s);
+                    results_destroy(&r);
+                }
+            }
+        }
+        results_destroy(&whole);
+        inputs_destroy(&in);
+    }
+}
+
+/* Each thread writes its own share of the outputs asked for, here in two calls, and nothing else:
+ * together the shares are all of it, once. */
 Test(gemm, shares_of_a_team_do_not_overlap)
 {
     const dp_kernels *set = dp_kernels_find("auto");
@@ -170,18 +208,21 @@ Test(gemm, shares_of_a_team_do_not_overlap)
         for (int a = 0; a < 5; a++) {
             writers[a] = calloc(sizes[a], 1);
         }
-        for (int t = 0; t < threads; t++) {
+        for (int call = 0; call < 2 * threads; call++) {
             float *out[5];
             for (int a = 0; a < 5; a++) {
                 out[a] = floats(sizes[a]);
                 memset(out[a], 0xff, sizes[a] * sizeof(float));
             }
-            dp_team team = {t, threads};
-            set->forward(team, s.N, s.I, s.O, in.xt, in.W, in.b, NULL, NULL, out[0],
-                         out[1]);
-            set->dinput(team, s.N, s.I, s.O, in.dyt, in.W, NULL, NULL, NULL, out[2]);
-            set->dweight(team, s.N, s.I, s.O, 0, s.O, s.block, in.x, in.dyt, out[3],
+            dp_team team = {call / 2, threads};
+            int o0 = call % 2 ? 32 : 0, o1 = call % 2 ? s.O : 32;
+            set->forward(team, s.N, s.I, s.O, o0, o1, in.xt, in.W, in.b, NULL, NULL,
+                         out[0], out[1]);
+            set->dweight(team, s.N, s.I, s.O, o0, o1, s.block, in.x, in.dyt, out[3],
                          out[4], NULL);
+            if (call % 2) {
+                set->dinput(team, s.N, s.I, s.O, in.dyt, in.W, NULL, NULL, NULL, out[2]);
+            }
             for (int a = 0; a < 5; a++) {
                 for (size_t k = 0; k < sizes[a]; k++) {
                     writers[a][k] += !isnan(out[a][k]);
@@ -259,7 +300,8 @@ Test(gemm, forward_and_dinput_are_one_fma_chain_an_output)
     inputs in = inputs_create(s);
     float *zt = floats(dp_strip_floats(s.N, s.O)),
           *dxt = floats(dp_strip_floats(s.N, s.I));
-    set->forward((dp_team){0, 1}, s.N, s.I, s.O, in.xt, in.W, in.b, NULL, NULL, zt, NULL);
+    set->forward((dp_team){0, 1}, s.N, s.I, s.O, 0, s.O, in.xt, in.W, in.b, NULL, NULL,
+                 zt, NULL);
     set->dinput((dp_team){0, 1}, s.N, s.I, s.O, in.dyt, in.W, NULL, NULL, NULL, dxt);
     for (int n = 0; n < s.N; n += 3) {
         for (int o = 0; o < s.O; o += 7) {
@@ -291,7 +333,7 @@ Test(gemm, forward_may_keep_only_y)
     float *yt = floats(dp_strip_floats(s.N, s.O));
     double *Z = malloc(sizeof *Z * (size_t)s.N * s.O);
     dp_forward_ref(s.N, s.I, s.O, in.X, in.W, in.b, Z);
-    set->forward((dp_team){0, 1}, s.N, s.I, s.O, in.xt, in.W, in.b,
+    set->forward((dp_team){0, 1}, s.N, s.I, s.O, 0, s.O, in.xt, in.W, in.b,
                  dp_act_find(set, "relu"), NULL, yt, NULL);
     for (int n = 0; n < s.N; n++) {
         for (int o = 0; o < s.O; o++) {

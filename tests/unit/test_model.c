@@ -77,8 +77,9 @@ static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) 
     dp_team one = {0, 1};
     dp_truth truth = dp_batch_truth(batch, N, 0.1F);
     for (int l = 0; l < net->nlayers; l++) {
-        net->layers[l].kind->forward(net->model->set, one, &net->layers[l], N,
-                                     net->model->params);
+        const dp_layer *layer = &net->layers[l];
+        layer->kind->forward(net->model->set, one, layer, N, 0, layer->O,
+                             net->model->params);
     }
     const dp_signal *top = &net->signals[net->nlayers];
     loss->apply(net->model->set, one, &truth, top->yt, top->dzt);
