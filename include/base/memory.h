@@ -17,4 +17,14 @@ dp_status dp_memory_alloc(size_t count, size_t size, void **out);
  */
 void dp_memory_free(void *p);
 
+/** Fetches a cache line that will be written. */
+static inline void dp_memory_want(const void *p) {
+#ifdef __x86_64__
+    /* Older CPUs take it for nothing; the compiler's own would ask for reading only. */
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 #endif

@@ -105,7 +105,7 @@ static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
         float *soon = moved(t->soon.array[q / 2], q % 2 * QUARTER);
         do {
             if (soon) {
-                prefetch_to_write(soon);
+                dp_memory_want(soon);
                 soon += t->I;
             }
             __builtin_prefetch(at.x + ahead);
@@ -151,7 +151,7 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
     bool last = t->end == b->count;
     for (int r = 0; r < rows && last; r++) {
         for (int v = 0; v < vecs * LANES; v += QUARTER) {
-            prefetch_to_write(t->dW + (ptrdiff_t)r * t->I + v);
+            dp_memory_want(t->dW + (ptrdiff_t)r * t->I + v);
         }
     }
     for (int leaf = t->leaf;; leaf++) {

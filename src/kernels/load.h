@@ -85,11 +85,11 @@ static ALWAYS_INLINE void fetch_square(const loader *l, int quarter, int f) {
     float *t = l->t + ((size_t)(quarter / STRIP_QUARTERS) * l->F + f) * DP_STRIP +
                quarter % STRIP_QUARTERS * QUARTER;
     for (int k = 0; k < QUARTER; k++) {
-        prefetch_to_write(t + k * DP_STRIP);
+        dp_memory_want(t + k * DP_STRIP);
     }
     ptrdiff_t ld = dp_ld(l->F);
     for (int k = 0; k < QUARTER && l->x; k++) {
-        prefetch_to_write(l->x + (quarter * QUARTER + k) * ld + f);
+        dp_memory_want(l->x + (quarter * QUARTER + k) * ld + f);
     }
 }
 

@@ -7,6 +7,7 @@
 #ifndef DP_KERNELS_VEC_H
 #define DP_KERNELS_VEC_H
 
+#include "base/memory.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -33,16 +34,6 @@ static ALWAYS_INLINE vi vi_set(int32_t x) {
 
 static ALWAYS_INLINE vf vf_zero(void) {
     return (vf){0};
-}
-
-/* Fetches a cache line that will be written. */
-static ALWAYS_INLINE void prefetch_to_write(float *p) {
-#ifdef __x86_64__
-    /* Older CPUs take it for nothing; the compiler's own would ask for reading only. */
-    __asm__ volatile("prefetchw %0" : : "m"(*p));
-#else
-    __builtin_prefetch(p, 1);
-#endif
 }
 
 /* x in [-126, 127] -> 2^x, exactly. */
