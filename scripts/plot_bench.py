@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Draws what `make bench` measured: a roofline of the GEMMs, and epochs beside PyTorch.
 
-    scripts/plot_bench.py [build/bench/bench.csv] [FOLDER]
+Writes bench.png and bench.svg."""
 
-Writes bench.png and bench.svg beside the CSV, or into FOLDER."""
-
+import argparse
 import csv
 import re
 import sys
@@ -65,8 +64,14 @@ def epochs(axes, rows, threads):
     axes.legend(fontsize=8, loc="lower right")
 
 
-def main(source="build/bench/bench.csv", folder=None):
-    source = Path(source)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", nargs="?", type=Path, default=Path("build/bench/bench.csv"),
+                        help="what `make bench` wrote (default: %(default)s)")
+    parser.add_argument("folder", nargs="?", type=Path,
+                        help="where the pictures go (default: beside the source)")
+    args = parser.parse_args()
+    source, folder = args.source, args.folder or args.source.parent
     if not source.exists():
         sys.exit(f"{source} is not there: `make bench` writes it")
     with open(source, newline="", encoding="utf-8") as file:
@@ -80,11 +85,10 @@ def main(source="build/bench/bench.csv", folder=None):
         epochs(axes[1][column], rows, threads)
     figure.suptitle("trainer beside its peers, one run on one machine")
     figure.tight_layout()
-    folder = Path(folder) if folder else source.parent
     for kind in ("png", "svg"):
         figure.savefig(folder / f"bench.{kind}", dpi=150)
     print(f"Written: {folder / 'bench.png'}, {folder / 'bench.svg'}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main()

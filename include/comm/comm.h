@@ -11,8 +11,9 @@
 typedef struct dp_comm dp_comm;
 
 /** Starts MPI, with or without mpirun; the calling thread is the one that calls MPI from
- *  then on, until another one holds it (dp_comm_hold). Under mpirun the process asks the kernel to die with its parent. MPI:
- *  collective.  Owner: the caller, who ends it with dp_comm_finalize. */
+ *  then on, until another one holds it (dp_comm_hold). Under mpirun the process asks the
+ *  kernel to die with its parent.
+ *  MPI: collective.  Owner: the caller, who ends it with dp_comm_finalize. */
 dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out);
 
 /** MPI: collective. *comm may be NULL. */

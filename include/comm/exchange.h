@@ -32,7 +32,8 @@ typedef struct dp_note {
  *  the gradients' slabs, and its note. */
 size_t dp_exchange_own_bytes(size_t floats, int slabs);
 
-/** For slabs of `floats`; shared->own holds dp_exchange_own_bytes for each member. tree false: plain MPI allreduce, reproducible only for a fixed number of ranks.
+/** For slabs of `floats`; shared->own holds dp_exchange_own_bytes for each member. tree false:
+ *  plain MPI allreduce, reproducible only for a fixed number of ranks.
  *  MPI: collective.  Owner: the caller; dp_exchange_destroy. Borrows shared. */
 dp_status dp_exchange_create(dp_shared *shared, size_t floats, bool tree,
                              dp_exchange **out);

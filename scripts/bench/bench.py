@@ -75,7 +75,7 @@ def gemms(cores):
         for name in peers:
             for line in output(OUT / f"peer_{name}", "0.03", threads=cores).splitlines():
                 part = re.split(r"\s+(?:->\s+)?", line.strip())
-                note(tuple(map(int, part[1:5])), name, [float(v) for v in part[5:]])
+                note(tuple(map(int, part[1:5])), part[0], [float(v) for v in part[5:]])
     for threads, value in sorted(peak.items()):
         rows.append(("peak", "FMA", "", threads, "machine", value, "GFLOP/s"))
         say(f"FMA peak of {threads} thread{'s' * (threads > 1)}: {value:.0f} GFLOP/s")

@@ -72,17 +72,22 @@ static void count_cores(dp_comm *comm) {
     }
 }
 
-/* Neither mpirun nor any version of PMI (srun) started this process. */
+/* No launcher of parallel programs started this process: neither mpirun, nor srun with any version of
+ * PMI, nor aprun. */
 static bool solitary(void) {
+    static const char *const signs[] = {"PMI", "OMPI_COMM_WORLD_",
+                                        "SLURM_STEP_ID=", "ALPS_"};
     for (char **e = environ; *e; e++) {
-        if (strncmp(*e, "PMI", 3) == 0 || strncmp(*e, "OMPI_COMM_WORLD_", 16) == 0) {
-            return false;
+        for (size_t k = 0; k < sizeof signs / sizeof signs[0]; k++) {
+            if (strncmp(*e, signs[k], strlen(signs[k])) == 0) {
+                return false;
+            }
         }
     }
     return true;
 }
 
-/* What Open MPI reads at its start. Settings of the user's stand. */
+/* What Open MPI reads at its start. What the user has set in the environment stands. */
 static void set_up_mpi(void) {
     /* Its TCP puts large messages in one piece each, and the other direction waits for it: an
      * exchange takes almost twice as long. */

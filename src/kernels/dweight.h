@@ -261,17 +261,21 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
 /* All tiles of outputs [o, o + rows) and inputs [i0, i1), of which t is the first. With many
  * samples the tiles take turns, a strip or a block each, while dY is in L1. */
 static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
-    float stacks[PANELS][DP_TREE_DEPTH * TILE] __attribute__((aligned(64)));
     const blocks *b = t.blocks;
-    int turn = ceil_div(DP_STRIP, b->block);
+    int turn = ceil_div(DP_STRIP, b->block), panels = turn < b->count ? PANELS : 1;
+    int levels = 1;
+    while (b->count >> levels > 0) {
+        levels++;
+    }
+    float stacks[panels][levels * TILE] __attribute__((aligned(64)));
     const float *x = t.x;
     float *dW = t.dW;
     dp_soon soon = t.soon;
     for (t.leaf = 0, t.depth = 0; t.leaf < b->count; t.leaf = t.end) {
         t.end = least(t.leaf + turn, b->count);
         for (int i = i0; i < i1; i += WIDE) {
-            int panel = turn < b->count ? (i - i0) / WIDE : 0;
-            assert(panel < PANELS);
+            int panel = panels > 1 ? (i - i0) / WIDE : 0;
+            assert(panel < panels);
             t.stack = stacks[panel];
             t.inputs = i1 - i;
             t.x = x + (i - i0);

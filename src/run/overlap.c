@@ -113,6 +113,8 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out) {
     int failed = pthread_create(&ov->courier, NULL, carry, ov);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed) {
+        pthread_cond_destroy(&ov->news);
+        pthread_mutex_destroy(&ov->lock);
         free(ov);
         return dp_fail(DP_EINTERNAL, "no thread for the exchange: %s", strerror(failed));
     }

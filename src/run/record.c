@@ -165,13 +165,17 @@ static bool due(const dp_run *run) {
     return n > 0 && run->at.epoch % n == 0;
 }
 
+void dp_run_land(dp_run *run) {
+    double begin = dp_clock();
+    dp_stepper_settle(run->stepper);
+    run->epoch_seconds += dp_clock() - begin;
+}
+
 dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
     const dp_dataset *data = run->session->data;
     const dp_config *config = &run->config;
     dp_progress_state *at = &run->at;
-    double begin = dp_clock();
-    dp_stepper_settle(run->stepper);
-    run->epoch_seconds += dp_clock() - begin;
+    dp_run_land(run);
     at->epoch++;
     at->position = 0;
     bool last = at->epoch == config->train.epochs;

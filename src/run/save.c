@@ -225,6 +225,7 @@ static dp_status write_checkpoint(dp_run *run, bool best) {
 }
 
 dp_status dp_run_checkpoint(dp_run *run, bool best) {
+    dp_run_land(run);
     dp_stepper_gather(run->stepper);
     if (best) {
         run->at.best_step = run->at.step;

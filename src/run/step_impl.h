@@ -10,7 +10,7 @@
 typedef struct dp_part {
     int layer;      /* in net->layers */
     int begin, end; /* its outputs, multiples of 16, or all */
-    int bucket;     /* complete when this part's gradient is, wanted from this part on; or -1 */
+    int bucket; /* complete when this part's gradient is, wanted from this part on; or -1 */
 } dp_part;
 
 /* Gradients that travel together, whole chunks of the slab, which is cut among the ranks. */

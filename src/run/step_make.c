@@ -84,8 +84,11 @@ static dp_status add_bucket(dp_stepper *st, int begin, int end) {
     if (!bucket->chunk_bound || !bucket->bound) {
         return no_memory();
     }
+    /* The next rank's turn for a larger part follows the last bucket's. */
+    size_t turn = (size_t)begin % ranks;
     for (size_t r = 0; r <= ranks; r++) {
-        bucket->chunk_bound[r] = (size_t)begin + (size_t)(end - begin) * r / ranks;
+        bucket->chunk_bound[r] =
+            (size_t)begin + ((size_t)(end - begin) * r + turn) / ranks;
         bucket->bound[r] = st->model->chunk[bucket->chunk_bound[r]];
     }
     bucket->first = (int)bucket->chunk_bound[rank];

@@ -85,6 +85,8 @@ dp_status dp_run_diverged(dp_run *run, const char *where);
 /* record.c: evaluates and records the epoch that has just ended; *finished: no more are
  * to come. MPI: collective. Errors: agreed */
 dp_status dp_run_end_epoch(dp_run *run, bool *finished);
+/* record.c: waits for the parameters that still travel; that is training time. MPI: local */
+void dp_run_land(dp_run *run);
 /* record.c: scores the best checkpoint on the test set where a validation split chose it.
  * MPI: collective. Errors: agreed */
 dp_status dp_run_final_test(dp_run *run);
