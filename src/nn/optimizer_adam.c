@@ -3,8 +3,8 @@
  *   p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
  * Source: torch.optim.Adam, AdamW; Kingma, Ba, ICLR 2015; Loshchilov, Hutter, ICLR 2019.
  */
-#include "nn/optimizer.h"
 #include "base/clones.h"
+#include "nn/optimizer.h"
 #include <math.h>
 
 static int slots(const dp_config *config, const char *names[2]) {

@@ -2,8 +2,8 @@
  *   g = scale sum + weight_decay p;  buf = momentum buf + g  (0 before the first step)
  *   p -= lr (nesterov ? g + momentum buf : buf)
  * Source: torch.optim.SGD, dampening 0; Sutskever, Martens, Dahl, Hinton, ICML 2013. */
-#include "nn/optimizer.h"
 #include "base/clones.h"
+#include "nn/optimizer.h"
 
 static int slots(const dp_config *config, const char *names[2]) {
     names[0] = "momentum";

@@ -150,11 +150,11 @@ stop() {
         kill -KILL "${pid%/environ}" 2>/dev/null || true
     done
     # A step's daemon has neither, but works in this cluster's folder; a test may have stopped it.
-    for pid in $(grep -lx slurmstepd /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3); do
+    while read -r pid; do
         case $(readlink "/proc/$pid/cwd") in
             "$folder"/*) kill -KILL "$pid" 2>/dev/null || true ;;
         esac
-    done
+    done < <(grep -lx slurmstepd /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3)
 }
 
 case $what in
