@@ -204,9 +204,9 @@ const dp_key dp_keys[] = {
      .help = "Samples in a block, the unit in which sums over samples are cut.", .lo = 1,
      .hi = 65536},
     {KEY(parallel, overlap), DP_KIND_CHOICE, "auto",
-     .help =
-         "Whether gradients travel while lower layers are computed; auto: between hosts, "
-         "for large layers.",
+     .help = "Whether gradients travel between hosts, with allreduce=tree, while lower "
+             "layers are "
+             "computed; auto: those of large layers.",
      .change = DP_CHANGE_FREE, .choices = "auto|on|off"},
     {KEY(parallel, timeout), DP_KIND_REAL, "300",
      .help = "Seconds without a sign of a rank before the job is ended.",
