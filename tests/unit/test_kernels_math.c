@@ -43,6 +43,16 @@ static uint64_t fill(float *x, uint64_t at, uint64_t step) {
     return at;
 }
 
+/* Function f on x[CHUNK], into y. */
+static void expect_near(const dp_kernels *set, int f, const float *x, float *y) {
+    function_of(set, f)(x, y, CHUNK);
+    for (int i = 0; i < CHUNK; i++) {
+        double d = ulps(functions[f].exact(x[i]), y[i]);
+        cr_assert(d <= 2, "%s(%a) = %a is %.2f ulp off", functions[f].name, (double)x[i],
+                  (double)y[i], d);
+    }
+}
+
 Test(math, is_within_two_ulp_over_all_floats)
 {
     const dp_kernels *set = dp_kernels_find("auto");
@@ -50,12 +60,7 @@ Test(math, is_within_two_ulp_over_all_floats)
     for (uint64_t at = 0; at < 1ULL << 32;) {
         at = fill(x, at, 3001);
         for (int f = 0; f < FUNCTIONS; f++) {
-            function_of(set, f)(x, y, CHUNK);
-            for (int i = 0; i < CHUNK; i++) {
-                double d = ulps(functions[f].exact(x[i]), y[i]);
-                cr_assert(d <= 2, "%s(%a) = %a is %.2f ulp off", functions[f].name,
-                          (double)x[i], (double)y[i], d);
-            }
+            expect_near(set, f, x, y);
         }
     }
     dp_memory_free(&x);
@@ -75,12 +80,7 @@ Test(math, is_within_two_ulp_where_training_happens)
             for (int i = 0; i < CHUNK; i++) {
                 x[i] = (float)(ranges[f][0] + width * (part + i / (double)CHUNK) / 100);
             }
-            function_of(set, f)(x, y, CHUNK);
-            for (int i = 0; i < CHUNK; i++) {
-                double d = ulps(functions[f].exact(x[i]), y[i]);
-                cr_assert(d <= 2, "%s(%a) = %a is %.2f ulp off", functions[f].name,
-                          (double)x[i], (double)y[i], d);
-            }
+            expect_near(set, f, x, y);
         }
     }
     dp_memory_free(&x);
