@@ -61,8 +61,8 @@ typedef struct dp_scale {
     const float *inv_std; /* [columns] */
 } dp_scale;
 
-/** Arrays of a weight's shape [O][I], or NULL, that the caller will change next: a kernel asks the
- *  memory for them on its way. */
+/** Arrays of a weight's shape [O][I], or NULL, of which the caller will change the same rows next: a
+ *  kernel asks the memory for them on its way. */
 typedef struct dp_soon {
     float *array[2];
 } dp_soon;

@@ -20,6 +20,14 @@ typedef struct dp_signal {
 
 typedef struct dp_layer dp_layer;
 
+/** For gradients that are used as soon as they are there, some rows of a weight at a time: they are
+ *  written `back` floats before their place, where earlier ones were, which is still in the cache.
+ *  soon: slabs that the caller then changes there. */
+typedef struct dp_window {
+    size_t back;
+    dp_soon soon;
+} dp_window;
+
 typedef struct dp_layer_kind {
     const char *name; /* as in model.layers, before the colon */
     /** The layer's width and parameter shapes from its argument (NULL: none) and input
@@ -33,11 +41,11 @@ typedef struct dp_layer_kind {
     /** above->dzt -> below->dzt. Called by the whole team; barrier afterwards. */
     void (*backward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
                      const float *params);
-    /** above->dzt, below->y -> the gradients of outputs [begin, end), overwritten. Reads no
-     *  parameters; `soon` (or NULL): slabs of which the caller will change the same part
-     *  next. NULL: the layer has no parameters. */
+    /** above->dzt, below->y -> the gradients of outputs [begin, end), overwritten; those of a
+     *  weight in `window`, if it is not NULL. Reads no parameters. NULL: the layer has none. */
     void (*gradient)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                     int block, int begin, int end, float *grads, const dp_soon *soon);
+                     int block, int begin, int end, float *grads,
+                     const dp_window *window);
 } dp_layer_kind;
 
 struct dp_layer {

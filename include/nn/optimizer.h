@@ -4,6 +4,7 @@
 #define DP_NN_OPTIMIZER_H
 
 #include "config/config.h"
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,7 +46,7 @@ extern const dp_optimizer dp_optimizer_sgd, dp_optimizer_adam, dp_optimizer_adam
  *  there, at a hundred cycles an operation. */
 static inline float dp_decayed(float v) {
     const float least = 7.88860905e-31F; /* 2^-100 */
-    return v < least && v > -least ? 0.0F : v;
+    return fabsf(v) < least ? 0.0F : v;
 }
 
 #endif

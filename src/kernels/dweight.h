@@ -46,7 +46,7 @@ typedef struct dweight_tile {
     const float *x;              /* x[n][ld] at the tile's first input */
     const float *dyt;            /* strip 0 at the tile's first output */
     float *dW;                   /* dW[o][i] at the tile's corner */
-    dp_soon soon;                /* the same corner */
+    dp_soon soon;                /* from here on, as many floats as the tile has */
 } dweight_tile;
 
 static inline float *moved(float *p, ptrdiff_t by) {
@@ -100,13 +100,13 @@ static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
                 __builtin_prefetch(next + r * DP_STRIP);
             }
         }
-        /* A column of lines in each quarter of a strip. */
+        /* A quarter of the tile's lines, or somewhat more, in each quarter of a strip. */
         int q = (at.lane - run) / QUARTER;
-        float *soon = moved(t->soon.array[q / 2], q % 2 * QUARTER);
+        float *soon = moved(t->soon.array[q / 2], q % 2 * rows * QUARTER);
         do {
             if (soon) {
                 dp_memory_want(soon);
-                soon += t->I;
+                soon += QUARTER;
             }
             __builtin_prefetch(at.x + ahead);
             __builtin_prefetch(at.x + ahead + QUARTER);
@@ -280,7 +280,7 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);
-            t.soon = soon_from(t.end == b->count ? &soon : NULL, i - i0);
+            t.soon = soon_from(t.end == b->count ? &soon : NULL, (ptrdiff_t)(i - i0) * rows);
             if (t.inputs > QUARTER) {
                 dweight_of_rows(rows, DW_VECS, &t);
             } else {
@@ -322,7 +322,7 @@ static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block
             t.x = x + i;
             t.dyt = dyt + (size_t)o * DP_STRIP;
             t.dW = dW + (size_t)o * I + i;
-            t.soon = soon_from(soon, (ptrdiff_t)o * I + i);
+            t.soon = soon_from(soon, (ptrdiff_t)o * I + (ptrdiff_t)i * rows);
             dweight_row(rows, t, i, least(i + near, i1));
         }
     }

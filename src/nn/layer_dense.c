@@ -45,14 +45,16 @@ static void backward(const dp_kernels *set, dp_team team, const dp_layer *layer,
 }
 
 static void gradient(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                     int block, int begin, int end, float *grads, const dp_soon *soon) {
+                     int block, int begin, int end, float *grads,
+                     const dp_window *window) {
     size_t weight = layer->tensor[0].offset, bias = layer->tensor[1].offset;
-    dp_soon next = {0};
-    for (int k = 0; soon && k < 2; k++) {
-        next.array[k] = soon->array[k] ? soon->array[k] + weight : NULL;
+    float *dW = grads + weight - (window ? window->back : 0);
+    dp_soon soon = {0};
+    for (int k = 0; window && k < 2; k++) {
+        soon.array[k] = window->soon.array[k] ? window->soon.array[k] + weight : NULL;
     }
     set->dweight(team, N, layer->I, layer->O, begin, end, block, layer->below->y,
-                 layer->above->dzt, grads + weight, grads + bias, &next);
+                 layer->above->dzt, dW, grads + bias, &soon);
 }
 
 const dp_layer_kind dp_layer_dense = {"dense", shape, forward, backward, gradient};

@@ -40,18 +40,21 @@ dp_update dp_optimizer_prepare(const dp_config *config, double lr, int64_t t) {
 
 enum { CHAINS = 64 };
 
+/* The sums wait in an array of its own, which can be in registers. */
 DP_CLONES static void add_squares(const float *v, size_t n, float scale,
                                   float chain[CHAINS]) {
+    float sum[CHAINS] = {0};
     for (size_t i = 0; i < n; i += CHAINS) {
         for (int c = 0; c < CHAINS; c++) {
             float g = v[i + (size_t)c] * scale;
-            chain[c] += g * g;
+            sum[c] += g * g;
         }
     }
+    memcpy(chain, sum, sizeof sum);
 }
 
 double dp_sum_squares(const float *v, size_t n, float scale) {
-    float chain[CHAINS] = {0};
+    float chain[CHAINS];
     size_t whole = n / CHAINS * CHAINS;
     add_squares(v, whole, scale, chain);
     for (size_t i = whole; i < n; i++) {

@@ -1,5 +1,6 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
 #include "step_impl.h"
+#include <string.h>
 
 void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
     const dp_model *model = st->model;
@@ -31,9 +32,8 @@ void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u) {
     st->optimizer->update(&mine, n, st->chunk_sum[c], model->params + at, slot);
 }
 
-static void update_now(dp_stepper *st, int c, const dp_errand *now) {
-    dp_step_finish_chunk(st, c, dp_exchange_slab(st->exchange, 0) + st->model->chunk[c],
-                         now->scale);
+static void update_now(dp_stepper *st, int c, const float *sum, const dp_errand *now) {
+    dp_step_finish_chunk(st, c, sum, now->scale);
     dp_step_update_chunk(st, c, &now->u);
 }
 
@@ -79,15 +79,24 @@ void dp_step_gradient_and_update(dp_stepper *st, dp_team team, const dp_layer *l
     size_t end = rows_from(layer, team.id + 1, team.n);
     size_t near = (size_t)NEAR * (size_t)((N + DP_STRIP - 1) / DP_STRIP);
     size_t some = row * (1 + near / TALL / row) * TALL;
-    dp_soon soon = {{st->model->params, st->slot[0]}};
-    for (int c = chunk_from(st->model, at); at < end;) {
+    int c = chunk_from(st->model, at);
+    float *window = grads + chunk[c];
+    dp_window to = {0, {{st->model->params, st->slot[0]}}};
+    while (at < end) {
         size_t next = end - at > some ? at + some : end;
         layer->kind->gradient(st->model->set, (dp_team){0, 1}, layer, N, st->block,
                               (int)((at - first) / row), (int)((next - first) / row),
-                              grads, &soon);
+                              grads, &to);
         times->backward += dp_lap(clock);
         for (; chunk[c + 1] <= next; c++) {
-            update_now(st, c, now);
+            update_now(st, c, grads + chunk[c] - to.back, now);
+        }
+        if (next > chunk[c]) {
+            /* The begin of a chunk; its end comes next, or is another thread's. */
+            float *place = grads + chunk[c];
+            memmove(next < end ? window : place, place - to.back,
+                    (next - chunk[c]) * sizeof *grads);
+            to.back = (size_t)(place - window);
         }
         times->update += dp_lap(clock);
         at = next;
@@ -110,7 +119,7 @@ void dp_step_update_rest(dp_stepper *st, dp_team team, const dp_layer *layer,
         bool done = dp_step_by_rows(layer, team.n) && id < team.n &&
                     chunk[c + 1] <= rows_from(layer, id + 1, team.n);
         if (!done && rest++ % team.n == team.id) {
-            update_now(st, c, now);
+            update_now(st, c, dp_exchange_slab(st->exchange, 0) + chunk[c], now);
         }
     }
 }
