@@ -280,7 +280,8 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);
-            t.soon = soon_from(t.end == b->count ? &soon : NULL, (ptrdiff_t)(i - i0) * rows);
+            t.soon =
+                soon_from(t.end == b->count ? &soon : NULL, (ptrdiff_t)(i - i0) * rows);
             if (t.inputs > QUARTER) {
                 dweight_of_rows(rows, DW_VECS, &t);
             } else {

@@ -9,7 +9,10 @@
 
 #include "split.h"
 
-enum { CHUNK = 128 }; /* k in a chunk: 32 KB of a strip */
+enum {
+    CHUNK = 128, /* k in a chunk of whole strips: 32 KB; of fewer samples, more of them */
+    MOST_ROWS = 24,
+};
 
 typedef struct gemm {
     int M, K;
@@ -33,17 +36,18 @@ typedef struct tile {
     bool first;     /* start from b, else from z */
 } tile;
 
-/* Term k of each sum: x at k, w at k of the tile's first row. */
-static ALWAYS_INLINE void tile_step(int rows, int vecs, const float *x, const float *w,
-                                    ptrdiff_t row, vf acc[12][4]) {
+/* Term k of each sum: x at k; w[r / 3][r % 3 * row], row r's weight at k. */
+static ALWAYS_INLINE void tile_step(int rows, int vecs, const float *x,
+                                    const float *const w[MOST_ROWS / 3], ptrdiff_t row,
+                                    vf acc[MOST_ROWS][4]) {
     vf xk[4];
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; v++) {
         xk[v] = vf_load(x + v * LANES);
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 24
     for (int r = 0; r < rows; r++) {
-        vf wr = vf_set(w[r * row]);
+        vf wr = vf_set(w[r / 3][r % 3 * row]);
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++) {
             acc[r][v] = vf_fma(wr, xk[v], acc[r][v]);
@@ -54,27 +58,47 @@ static ALWAYS_INLINE void tile_step(int rows, int vecs, const float *x, const fl
 /* Weights are asked for ahead of time: down columns, the next line of the same row of W; along
  * rows, the same terms of the next tile, 16 to a line. Past the end that does nothing. */
 static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile *t,
-                                    ptrdiff_t row, ptrdiff_t step, vf acc[12][4]) {
+                                    ptrdiff_t row, ptrdiff_t step, vf acc[MOST_ROWS][4]) {
+    const float *w[MOST_ROWS / 3], *x = t->x;
+#pragma GCC unroll 8
+    for (int j = 0; 3 * j < rows; j++) {
+        w[j] = t->w + 3 * j * row;
+        if (!columns) {
+            /* A pointer for three rows: so many strides can be part of an address. */
+            __asm__("" : "+r"(w[j]));
+        }
+    }
     for (int k = 0; k < t->K && columns; k++) {
-        __builtin_prefetch(t->w + k * step + QUARTER);
-        tile_step(rows, vecs, t->x + k * DP_STRIP, t->w + k * step, row, acc);
+        __builtin_prefetch(w[0] + QUARTER);
+        tile_step(rows, vecs, x, w, row, acc);
+        x += DP_STRIP;
+#pragma GCC unroll 8
+        for (int j = 0; 3 * j < rows; j++) {
+            w[j] += step;
+        }
     }
     for (int k = 0, next = 0; k < t->K && !columns; k = next) {
-#pragma GCC unroll 12
+#pragma GCC unroll 24
         for (int r = 0; r < rows; r++) {
             __builtin_prefetch(t->w + (rows + r) * row + k);
         }
         next = least(k + QUARTER, t->K);
+#pragma GCC unroll 4
         for (int i = k; i < next; i++) {
-            tile_step(rows, vecs, t->x + i * DP_STRIP, t->w + i, row, acc);
+            tile_step(rows, vecs, x, w, row, acc);
+            x += DP_STRIP;
+#pragma GCC unroll 8
+            for (int j = 0; 3 * j < rows; j++) {
+                w[j]++;
+            }
         }
     }
 }
 
 static ALWAYS_INLINE void run_tile(bool columns, int rows, int vecs, tile t,
                                    ptrdiff_t row, ptrdiff_t step) {
-    vf acc[12][4];
-#pragma GCC unroll 12
+    vf acc[MOST_ROWS][4];
+#pragma GCC unroll 24
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++) {
@@ -83,7 +107,7 @@ static ALWAYS_INLINE void run_tile(bool columns, int rows, int vecs, tile t,
         }
     }
     tile_sums(columns, rows, vecs, &t, row, step, acc);
-#pragma GCC unroll 12
+#pragma GCC unroll 24
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++) {
@@ -114,6 +138,18 @@ static ALWAYS_INLINE void tile_of_rows(bool columns, int rows, int most, int vec
         ROWS(10);
         ROWS(11);
         ROWS(12);
+        ROWS(13);
+        ROWS(14);
+        ROWS(15);
+        ROWS(16);
+        ROWS(17);
+        ROWS(18);
+        ROWS(19);
+        ROWS(20);
+        ROWS(21);
+        ROWS(22);
+        ROWS(23);
+        ROWS(24);
     }
 #undef ROWS
 }
@@ -122,13 +158,16 @@ static ALWAYS_INLINE void tile_of_rows(bool columns, int rows, int most, int vec
 static ALWAYS_INLINE void any_tile(bool columns, int rows, int quarters, tile t,
                                    ptrdiff_t row, ptrdiff_t step) {
     if (TILE_QUARTERS == 1 || quarters == 1) {
-        tile_of_rows(columns, rows, tile_rows(1), QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(columns, 1), QUARTER_VECS, t, row, step);
     } else if (quarters == 2) {
-        tile_of_rows(columns, rows, tile_rows(2), 2 * QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(columns, 2), 2 * QUARTER_VECS, t, row,
+                     step);
     } else if (quarters == 3) {
-        tile_of_rows(columns, rows, tile_rows(3), 3 * QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(columns, 3), 3 * QUARTER_VECS, t, row,
+                     step);
     } else {
-        tile_of_rows(columns, rows, tile_rows(4), 4 * QUARTER_VECS, t, row, step);
+        tile_of_rows(columns, rows, tile_rows(columns, 4), 4 * QUARTER_VECS, t, row,
+                     step);
     }
 }
 
@@ -140,7 +179,8 @@ static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0,
                                      int m0, int m1, gemm_finish *finish) {
     ptrdiff_t row = columns ? 1 : g->row, step = columns ? g->step : 1;
     int wide = TILE_QUARTERS == 1 ? 1 : q1 - q0;
-    int chunks = ceil_div(g->K, CHUNK), tiles = ceil_div(m1 - m0, tile_rows(wide));
+    int chunks = ceil_div(g->K * wide, CHUNK * STRIP_QUARTERS);
+    int tiles = ceil_div(m1 - m0, tile_rows(columns, wide));
     for (int c = 0; c < chunks; c++) {
         int k0 = share_begin(g->K, c, chunks), k1 = share_begin(g->K, c + 1, chunks);
         for (int i = 0; i < tiles; i++) {

@@ -94,6 +94,6 @@ static ALWAYS_INLINE void transpose_quarter(const float *src, ptrdiff_t ss, floa
 }
 
 enum { TILE_QUARTERS = 1, DW_ROWS = 6, DW_VECS = 2 };
-static ALWAYS_INLINE int tile_rows(int quarters) {
+static ALWAYS_INLINE int tile_rows(bool columns, int quarters) {
     return 6;
 }

@@ -73,6 +73,6 @@ enum { TILE_QUARTERS = 1, DW_ROWS = 6, DW_VECS = 4 };
 #else
 enum { TILE_QUARTERS = 1, DW_ROWS = 2, DW_VECS = 4 };
 #endif
-static ALWAYS_INLINE int tile_rows(int quarters) {
+static ALWAYS_INLINE int tile_rows(bool columns, int quarters) {
     return DW_ROWS;
 }
