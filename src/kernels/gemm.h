@@ -179,7 +179,7 @@ static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0,
                                      int m0, int m1, gemm_finish *finish) {
     ptrdiff_t row = columns ? 1 : g->row, step = columns ? g->step : 1;
     int wide = TILE_QUARTERS == 1 ? 1 : q1 - q0;
-    int chunks = ceil_div(g->K * wide, CHUNK * STRIP_QUARTERS);
+    int chunks = ceil_div(g->K * (q1 - q0), CHUNK * STRIP_QUARTERS);
     int tiles = ceil_div(m1 - m0, tile_rows(columns, wide));
     for (int c = 0; c < chunks; c++) {
         int k0 = share_begin(g->K, c, chunks), k1 = share_begin(g->K, c + 1, chunks);
