@@ -198,6 +198,10 @@ def costs(folder, data, cores):
     say(f"  checkpoint.every_steps=100: a run of 2 epochs takes {min(walls['with']):.2f} s, without "
         f"{min(walls['without']):.2f} s: {1000 * cost:.0f} ms a checkpoint of 670,000 parameters "
         "and momentum")
+    tiny = timed(BUILD / "trainer", TOP / "configs" / "linear.ini", f"run.output={folder}/linear",
+                 threads=1, cwd=TOP)
+    say(f"  2,000 epochs of five rows (configs/linear.ini, start and files included): {tiny:.2f} s")
+    rows.append(("cost", "2000 tiny epochs", "", 1, "trainer", tiny, "s"))
     checked = timed(BUILD / "trainer", "check", "bench.ini", threads=cores, cwd=folder)
     scored = timed(BUILD / "trainer", "eval", run / "checkpoints" / "last.h5", threads=cores,
                    cwd=folder)

@@ -1,5 +1,6 @@
 /* Making and freeing what a step needs. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/tree.h"
 #include "step_impl.h"
 #include <math.h>
@@ -52,13 +53,25 @@ static dp_status find_optimizer(dp_stepper *st) {
     return DP_OK;
 }
 
+/* Why gradients can't travel while others are computed; NULL: they can. */
+static const char *no_overlap(const dp_stepper *st) {
+    if (strcmp(st->config->parallel.allreduce, "tree") != 0) {
+        return "parallel.allreduce is not tree";
+    }
+    if (st->shared->domains == 1) {
+        return "all ranks share one memory";
+    }
+    return dp_comm_passes(st->comm) ? NULL : "this MPI takes calls of one thread only";
+}
+
 /* The floats that make a bucket, 0 for the whole slab in one. */
 static size_t bucket_floats(const dp_stepper *st) {
     enum { LARGE = 1 << 16 }; /* a smaller message is mostly latency */
-    const char *overlap = st->config->parallel.overlap;
-    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
-    if (!tree || st->shared->domains == 1 || !dp_comm_passes(st->comm) ||
-        strcmp(overlap, "off") == 0) {
+    const char *overlap = st->config->parallel.overlap, *why = no_overlap(st);
+    if (why && strcmp(overlap, "on") == 0) {
+        dp_warn("parallel.overlap=on has no effect: %s", why);
+    }
+    if (why || strcmp(overlap, "off") == 0) {
         return 0;
     }
     return strcmp(overlap, "on") == 0 ? 1 : LARGE;

@@ -93,6 +93,17 @@ def test_little_shared_memory_gives_the_same_bits_and_one_line(lab):
     assert_same_bits(lab.out("narrow").bits(), lab.out("wide").bits(), "without shared memory")
 
 
+@pytest.mark.parametrize("more, why", [((), "all ranks share one memory"),
+                                       (("parallel.allreduce=mpi",),
+                                        "parallel.allreduce is not tree")])
+def test_overlap_that_cannot_be_is_said(lab, more, why):
+    lab.config(train__epochs=1)
+    told = lab.run("run.ini", "parallel.overlap=on", *more, ranks=2).expect(0)
+    assert told.err.count(f"parallel.overlap=on has no effect: {why}") == 1, told
+    quiet = lab.run("run.ini", "run.name=auto", *more, ranks=2).expect(0)
+    assert "overlap" not in quiet.err, quiet
+
+
 def test_plain_allreduce_trains_and_agrees_closely(lab):
     lab.config(train__epochs=1)
     lab.run("run.ini", "run.name=tree", ranks=3).expect(0)
