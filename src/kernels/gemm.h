@@ -1,9 +1,9 @@
 /* forward and dinput: out[m][n] = sum over k of w(m,k) x[k][n], lanes over samples.
  *
  * A tile of `rows` results by 16 to 64 samples stays in registers while k runs over a
- * chunk. Chunks are as long as the strip's part of x stays in L1; between them the sums
- * wait in `out` itself, so each remains one chain. Weights enter as scalars, straight
- * from where they are. */
+ * chunk. Chunks are as long as the strip's part of x stays in L1 (longer with few samples,
+ * whose tiles end too soon otherwise); between them the sums wait in `out` itself, so each
+ * remains one chain. Weights enter as scalars, straight from where they are. */
 #ifndef DP_KERNELS_GEMM_H
 #define DP_KERNELS_GEMM_H
 
@@ -11,7 +11,7 @@
 
 enum {
     CHUNK = 128, /* k in a chunk of whole strips: 32 KB; of fewer samples, more of them */
-    MOST_ROWS = 24,
+    MOST_ROWS = 24, /* of a tile in any kernel set; most sets stop before */
 };
 
 typedef struct gemm {

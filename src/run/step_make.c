@@ -53,7 +53,7 @@ static dp_status find_optimizer(dp_stepper *st) {
     return DP_OK;
 }
 
-/* Why gradients can't travel while others are computed; NULL: they can. */
+/* Why gradients can't travel while others are computed; NULL: layers permitting, they can. */
 static const char *no_overlap(const dp_stepper *st) {
     if (strcmp(st->config->parallel.allreduce, "tree") != 0) {
         return "parallel.allreduce is not tree";
@@ -67,11 +67,8 @@ static const char *no_overlap(const dp_stepper *st) {
 /* The floats that make a bucket, 0 for the whole slab in one. */
 static size_t bucket_floats(const dp_stepper *st) {
     enum { LARGE = 1 << 16 }; /* a smaller message is mostly latency */
-    const char *overlap = st->config->parallel.overlap, *why = no_overlap(st);
-    if (why && strcmp(overlap, "on") == 0) {
-        dp_warn("parallel.overlap=on has no effect: %s", why);
-    }
-    if (why || strcmp(overlap, "off") == 0) {
+    const char *overlap = st->config->parallel.overlap;
+    if (no_overlap(st) || strcmp(overlap, "off") == 0) {
         return 0;
     }
     return strcmp(overlap, "on") == 0 ? 1 : LARGE;
@@ -212,6 +209,12 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     if (s == DP_OK) {
         s = find_parts(st);
         s = s != DP_OK || st->nbuckets < 2 ? s : dp_overlap_create(st, &st->overlap);
+        if (!st->overlap && dp_comm_size(comm) > 1 &&
+            strcmp(config->parallel.overlap, "on") == 0) {
+            const char *why = no_overlap(st);
+            dp_warn("parallel.overlap=on has no effect: %s",
+                    why ? why : "only one layer has parameters");
+        }
         s = dp_comm_agree(comm, s);
     }
     if (s != DP_OK) {

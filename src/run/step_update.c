@@ -67,10 +67,9 @@ static int chunk_from(const dp_model *model, size_t at) {
 void dp_step_gradient_and_update(dp_stepper *st, dp_team team, const dp_layer *layer,
                                  int N, float *grads, const dp_errand *now,
                                  double *clock) {
-    enum {
-        NEAR = 1 << 15
-    }; /* floats of a gradient that stay in the cache; with many samples,
-                              * more: looking at all of them costs more than that */
+    /* Floats of a gradient that stay in the cache; with many samples, more: looking at all of them
+     * costs more than that. */
+    enum { NEAR = 1 << 15 };
     dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
     const size_t *chunk = st->model->chunk;
     size_t first = layer->tensor[0].offset;
