@@ -13,9 +13,10 @@ dp_status dp_memory_alloc(size_t count, size_t size, void **out) {
         return dp_fail(DP_EINTERNAL, "out of memory: %zu x %zu bytes asked for", count,
                        size);
     }
-    bool large = bytes >= HUGE;
+    /* A batch's activations fill less than a huge page, and are better on one. */
+    bool large = bytes >= HUGE / 4;
     size_t align = large ? (size_t)HUGE : (size_t)DP_ALIGN;
-    size_t rounded = (bytes + DP_ALIGN) / DP_ALIGN * DP_ALIGN;
+    size_t rounded = (bytes + align) / align * align;
     void *p = NULL;
     if (posix_memalign(&p, align, rounded) != 0) {
         return dp_fail(DP_EINTERNAL, "out of memory: %zu bytes asked for", bytes);
