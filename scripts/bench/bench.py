@@ -30,7 +30,7 @@ WORKLOADS = {"softmax 784-10": "784,10", "784-32-10": "784,32,10",
 BATCHES = (64, 128, 1024)
 SAMPLES = 60000
 ROUNDS = 2
-GEMM_ROUNDS = 6
+GEMM_ROUNDS = 5
 PEERS = ("openblas", "onednn", "libxsmm")
 
 rows = []  # what the CSV holds: (kind, what, batch, threads, who, value, unit)
