@@ -49,7 +49,9 @@ def trainer_says(*args):
     if done.returncode in (0, STOPPED):
         return None
     lines = [line for line in done.stderr.splitlines() if line.startswith("trainer: ")]
-    return lines[-1].removeprefix("trainer: ") if lines else f"exit code {done.returncode}"
+    if lines:
+        return lines[-1].removeprefix("trainer: ")
+    return f"the trainer ended with exit code {done.returncode}\n{done.stderr}".rstrip()
 
 
 def check_points(spec):

@@ -93,10 +93,12 @@ static void set_up_mpi(void) {
      * exchange takes almost twice as long. */
     setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
     if (solitary()) {
-        /* A rank alone talks to nobody: looking for networks and starting a daemon take 0.3 s. */
+        /* A rank alone talks to nobody: looking for networks and starting a daemon take 0.3 s, and
+         * a session folder, of one name for all ranks alone, is made and removed by each. */
         setenv("OMPI_MCA_pml", "ob1", 0);
         setenv("OMPI_MCA_btl", "self", 0);
         setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+        setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
     }
 }
 

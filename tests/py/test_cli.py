@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers import QUICK_PLAIN_ENV, TEST, fraction, launch_all, write_idx
+from helpers import QUICK_ENV, TEST, fraction, launch_all, write_idx
 
 KEYS = """
     run.name run.output run.seed run.resume run.overwrite
@@ -98,8 +98,15 @@ def test_train_is_the_default_command(lab):
 @pytest.mark.parametrize("ranks", [None, 2])
 def test_no_switch_of_the_tests_is_needed(lab, ranks):
     lab.config(train__epochs=1)
-    unset = dict.fromkeys([*QUICK_PLAIN_ENV, "OMP_NUM_THREADS", "OMP_WAIT_POLICY"])
+    unset = dict.fromkeys([*QUICK_ENV, "OMP_NUM_THREADS", "OMP_WAIT_POLICY"])
     lab.run("run.ini", ranks=ranks, env=unset).expect(0)
+
+
+def test_a_rank_alone_shares_no_folder_with_others(lab):
+    """Open MPI's folder for it has one name for all that run side by side, and each removes it."""
+    lab.config(train__epochs=1)
+    (lab.dir / "file").touch()
+    lab.run("run.ini", env={"TMPDIR": str(lab.dir / "file" / "none")}).expect(0)
 
 
 # ---- exit codes of a job ----

@@ -255,6 +255,14 @@ def test_what_the_trainer_would_not_take_is_refused_before_anything_starts(bench
     assert not list(bench.dir.glob("runs/sweeps/*"))
 
 
+def test_all_is_shown_of_a_trainer_that_does_not_say_what_is_wrong(bench, tmp_path):
+    mute = tmp_path / "mute"
+    mute.write_text('#!/bin/sh\necho "libhdf5.so: no such file" >&2\nexit 127\n')
+    mute.chmod(0o755)
+    err = bench.run("run", bench.spec(), code=2, TRAINER=str(mute))
+    assert "ended with exit code 127\nlibhdf5.so: no such file\n" in err
+
+
 def test_a_name_that_has_another_spec_is_refused(done):
     sweep = done.sweep()
     before = {p: p.read_bytes() for p in sweep.path.rglob("*") if p.is_file()}
