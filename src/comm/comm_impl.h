@@ -26,8 +26,8 @@ struct dp_comm {
 typedef struct dp_patience {
     dp_comm *comm;
     const char *what; /* is waited for */
-    double end;       /* 0: the clock has not been asked yet */
-    int turns;
+    double end;       /* on dp_clock; 0: before the first turn */
+    unsigned turns;
 } dp_patience;
 
 /* The caller must hold MPI. */

@@ -78,22 +78,23 @@ static void give_up(const dp_patience *wait) {
 
 void dp_patience_wait(dp_patience *wait) {
     enum { SPINS = 2000, NAP = 50 }; /* microseconds */
-    if (atomic_load_explicit(&wait->comm->naps, memory_order_relaxed)) {
-        usleep(NAP);
-    } else if (!wait->comm->crowded && ++wait->turns < SPINS) {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-        return;
-    }
-    wait->turns = 0;
-    sched_yield();
+    /* Asked at each turn: the MPI call between two of them may yield, and on a busy machine that
+     * takes milliseconds. The ranks' patience must end at about the same time. */
     double now = dp_clock();
     if (wait->end <= 0) {
         wait->end = now + wait->comm->timeout;
     }
     if (now > wait->end) {
         give_up(wait);
+    }
+    if (atomic_load_explicit(&wait->comm->naps, memory_order_relaxed)) {
+        usleep(NAP);
+    } else if (wait->comm->crowded || ++wait->turns % SPINS == 0) {
+        sched_yield();
+    } else {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
     }
 }
 
