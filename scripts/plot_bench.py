@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-MARKS = {"trainer": ("o", "black"), "OpenBLAS": ("s", "0.45"), "oneDNN": ("^", "0.45"),
+MARKS = {"trainer": ("o", "black"), "fused": (".", "black"), "OpenBLAS": ("s", "0.45"), "oneDNN": ("^", "0.45"),
          "libxsmm": ("D", "0.45")}
 
 

@@ -24,9 +24,10 @@ typedef struct dp_epoch_row {
     double val_r2, val_mae, test_r2, test_mae; /* columns of regression runs only */
 } dp_epoch_row;
 
-/** A row of /profile, seconds of an epoch summed over its steps. The first columns are those of
- *  rank 0, thread 0 (idle: waiting at barriers); the last compare all ranks: compute is what a
- *  rank works, wait what it spends in the exchange and at barriers. */
+/** A row of /profile, seconds of an epoch summed over its steps (of one that was interrupted, over
+ *  those since). The first columns are those of rank 0, thread 0 (idle: waiting for other threads);
+ *  the last compare all ranks: compute is what a rank works, wait what it spends in the exchange
+ *  and for its threads. */
 typedef struct dp_profile_row {
     int64_t epoch;
     double data_seconds, forward_seconds, backward_seconds, reduce_seconds,

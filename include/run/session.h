@@ -47,6 +47,10 @@ dp_status dp_session_read(dp_session *session, const char *path, bool optional);
 dp_status dp_session_load(dp_session *session, const dp_snapshot *snapshot,
                           const char *path);
 
+/** Threads of a training step: with parallel.threads = auto, not those that would only be woken up
+ *  for a step too small for them.  MPI: local */
+int dp_session_step_threads(const dp_session *session);
+
 /** The lines on data and model that a run begins with.  MPI: local, rank 0 writes
  */
 void dp_session_header(const dp_session *session);

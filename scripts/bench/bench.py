@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """`make bench`: how fast this is, as a share of what the machine can do, beside its peers.
 
-Everything is measured in one run, one after the other: the FMA peak, the GEMMs of the step beside
-the libraries that are installed, an epoch of each workload beside PyTorch where it is installed,
-and what loading, evaluation and checkpoints cost. Writes build/bench/report.txt and
+Everything is measured in one run: the FMA peak, the GEMMs of the step beside the libraries that are
+installed, an epoch of each workload beside PyTorch where it is installed, and what starting, the
+tree of sums, evaluation and checkpoints cost. Writes build/bench/report.txt and
 build/bench/bench.csv, which scripts/plot_bench.py draws. Wants a quiet machine. Where there is none,
 everybody takes turns and the best of short stretches counts, so that a neighbour of the machine
 slows nobody more than another."""
 
 import argparse
 import csv
+import gzip
 import os
 import re
 import subprocess
@@ -32,6 +33,7 @@ SAMPLES = 60000
 ROUNDS = 2
 GEMM_ROUNDS = 5
 PEERS = ("openblas", "onednn", "libxsmm")
+OURS = {"alone": "trainer", "fused": "fused"}
 
 rows = []  # what the CSV holds: (kind, what, batch, threads, who, value, unit)
 
@@ -71,9 +73,9 @@ def gemms(cores):
     for _ in range(GEMM_ROUNDS):
         for line in output(OUT / "gemm", "auto", "0.01", threads=cores).splitlines()[1:]:
             part = re.split(r"\s+(?:->\s+)?", line.strip())
-            inputs, outputs, batch, threads = map(int, part[:4])
-            peak[threads] = max(peak.get(threads, 0), float(part[4]))
-            note((inputs, outputs, batch, threads), "trainer", [float(v) for v in part[5::2]])
+            inputs, outputs, batch, threads = map(int, part[1:5])
+            peak[threads] = max(peak.get(threads, 0), float(part[5]))
+            note((inputs, outputs, batch, threads), OURS[part[0]], [float(v) for v in part[6::2]])
         for name in peers:
             for line in output(OUT / f"peer_{name}", "0.01", threads=cores).splitlines():
                 part = re.split(r"\s+(?:->\s+)?", line.strip())
@@ -81,7 +83,8 @@ def gemms(cores):
     for threads, value in sorted(peak.items()):
         rows.append(("peak", "FMA", "", threads, "machine", value, "GFLOP/s"))
         say(f"FMA peak of {threads} thread{'s' * (threads > 1)}: {value:.0f} GFLOP/s")
-    say("\nGEMM, share of the FMA peak: forward / weight gradient / input gradient")
+    say("\nGEMM, share of the FMA peak: forward / weight gradient / input gradient. fused: as in the "
+        "step,\nwith bias, ReLU, its derivative, both layouts, bias gradient and the tree over blocks")
     for (inputs, outputs, batch, threads), who in sorted(shapes.items(), key=lambda s: (
             -s[0][0] * s[0][1], s[0][2], s[0][3])):
         text = f"  {inputs:4d} -> {outputs:<4d} batch {batch:4d} x{threads}"
@@ -102,15 +105,17 @@ def flops(widths):
 
 
 def made_up_images(folder):
-    """60,000 training and 10,000 test images of no meaning: speed does not depend on it."""
+    """60,000 training and 10,000 test images of no meaning, gzipped, four fifths of them black as
+    in MNIST: speed does not depend on more."""
     sys.path.insert(0, str(TOP / "tests" / "py"))
     from helpers import idx_bytes
     rng = np.random.default_rng(1)
     for name, n in (("train", SAMPLES), ("t10k", 10000)):
-        (folder / f"{name}-images-idx3-ubyte").write_bytes(
-            idx_bytes(rng.integers(0, 256, (n, 28, 28), np.uint8)))
-        (folder / f"{name}-labels-idx1-ubyte").write_bytes(
-            idx_bytes(rng.integers(0, 10, n, np.uint8)))
+        ink = rng.random((n, 28, 28), np.float32) < 0.2
+        images = idx_bytes(np.where(ink, rng.integers(1, 256, ink.shape, np.uint8), 0))
+        labels = idx_bytes(rng.integers(0, 10, n, np.uint8))
+        (folder / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images, 1))
+        (folder / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels, 1))
 
 
 def train(folder, data, threads, layers, batch, *more, epochs=2):
@@ -119,8 +124,8 @@ def train(folder, data, threads, layers, batch, *more, epochs=2):
         f"[data]\ndir = {data}\n[model]\nlayers = {layers}\n[optimizer]\nlr = 0.01\n"
         f"momentum = 0.9\n[train]\nepochs = {epochs}\nbatch_size = {batch}\n"
         f"eval_every = {epochs}\n[checkpoint]\nevery = 0\nbest = none\n")
-    output(BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never",
-           f"parallel.threads={threads}", *more, threads=threads, cwd=folder)
+    output(BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never", *more,
+           threads=threads, cwd=folder)
     return folder / "runs" / "bench"
 
 
@@ -177,45 +182,81 @@ def epochs(folder, data, cores, peak):
             say(text)
 
 
-def timed(*command, threads, cwd):
+def measured(*command, threads, cwd, code=0):
+    """Seconds and peak memory in MB of a whole command."""
     began = time.perf_counter()
-    output(*command, threads=threads, cwd=cwd)
-    return time.perf_counter() - began
+    process = subprocess.Popen([str(c) for c in command], env=environment(threads), cwd=cwd,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    err = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != code:
+        sys.exit(f"bench: {' '.join(map(str, command))} ended with {process.returncode}:\n"
+                 f"{err.decode(errors='replace')}")
+    return seconds, usage.ru_maxrss / 1024
 
 
 def costs(folder, data, cores):
-    say("\nAround the steps, 784-512-512-10 at batch 64, all threads")
+    say("\nAround the steps, 784-512-512-10 at batch 64")
     layers = "dense:512 relu dense:512 relu"
-    walls = {}
-    for name, more in (("without", ()), ("with", ("checkpoint.every_steps=100",))):
-        walls[name] = []
-        for _ in range(3):
+
+    def best(threads, *more, **keys):
+        """Seconds of the fastest of three runs."""
+        def go():
             began = time.perf_counter()
-            run = train(folder, data, cores, layers, 64, *more)
-            walls[name].append(time.perf_counter() - began)
-    count = 2 * -(-SAMPLES // 64) // 100
-    cost = (min(walls["with"]) - min(walls["without"])) / count
-    say(f"  checkpoint.every_steps=100: a run of 2 epochs takes {min(walls['with']):.2f} s, without "
-        f"{min(walls['without']):.2f} s: {1000 * cost:.0f} ms a checkpoint of 670,000 parameters "
-        "and momentum")
-    tiny = timed(BUILD / "trainer", TOP / "configs" / "linear.ini", f"run.output={folder}/linear",
-                 threads=1, cwd=TOP)
+            train(folder, data, threads, layers, 64, *more, **keys)
+            return time.perf_counter() - began
+        return min(go() for _ in range(3))
+
+    def note(what, threads, value, unit):
+        rows.append(("cost", what, 64, threads, "trainer", value, unit))
+
+    blocks = {16: [], 64: []}
+    for block in (16, 64) * 3:
+        run = train(folder, data, 1, layers, 64, f"parallel.block={block}", "data.limit=32000")
+        steps = column(run, "steps", "seconds").reshape(-1, 100)
+        blocks[block].append(steps.sum(axis=1).min())
+    tree = 100 * (1 - min(blocks[64]) / min(blocks[16]))
+    say(f"  the tree over blocks of 16 samples, against one block a batch: {tree:.1f}% of a step "
+        "(1 thread)")
+    note("tree", 1, tree, "%")
+
+    start = [measured(BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never",
+                      "train.max_steps=1", threads=1, cwd=folder, code=75) for _ in range(5)]
+    seconds, megabytes = np.min(start, axis=0)
+    say(f"  from the command to the end of a run of one step, loading 60,000 + 10,000 images from "
+        f".gz\n  and writing its files: {seconds:.2f} s")
+    note("one step from .gz", 1, seconds, "s")
+    megabytes = max(measured(BUILD / "trainer", "bench.ini", "run.overwrite=true",
+                             "run.resume=never", "train.epochs=1", threads=1,
+                             cwd=folder)[1], megabytes)
+    say(f"  peak memory of a run: {megabytes:.0f} MB")
+    note("peak memory", 1, megabytes, "MB")
+
+    few = ("data.limit=640",)  # ten steps an epoch: next to nothing beside an evaluation
+    seldom, often = (best(1, *few, f"train.eval_every={k}", epochs=31) for k in (31, 1))
+    say(f"  evaluation of 10,000 images: {1000 * (often - seldom) / 30:.1f} ms (1 thread)")
+    note("evaluation", 1, (often - seldom) / 30, "s")
+    seldom, often = (best(cores, *more) for more in ((), ("checkpoint.every_steps=100",)))
+    cost = (often - seldom) / (2 * -(-SAMPLES // 64) // 100)
+    say(f"  checkpoint.every_steps=100: a run of 2 epochs takes {often:.2f} s, without "
+        f"{seldom:.2f} s: {1000 * cost:.0f} ms\n  a checkpoint of 670,000 parameters and momentum "
+        "(all threads)")
+    note("checkpoint", cores, cost, "s")
+    tiny, _ = measured(BUILD / "trainer", TOP / "configs" / "linear.ini",
+                       f"run.output={folder}/linear", threads=1, cwd=TOP)
     say(f"  2,000 epochs of five rows (configs/linear.ini, start and files included): {tiny:.2f} s")
     rows.append(("cost", "2000 tiny epochs", "", 1, "trainer", tiny, "s"))
-    checked = timed(BUILD / "trainer", "check", "bench.ini", threads=cores, cwd=folder)
-    scored = timed(BUILD / "trainer", "eval", run / "checkpoints" / "last.h5", threads=cores,
-                   cwd=folder)
-    say(f"  trainer check (start, load 60,000 + 10,000 images, measure the peak): {checked:.2f} s")
-    say(f"  trainer eval (start, load the test set, score 10,000 images): {scored:.2f} s")
-    rows.append(("cost", "checkpoint", 64, cores, "trainer", cost, "s"))
-    rows.append(("cost", "check", 64, cores, "trainer", checked, "s"))
-    rows.append(("cost", "eval", 64, cores, "trainer", scored, "s"))
-    with h5py.File(run / "metrics.h5", "r") as file:
-        profile = file["profile"][-1]
-        parts = "data forward backward reduce update idle".split()
-        total = sum(profile[f"{part}_seconds"] for part in parts)
-        say("  where an epoch's time goes: " + ", ".join(
-            f"{part} {100 * profile[f'{part}_seconds'] / total:.0f}%" for part in parts))
+    for threads in sorted({1, cores}):
+        run = train(folder, data, threads, layers, 64)
+        with h5py.File(run / "metrics.h5", "r") as file:
+            profile = file["profile"][-1]
+        parts = {part: profile[f"{part}_seconds"]
+                 for part in "data forward backward reduce update idle".split()}
+        say(f"  where an epoch's time goes, {threads} thread{'s' * (threads > 1)}: " + ", ".join(
+            f"{part} {100 * value / sum(parts.values()):.0f}%" for part, value in parts.items()))
+        note("loading of batches, an epoch", threads, parts["data"], "s")
 
 
 def main():

@@ -3,9 +3,11 @@
  *   gemm [SET [SECONDS]]     SET auto|avx512|avx2|portable; SECONDS a measurement,
  * default 0.05
  *
- * One line a shape, batch and number of threads (1 and OMP_NUM_THREADS): GFLOP/s, and
- * percent of the peak that as many threads reach at once. Each kernel's result is held
- * against the reference first; a wrong one ends the program with 1. */
+ * Two lines a shape, batch and number of threads (1 and OMP_NUM_THREADS), of the product alone, as
+XX
+ * bias gradient and the tree over blocks. GFLOP/s of the product in both, and percent of the peak
+ * that as many threads reach at once. Each kernel's result is held against the reference first; a
+ * wrong one ends the program with 1. */
 #include "base/memory.h"
 #include "kernels/ref.h"
 #include <math.h>
@@ -14,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 16, KINDS = 3 };
+enum { BLOCK = 16, WHOLE = DP_STRIP, KINDS = 3 };
 static const char *const kinds[KINDS] = {"forward", "dinput", "dweight"};
 static const int batches[] = {16, 64, 256, 1024};
 static const int layers[][2] = {{784, 512}, {512, 512}, {512, 10}};
@@ -76,16 +78,17 @@ static void problem_destroy(problem *p) {
     }
 }
 
-static void run(const dp_kernels *set, dp_team team, const problem *p, int kind) {
-    const dp_act *relu = dp_act_find(set, "relu");
+static void run(const dp_kernels *set, dp_team team, const problem *p, int kind,
+                bool fused) {
+    const dp_act *relu = fused ? dp_act_find(set, "relu") : NULL;
     if (kind == 0) {
         set->forward(team, p->N, p->I, p->O, 0, p->O, p->xt, p->W, p->b, relu, NULL,
-                     p->yt, p->y);
+                     p->yt, fused ? p->y : NULL);
     } else if (kind == 1) {
         set->dinput(team, p->N, p->I, p->O, p->dyt, p->W, relu, NULL, p->xt, p->dxt);
     } else {
-        set->dweight(team, p->N, p->I, p->O, 0, p->O, BLOCK, p->x, p->dyt, p->dW, p->db,
-                     NULL);
+        set->dweight(team, p->N, p->I, p->O, 0, p->O, fused ? BLOCK : WHOLE, p->x, p->dyt,
+                     p->dW, p->db, NULL);
     }
 }
 
@@ -126,7 +129,7 @@ static float *some_columns(const float *a, int N, int F) {
     return columns;
 }
 
-static void verify_samples(const problem *p) {
+static void verify_samples(const problem *p, bool fused) {
     int N = some(p->N), I = p->I, O = p->O;
     float *X = some_rows(p->X, p->N, I), *dY = some_rows(p->dY, p->N, O);
     double *Z = malloc(sizeof *Z * N * O), *dX = malloc(sizeof *dX * N * I);
@@ -135,12 +138,14 @@ static void verify_samples(const problem *p) {
     for (int k = 0; k < N; k++) {
         int n = pick(k, p->N);
         for (int o = 0; o < O; o++) {
-            double want = fmax(Z[(size_t)k * O + o], 0);
+            double z = Z[(size_t)k * O + o], want = fused ? fmax(z, 0) : z;
             check("forward's yt", *at(p->yt, O, n, o), want, I);
-            check("forward's y", p->y[(size_t)n * dp_ld(O) + o], want, I);
+            if (fused) {
+                check("forward's y", p->y[(size_t)n * dp_ld(O) + o], want, I);
+            }
         }
         for (int i = 0; i < I; i++) {
-            double slope = X[(size_t)k * I + i] > 0;
+            double slope = !fused || X[(size_t)k * I + i] > 0;
             check("dinput", *at(p->dxt, I, n, i), slope * dX[(size_t)k * I + i], O);
         }
     }
@@ -164,18 +169,18 @@ static void verify_outputs(const problem *p) {
     dp_memory_free(&dY);
 }
 
-static void verify(const dp_kernels *set, const problem *p) {
+static void verify(const dp_kernels *set, const problem *p, bool fused) {
     for (int kind = 0; kind < KINDS; kind++) {
-        run(set, (dp_team){0, 1}, p, kind);
+        run(set, (dp_team){0, 1}, p, kind, fused);
     }
-    verify_samples(p);
+    verify_samples(p, fused);
     verify_outputs(p);
 }
 
 /* GFLOP/s of `threads` threads together: the best of bursts of about a millisecond, three at
  * least. */
-static double rate(const dp_kernels *set, const problem *p, int kind, int threads,
-                   double seconds) {
+static double rate(const dp_kernels *set, const problem *p, int kind, bool fused,
+                   int threads, double seconds) {
     double flop = 2.0 * p->N * p->I * p->O, best = 0;
     int calls = 1 + (int)(1e8 * threads / flop);
 #pragma omp parallel num_threads(threads)
@@ -186,7 +191,7 @@ static double rate(const dp_kernels *set, const problem *p, int kind, int thread
 #pragma omp barrier
             before = omp_get_wtime();
             for (int c = 0; c < calls; c++) {
-                run(set, team, p, kind);
+                run(set, team, p, kind, fused);
 #pragma omp barrier
             }
             after = omp_get_wtime();
@@ -209,6 +214,20 @@ static double peak(const dp_kernels *set, int threads, double seconds) {
     return sum;
 }
 
+/* A line of the table. */
+static void measure(const dp_kernels *set, const problem *p, bool fused, int threads,
+                    double seconds) {
+    double top = peak(set, threads, seconds);
+    printf("%-5s %4d -> %-5d %5d %7d %8.1f", fused ? "fused" : "alone", p->I, p->O, p->N,
+           threads, top);
+    for (int kind = 0; kind < KINDS; kind++) {
+        double r = rate(set, p, kind, fused, threads, seconds);
+        printf("  %8.1f %4.1f", r, 100 * r / top);
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
 int main(int argc, char **argv) {
     const dp_kernels *set = dp_kernels_find(argc > 1 ? argv[1] : "auto");
     double seconds = argc > 2 ? atof(argv[2]) : 0.05;
@@ -217,7 +236,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     int counts[2] = {1, omp_get_max_threads()};
-    printf("%-13s %5s %7s %8s", "layer", "batch", "threads", "peak");
+    printf("%-5s %-13s %5s %7s %8s", "", "layer", "batch", "threads", "peak");
     for (int kind = 0; kind < KINDS; kind++) {
         printf("  %8s    %%", kinds[kind]);
     }
@@ -225,16 +244,11 @@ int main(int argc, char **argv) {
     for (size_t l = 0; l < sizeof layers / sizeof *layers; l++) {
         for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
             problem p = problem_create(batches[b], layers[l][0], layers[l][1]);
-            verify(set, &p);
-            for (int t = 0; t < (counts[1] > 1 ? 2 : 1); t++) {
-                double top = peak(set, counts[t], seconds);
-                printf("%4d -> %-5d %5d %7d %8.1f", p.I, p.O, p.N, counts[t], top);
-                for (int kind = 0; kind < KINDS; kind++) {
-                    double r = rate(set, &p, kind, counts[t], seconds);
-                    printf("  %8.1f %4.1f", r, 100 * r / top);
+            for (int fused = 0; fused < 2; fused++) {
+                verify(set, &p, fused);
+                for (int t = 0; t < (counts[1] > 1 ? 2 : 1); t++) {
+                    measure(set, &p, fused, counts[t], seconds);
                 }
-                printf("\n");
-                fflush(stdout);
             }
             problem_destroy(&p);
         }

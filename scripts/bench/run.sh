@@ -5,15 +5,16 @@ cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
 mkdir -p "$BUILD/bench"
 
-# peer NAME HEADER FLAGS...: its GEMM program, if the library is here
+# peer NAME HEADER FLAGS...: its GEMM program, if the library and what it wants are here
 peer() {
     local name=$1 header=$2
     shift 2
-    if echo "#include <$header>" | "${CC:-gcc}" -E -x c - >/dev/null 2>&1; then
+    set -- "$@" -lm -ldl -lpthread
+    rm -f "$BUILD/bench/peer_$name"
+    if printf '#include <%s>\nint main(void) { return 0; }\n' "$header" |
+        "${CC:-gcc}" -x c -o "$BUILD/bench/peer_$name" - -Wl,--no-as-needed "$@" 2>/dev/null; then
         "${CC:-gcc}" -std=gnu11 -O2 -fopenmp -o "$BUILD/bench/peer_$name" \
-            "scripts/bench/peer_$name.c" "$@" -lm -ldl -lpthread
-    else
-        rm -f "$BUILD/bench/peer_$name"
+            "scripts/bench/peer_$name.c" "$@"
     fi
 }
 peer openblas cblas.h -lopenblas

@@ -13,7 +13,13 @@ dp_patience dp_patience_begin(dp_comm *comm, const char *what) {
     return (dp_patience){.comm = comm, .what = what};
 }
 
-enum { TAG_HERE = (1 << 14) - 1, ANSWER = 2, VERDICT = 15 }; /* seconds */
+enum { TAG_HERE = (1 << 14) - 1 };
+
+/* Seconds that rank 0 waits for answers: ranks do not begin to wait, and so to come here, at the same
+ * time. */
+static double answer_time(const dp_comm *comm) {
+    return comm->timeout < 20 ? 2 : comm->timeout / 10;
+}
 
 /* Rank 0 hears who is still there: a rank that hangs keeps all others waiting somewhere, and they
  * come here at about the same time. The text names those that did not come. */
@@ -27,7 +33,7 @@ static void call_roll(dp_comm *comm, char *text, size_t size) {
     for (int r = 1; r < comm->size; r++) {
         MPI_Irecv(NULL, 0, MPI_BYTE, r, TAG_HERE, comm->world, &request[r]);
     }
-    for (double end = dp_clock() + ANSWER; missing > 0 && dp_clock() < end;
+    for (double end = dp_clock() + answer_time(comm); missing > 0 && dp_clock() < end;
          usleep(1000)) {
         for (int r = 1; r < comm->size; r++) {
             if (!here[r]) {
@@ -62,8 +68,8 @@ static void give_up(const dp_patience *wait) {
         int sent = 0;
         MPI_Isend(NULL, 0, MPI_BYTE, 0, TAG_HERE, comm->world, &request);
         /* Rank 0 ends the job meanwhile, if it can. */
-        for (double end = dp_clock() + VERDICT + 0.05 * comm->rank; dp_clock() < end;
-             usleep(1000)) {
+        double end = dp_clock() + answer_time(comm) + 13 + 0.05 * comm->rank;
+        for (; dp_clock() < end; usleep(1000)) {
             MPI_Test(&request, &sent, MPI_STATUS_IGNORE);
         }
     }

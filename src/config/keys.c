@@ -190,7 +190,7 @@ const dp_key dp_keys[] = {
 
     {KEY(parallel, threads), DP_KIND_AUTO, "auto",
      .help = "Threads a rank; auto: OMP_NUM_THREADS if set, else the rank's share of the "
-             "cores.",
+             "cores, and fewer for steps too small for them.",
      .change = DP_CHANGE_FREE, .lo = 1, .hi = 1024},
     {KEY(parallel, kernels), DP_KIND_CHOICE, "auto",
      .help =

@@ -4,13 +4,6 @@
 #include "split.h"
 #include "vmath.h"
 
-/* Calls `run` for each vector of this thread's samples: n the first, `samples` of them
- * real. */
-typedef struct logits {
-    int N, C;
-    const float *zt;
-} logits;
-
 /* zt at class 0 of sample n; class c is c * 64 floats further. */
 static ALWAYS_INLINE size_t strip_at(int C, int n) {
     return (size_t)(n / DP_STRIP) * C * DP_STRIP + n % DP_STRIP;

@@ -35,6 +35,11 @@ static void look_at_crowding(const dp_session *s, int ranks_here, int cores) {
         return;
     }
     int fit = cores / ranks_here;
+    if (ranks_here == 1) {
+        dp_warn("%d threads on %d core%s: set parallel.threads=%d", s->threads, cores,
+                many(cores), cores);
+        return;
+    }
     if (s->threads > 1) {
         dp_warn("%d ranks x %d threads on %d core%s: set parallel.threads=%d, or start "
                 "fewer ranks",

@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_auto(const dp_config *config) {
+    return strcmp(config->parallel.threads, "auto") == 0;
+}
+
 dp_status dp_session_launch(dp_session *s) {
     const dp_config *config = &s->config;
     s->set = dp_kernels_find(config->parallel.kernels);
@@ -14,9 +18,8 @@ dp_status dp_session_launch(dp_session *s) {
         return dp_fail(DP_EUSAGE, "parallel.kernels = %s: this CPU runs: %s",
                        config->parallel.kernels, dp_kernels_available());
     }
-    s->threads = strcmp(config->parallel.threads, "auto") == 0
-                     ? dp_comm_auto_threads(s->comm)
-                     : atoi(config->parallel.threads);
+    s->threads =
+        is_auto(config) ? dp_comm_auto_threads(s->comm) : atoi(config->parallel.threads);
     s->loss = dp_loss_find(config->loss.name);
     return DP_OK;
 }
@@ -109,6 +112,13 @@ dp_status dp_session_load(dp_session *s, const dp_snapshot *snapshot, const char
         dp_comm_bcast(s->comm, data->inv_std_f, means * sizeof(float));
     }
     return status;
+}
+
+int dp_session_step_threads(const dp_session *s) {
+    const double worth = 1e7; /* floating-point operations for each thread, measured */
+    double flops = 6.0 * s->batch * (double)s->model->parameters;
+    double most = 1 + flops / dp_comm_size(s->comm) / worth;
+    return is_auto(&s->config) && most < s->threads ? (int)most : s->threads;
 }
 
 static void shape_text(const dp_table *table, char *out, size_t size) {

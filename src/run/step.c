@@ -264,7 +264,7 @@ static int bad_tensor(const dp_stepper *st) {
 
 void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
              bool want_stop, dp_step_result *out) {
-    double start = dp_clock(), waited = st->times.reduce, loss_sum = 0;
+    double start = dp_clock(), waited = st->times.reduce, loss_sum = 0, end = 0;
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
     int blocks = dp_tree_blocks(n, st->block);
     int npieces = dp_tree_share(blocks, ranks, rank, st->most, NULL);
@@ -279,6 +279,9 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     {
         dp_team team = my_team();
         double clock = start;
+        if (team.id == 0) {
+            st->times.idle += dp_lap(&clock); /* until the team is awake */
+        }
         compute(st, team, rows, n, npieces, node, alone ? &errand : NULL, &errand,
                 &clock);
         if (team.id == 0) {
@@ -295,8 +298,12 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
 #pragma omp barrier
             update(st, team, &errand, alone, &clock);
         }
+        if (team.id == 0) {
+            end = clock;
+        }
     }
     double now = dp_clock();
+    st->times.idle += now - end;
     *out = (dp_step_result){.loss = loss_sum / n,
                             .loss_sum = loss_sum,
                             .grad_norm = dp_step_norm(st),

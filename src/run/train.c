@@ -48,14 +48,6 @@ static dp_status open_files(dp_run *run) {
     return s == DP_OK ? dp_writer_create(&run->writer) : s;
 }
 
-/* A step of a small model is over before a second thread has woken up. */
-static int useful_threads(const dp_session *session) {
-    const double worth = 1e7; /* floating-point operations for each thread, measured */
-    double flops = 6.0 * session->batch * (double)session->model->parameters;
-    double most = 1 + flops / dp_comm_size(session->comm) / worth;
-    return most < session->threads ? (int)most : session->threads;
-}
-
 /* Everything that the loop needs, on every rank. */
 static dp_status prepare(dp_run *run) {
     dp_session *session = run->session;
@@ -74,7 +66,7 @@ static dp_status prepare(dp_run *run) {
     if (s == DP_OK) {
         s = dp_stepper_create(run->comm, config, session->data, session->model,
                               session->loss, &session->scale, session->batch,
-                              useful_threads(session), &run->stepper);
+                              dp_session_step_threads(session), &run->stepper);
     }
     if (s != DP_OK) {
         return s;

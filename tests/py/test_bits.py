@@ -45,6 +45,22 @@ def test_layout_changes_no_bit(reference, ranks, threads):
     assert attrs == [ranks, threads], "the run did not have this layout"
 
 
+# A rank alone that does not clip updates each layer as its gradient is made, by rows of threads
+# where there are enough: here in the first layer, not in the second.
+ALONE = ("optimizer.clip_norm=0", "model.layers=dense:90 relu dense:19 relu", "data.limit=200")
+
+
+@pytest.mark.parametrize("batch", [64, 0])
+def test_threads_of_a_rank_alone_change_no_bit(reference, batch):
+    args = (*ALONE, f"train.batch_size={batch}")
+    one = bits(reference, f"alone{batch}", *args, "parallel.threads=1")
+    for threads in (2, 3, 5):
+        name = f"alone{batch}-{threads}"
+        got = bits(reference, name, *args, f"parallel.threads={threads}")
+        assert_same_bits(got, one, f"{threads} threads")
+        assert reference.out(name).attr("/", "threads") == threads
+
+
 def test_kernel_sets_change_no_bit(reference):
     sets = kernel_sets()
     small = "data.limit=130"
@@ -139,9 +155,8 @@ def test_every_kernel_set_and_thread_count_gives_one_result(reference):
     expected = None
     for name in sets:
         for threads in (1, 2, 3):
-            got = bits(reference, f"k-{name}-{threads}", "data.limit=300",
-                       "train.batch_size=70", f"parallel.kernels={name}",
-                       f"parallel.threads={threads}")
+            got = bits(reference, f"k-{name}-{threads}", *ALONE, "train.batch_size=70",
+                       f"parallel.kernels={name}", f"parallel.threads={threads}")
             expected = expected or got
             assert_same_bits(got, expected, f"{name} with {threads} threads")
     if len(sets) == 1:

@@ -150,6 +150,20 @@ def test_check_prints_the_resolved_config_and_trains_nothing(lab):
         f"memory or thread layout is missing\n{result}"
 
 
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_check_tells_an_epochs_seconds_from_steps_as_they_would_be(lab, ranks):
+    lab.config()
+
+    def seconds(batch):
+        result = lab.run("check", "run.ini", f"train.batch_size={batch}", ranks=ranks).expect(0)
+        found = re.search(r"^speed .* at least (\S+) s\. .* about (\S+) s an epoch", result.out,
+                          re.MULTILINE)
+        floor, about = map(float, found.groups())
+        assert 0 < floor < about, f"faster than the FMA peak\n{result}"
+        return about
+    assert seconds(1) > 2 * seconds(201), "201 times as many steps"
+
+
 def test_check_under_mpirun_writes_once(lab):
     lab.config()
     result = lab.run("check", "run.ini", ranks=3).expect(0)

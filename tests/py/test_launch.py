@@ -53,6 +53,14 @@ def test_more_threads_than_cores_are_told_the_number(lab):
     assert "parallel.threads=" in result.err or "--bind-to" in result.err, result
 
 
+def test_a_rank_alone_with_too_many_threads_is_told_its_cores(lab):
+    lab.config()
+    result = lab.run("check", "run.ini", f"parallel.threads={CORES + 3}").expect(0)
+    assert result.err.count("warning") == 1, result
+    assert f"{CORES + 3} threads on {CORES} core" in result.err, result
+    assert f"set parallel.threads={CORES}\n" in result.err, result
+
+
 def test_spinning_ranks_are_told_to_yield(lab):
     lab.config()
     ranks = CORES + 1
