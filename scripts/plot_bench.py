@@ -26,30 +26,39 @@ def intensity(what, batch):
 
 
 def roofline(axes, rows, threads):
-    peak = next(r["value"] for r in rows if r["kind"] == "peak" and r["threads"] == threads)
-    axes.axhline(peak, color="black", linewidth=1)
-    axes.text(axes.get_xlim()[0], peak * 1.05, f" FMA peak {peak:.0f} GFLOP/s", fontsize=8)
-    seen = defaultdict(list)
+    def machine(kind):
+        return next(r["value"] for r in rows if r["kind"] == kind and r["threads"] == threads)
+    peak, memory = machine("peak"), machine("memory")
+    low, high = axes.get_xlim()
+    axes.plot([low, peak / memory, high], [low * memory, peak, peak], color="black", linewidth=1)
+    axes.text(high, peak * 1.05, f"FMA peak {peak:.0f} GFLOP/s ", fontsize=8, ha="right")
+    axes.text(low, low * memory * 1.3, f"  memory {memory:.0f} GB/s", fontsize=8, va="bottom")
+    seen, shapes = defaultdict(list), {}
     for r in rows:
         if r["kind"] == "gemm" and r["threads"] == threads and r["value"] > 0:
-            seen[r["who"]].append((intensity(r["what"], r["batch"]), r["value"]))
+            at = intensity(r["what"], r["batch"])
+            shapes[at] = f"{r['what'].split()[0]}, {r['batch']}"
+            seen[r["who"]].append((at, r["value"]))
     for who, points in seen.items():
         mark, color = MARKS.get(who, ("x", "0.45"))
         axes.scatter(*zip(*points), marker=mark, s=26, label=who, edgecolors=color,
-                     facecolors=color if who == "trainer" else "none",
-                     zorder=3 if who == "trainer" else 2)
+                     facecolors=color if who in ("trainer", "fused") else "none",
+                     zorder=3 if who in ("trainer", "fused") else 2)
     axes.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOP/byte)",
              ylabel="GFLOP/s", title=f"GEMMs of a step, {threads} thread{'s' * (threads > 1)}")
     axes.set_ylim(top=peak * 1.6)
+    for at, shape in shapes.items():
+        axes.axvline(at, color="0.85", linewidth=0.6, zorder=0)
+        axes.text(at, axes.get_ylim()[0] * 1.05, f" {shape}", fontsize=6, rotation=90, ha="right")
     axes.legend(fontsize=8, loc="lower right")
-    axes.grid(True, which="both", linewidth=0.3)
+    axes.grid(True, axis="y", which="both", linewidth=0.3)
 
 
 def epochs(axes, rows, threads):
     found = {(r["what"], r["batch"], r["who"]): r["value"] for r in rows
              if r["kind"] == "epoch" and r["threads"] == threads}
     names = sorted({key[:2] for key in found}, key=lambda n: (len(n[0]), n))
-    for place, who in enumerate(("trainer", "PyTorch")):
+    for place, who in enumerate(w for w in ("trainer", "PyTorch") if w in {key[2] for key in found}):
         values = [found.get((*name, who), 0) for name in names]
         where = [k + (place - 0.5) * 0.4 for k in range(len(names))]
         bars = axes.barh(where, values, 0.4, label=who, color="0.2" if place == 0 else "0.8",

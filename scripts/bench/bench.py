@@ -61,7 +61,7 @@ def output(*command, threads, cwd=None):
 
 def gemms(cores):
     """Our kernels and the peers', each checked by its program before it is timed."""
-    shapes, peak = {}, {}
+    shapes, peak, memory = {}, {}, {}
 
     def note(shape, who, values):
         best = shapes.setdefault(shape, {}).setdefault(who, [0.0] * len(values))
@@ -72,6 +72,10 @@ def gemms(cores):
         say(f"{name} is not installed: left out")
     for _ in range(GEMM_ROUNDS):
         for line in output(OUT / "gemm", "auto", "0.01", threads=cores).splitlines()[1:]:
+            if found := re.match(r"memory, (\d+) threads: (\S+) GB/s", line):
+                threads, value = int(found[1]), float(found[2])
+                memory[threads] = max(memory.get(threads, 0), value)
+                continue
             part = re.split(r"\s+(?:->\s+)?", line.strip())
             inputs, outputs, batch, threads = map(int, part[1:5])
             peak[threads] = max(peak.get(threads, 0), float(part[5]))
@@ -82,7 +86,9 @@ def gemms(cores):
                 note(tuple(map(int, part[1:5])), part[0], [float(v) for v in part[5:]])
     for threads, value in sorted(peak.items()):
         rows.append(("peak", "FMA", "", threads, "machine", value, "GFLOP/s"))
-        say(f"FMA peak of {threads} thread{'s' * (threads > 1)}: {value:.0f} GFLOP/s")
+        rows.append(("memory", "read and write", "", threads, "machine", memory[threads], "GB/s"))
+        say(f"{threads} thread{'s' * (threads > 1)}: FMA peak {value:.0f} GFLOP/s, memory "
+            f"{memory[threads]:.0f} GB/s")
     say("\nGEMM, share of the FMA peak: forward / weight gradient / input gradient. fused: as in the "
         "step,\nwith bias, ReLU, its derivative, both layouts, bias gradient and the tree over blocks")
     for (inputs, outputs, batch, threads), who in sorted(shapes.items(), key=lambda s: (
@@ -95,7 +101,22 @@ def gemms(cores):
                 rows.append(("gemm", f"{inputs}->{outputs} {what}", batch, threads, name, value,
                              "GFLOP/s"))
         say(text)
+    tree = tree_share(shapes, (784, 512, 512, 10), 64)
+    say(f"The tree over blocks of 16 samples takes {tree:.1f}% of the time of the GEMMs of "
+        "784-512-512-10\nat batch 64 (1 thread)")
+    rows.append(("cost", "tree", 64, 1, "trainer", tree, "%"))
     return peak
+
+
+def tree_share(shapes, widths, batch):
+    """Percent of the time of a step's GEMMs that the tree over blocks takes, with one thread."""
+    def seconds(inputs, outputs, who, kind):
+        return inputs * outputs / shapes[inputs, outputs, batch, 1][who][kind]
+    forward, dinput, dweight = range(3)
+    pairs = list(zip(widths, widths[1:]))
+    tree = sum(seconds(*p, "fused", dweight) - seconds(*p, "trainer", dweight) for p in pairs)
+    return 100 * tree / sum(seconds(*p, "fused", kind) for k, p in enumerate(pairs)
+                            for kind in (forward, dweight, dinput)[:3 if k else 2])
 
 
 def flops(widths):
@@ -105,17 +126,22 @@ def flops(widths):
 
 
 def made_up_images(folder):
-    """60,000 training and 10,000 test images of no meaning, gzipped, four fifths of them black as
-    in MNIST: speed does not depend on more."""
+    """60,000 training and 10,000 test images of no meaning, a fifth of them ink in one place, as in
+    MNIST: speed does not depend on more. In gz/ the same, gzipped."""
     sys.path.insert(0, str(TOP / "tests" / "py"))
     from helpers import idx_bytes
     rng = np.random.default_rng(1)
     for name, n in (("train", SAMPLES), ("t10k", 10000)):
-        ink = rng.random((n, 28, 28), np.float32) < 0.2
-        images = idx_bytes(np.where(ink, rng.integers(1, 256, ink.shape, np.uint8), 0))
+        images = np.zeros((n, 28, 28), np.uint8)
+        ink = rng.integers(0, 256, (n, 14, 14), np.uint8)
+        ink[rng.random(ink.shape, np.float32) < 0.2] = 0
+        top, left = rng.integers(0, 14, (2, n, 1, 1))
+        images[np.arange(n)[:, None, None], top + np.arange(14)[:, None], left + np.arange(14)] = ink
+        images = idx_bytes(images)
         labels = idx_bytes(rng.integers(0, 10, n, np.uint8))
-        (folder / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images, 1))
-        (folder / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels, 1))
+        for kind, content in (("images-idx3", images), ("labels-idx1", labels)):
+            (folder / f"{name}-{kind}-ubyte").write_bytes(content)
+            (folder / "gz" / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(content, 1))
 
 
 def train(folder, data, threads, layers, batch, *more, epochs=2):
@@ -149,27 +175,50 @@ def epoch_seconds(run, batch):
     return around * goes.sum(axis=1).min() / stretch(batch) * SAMPLES / batch, whole.min()
 
 
+class Torch:
+    """PyTorch with a number of threads, in a process of its own; None where it is not installed."""
+
+    @classmethod
+    def find(cls, threads):
+        have = subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, check=False)
+        return cls(threads) if have.returncode == 0 else None
+
+    def __init__(self, threads):
+        self.process = subprocess.Popen(
+            [sys.executable, TOP / "scripts/bench/torch_epoch.py", str(threads)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(threads))
+
+    def seconds(self, widths, batch):
+        widths = ",".join(map(str, widths))
+        print(widths, batch, stretch(batch), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            sys.exit("bench: PyTorch's process ended")
+        return float(answer)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 def epochs(folder, data, cores, peak):
     say("\nSeconds an epoch of 60,000 samples at the pace of the best stretch of 6,400 (batch 1024: of "
         "20 steps),\nas a share of the FMA peak; PyTorch likewise; then our best whole epoch. SGD with "
         "momentum")
-    have_torch = subprocess.run([sys.executable, "-c", "import torch"], capture_output=True,
-                                check=False).returncode == 0
-    if not have_torch:
+    torches = {threads: Torch.find(threads) for threads in sorted({1, cores})}
+    if not torches[1]:
         say("PyTorch is not installed: left out")
     for name, widths in WORKLOADS.items():
         widths = [int(w) for w in widths.split(",")]
         layers = " ".join(f"dense:{w} relu" for w in widths[1:-1])
         for batch in BATCHES:
             text = f"  {name:15s} batch {batch:4d}"
-            for threads in sorted({1, cores}):
+            for threads, peer in torches.items():
                 ours, torch = [], []
                 for _ in range(ROUNDS):
                     ours.append(epoch_seconds(train(folder, data, threads, layers, batch), batch))
-                    if have_torch:
-                        torch.append(float(output(
-                            sys.executable, TOP / "scripts/bench/torch_epoch.py", threads,
-                            ",".join(map(str, widths)), batch, stretch(batch), threads=threads)))
+                    if peer:
+                        torch.append(peer.seconds(widths, batch))
                 seconds, whole = np.min(ours, axis=0)
                 share = 100 * flops(widths) / seconds * 1e-9 / peak[threads]
                 text += f"   x{threads} {seconds:6.3f} s {share:2.0f}%"
@@ -180,72 +229,72 @@ def epochs(folder, data, cores, peak):
                     rows.append(("epoch", name, batch, threads, "PyTorch", min(torch), "s"))
                 text += f" ({whole:.3f} s)"
             say(text)
+    for peer in filter(None, torches.values()):
+        peer.close()
 
 
-def measured(*command, threads, cwd, code=0):
-    """Seconds and peak memory in MB of a whole command."""
+def first_step(threads, folder, *more):
+    """Seconds from the command to the first step's loss; peak memory of the whole run in MB."""
     began = time.perf_counter()
-    process = subprocess.Popen([str(c) for c in command], env=environment(threads), cwd=cwd,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    err = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != code:
-        sys.exit(f"bench: {' '.join(map(str, command))} ended with {process.returncode}:\n"
-                 f"{err.decode(errors='replace')}")
-    return seconds, usage.ru_maxrss / 1024
+    with subprocess.Popen([BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never",
+                           *more], env=environment(threads), cwd=folder, text=True,
+                          stdout=subprocess.PIPE) as process:
+        for line in process.stdout:
+            if line.startswith("loss:"):
+                break
+        first, peak = time.perf_counter() - began, 0
+        while process.poll() is None:
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+                peak = max([peak, *map(int, re.findall(r"VmHWM:\s*(\d+) kB", status))])
+            except OSError:
+                pass  # it has just ended
+            time.sleep(0.01)
+    if process.returncode not in (0, 75):
+        sys.exit(f"bench: a run ended with {process.returncode}")
+    return first, peak / 1000
 
 
 def costs(folder, data, cores):
     say("\nAround the steps, 784-512-512-10 at batch 64")
     layers = "dense:512 relu dense:512 relu"
 
-    def best(threads, *more, **keys):
-        """Seconds of the fastest of three runs."""
-        def go():
-            began = time.perf_counter()
-            train(folder, data, threads, layers, 64, *more, **keys)
-            return time.perf_counter() - began
-        return min(go() for _ in range(3))
+    def best(threads, *variants, **keys):
+        """Seconds of whole runs of two variants, which take turns: the fastest of three each."""
+        walls = [[], []]
+        for _ in range(3):
+            for wall, more in zip(walls, variants):
+                began = time.perf_counter()
+                train(folder, data, threads, layers, 64, *more, **keys)
+                wall.append(time.perf_counter() - began)
+        return map(min, walls)
 
     def note(what, threads, value, unit):
         rows.append(("cost", what, 64, threads, "trainer", value, unit))
 
-    blocks = {16: [], 64: []}
-    for block in (16, 64) * 3:
-        run = train(folder, data, 1, layers, 64, f"parallel.block={block}", "data.limit=32000")
-        steps = column(run, "steps", "seconds").reshape(-1, 100)
-        blocks[block].append(steps.sum(axis=1).min())
-    tree = 100 * (1 - min(blocks[64]) / min(blocks[16]))
-    say(f"  the tree over blocks of 16 samples, against one block a batch: {tree:.1f}% of a step "
-        "(1 thread)")
-    note("tree", 1, tree, "%")
-
-    start = [measured(BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never",
-                      "train.max_steps=1", threads=1, cwd=folder, code=75) for _ in range(5)]
-    seconds, megabytes = np.min(start, axis=0)
-    say(f"  from the command to the end of a run of one step, loading 60,000 + 10,000 images from "
-        f".gz\n  and writing its files: {seconds:.2f} s")
-    note("one step from .gz", 1, seconds, "s")
-    megabytes = max(measured(BUILD / "trainer", "bench.ini", "run.overwrite=true",
-                             "run.resume=never", "train.epochs=1", threads=1,
-                             cwd=folder)[1], megabytes)
+    gz = f"data.dir={data}/gz"
+    first = min(first_step(1, folder, gz, "train.max_steps=1")[0] for _ in range(5))
+    _, megabytes = first_step(1, folder, gz, "train.epochs=1")
+    say(f"  from the command to the first step, 60,000 + 10,000 images from .gz: {first:.2f} s")
     say(f"  peak memory of a run: {megabytes:.0f} MB")
+    note("first step from .gz", 1, first, "s")
     note("peak memory", 1, megabytes, "MB")
 
-    few = ("data.limit=640",)  # ten steps an epoch: next to nothing beside an evaluation
-    seldom, often = (best(1, *few, f"train.eval_every={k}", epochs=31) for k in (31, 1))
-    say(f"  evaluation of 10,000 images: {1000 * (often - seldom) / 30:.1f} ms (1 thread)")
-    note("evaluation", 1, (often - seldom) / 30, "s")
-    seldom, often = (best(cores, *more) for more in ((), ("checkpoint.every_steps=100",)))
-    cost = (often - seldom) / (2 * -(-SAMPLES // 64) // 100)
-    say(f"  checkpoint.every_steps=100: a run of 2 epochs takes {often:.2f} s, without "
+    # Ten steps an epoch, which are next to nothing beside an evaluation.
+    seldom, often = best(1, *(("data.limit=640", f"train.eval_every={k}") for k in (11, 1)),
+                         epochs=11)
+    say(f"  evaluation of 10,000 images: {1000 * (often - seldom) / 10:.1f} ms (1 thread)")
+    note("evaluation", 1, (often - seldom) / 10, "s")
+    seldom, often = best(cores, (), ("checkpoint.every_steps=100",), epochs=1)
+    cost = (often - seldom) / (-(-SAMPLES // 64) // 100)
+    say(f"  checkpoint.every_steps=100: a run of one epoch takes {often:.2f} s, without "
         f"{seldom:.2f} s: {1000 * cost:.0f} ms\n  a checkpoint of 670,000 parameters and momentum "
         "(all threads)")
     note("checkpoint", cores, cost, "s")
-    tiny, _ = measured(BUILD / "trainer", TOP / "configs" / "linear.ini",
-                       f"run.output={folder}/linear", threads=1, cwd=TOP)
+    began = time.perf_counter()
+    output(BUILD / "trainer", TOP / "configs" / "linear.ini", f"run.output={folder}/linear",
+           threads=1, cwd=TOP)
+    tiny = time.perf_counter() - began
     say(f"  2,000 epochs of five rows (configs/linear.ini, start and files included): {tiny:.2f} s")
     rows.append(("cost", "2000 tiny epochs", "", 1, "trainer", tiny, "s"))
     for threads in sorted({1, cores}):
@@ -264,7 +313,7 @@ def main():
     peak = gemms(cores)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        data.mkdir()
+        (data / "gz").mkdir(parents=True)
         made_up_images(data)
         epochs(Path(folder), data, cores, peak)
         costs(Path(folder), data, cores)

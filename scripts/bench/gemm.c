@@ -6,9 +6,10 @@
  * Two lines a shape, batch and number of threads (1 and OMP_NUM_THREADS), of the product alone, as
 XX
  * bias gradient and the tree over blocks. GFLOP/s of the product in both, and percent of the peak
- * that as many threads reach at once. Each kernel's result is held against the reference first; a
+ * that as many threads reach at once. At the end the memory's GB/s. Each kernel's result is held against the reference first; a
  * wrong one ends the program with 1. */
 #include "base/memory.h"
+#include "base/tree.h"
 #include "kernels/ref.h"
 #include <math.h>
 #include <omp.h>
@@ -214,6 +215,27 @@ static double peak(const dp_kernels *set, int threads, double seconds) {
     return sum;
 }
 
+/* GB/s that `threads` threads together read and write, of arrays too large for a cache: the best of
+ * five passes. */
+static double bandwidth(int threads) {
+    size_t n = (size_t)1 << 23;
+    float *left = floats(n), *right = floats(n);
+    double best = 0;
+    for (int pass = 0; pass < 6; pass++) {
+        double start = omp_get_wtime();
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int part = 0; part < threads; part++) {
+            size_t begin = n / 16 * part / threads * 16;
+            size_t end = n / 16 * (part + 1) / threads * 16;
+            dp_tree_add(left + begin, right + begin, end - begin);
+        }
+        double seconds = omp_get_wtime() - start;
+        best = pass > 0 ? fmax(best, 3e-9 * n * sizeof *left / seconds) : 0;
+    }
+    dp_memory_free(&left), dp_memory_free(&right);
+    return best;
+}
+
 /* A line of the table. */
 static void measure(const dp_kernels *set, const problem *p, bool fused, int threads,
                     double seconds) {
@@ -252,6 +274,9 @@ int main(int argc, char **argv) {
             }
             problem_destroy(&p);
         }
+    }
+    for (int t = 0; t < (counts[1] > 1 ? 2 : 1); t++) {
+        printf("memory, %d threads: %.1f GB/s\n", counts[t], bandwidth(counts[t]));
     }
     return 0;
 }

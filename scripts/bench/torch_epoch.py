@@ -1,9 +1,10 @@
-"""Seconds an epoch of PyTorch, tensors in memory, on made-up images: a line a workload.
+"""Seconds an epoch of PyTorch, tensors in memory, on made-up images.
 
-    torch_epoch.py THREADS WIDTHS BATCH [STEPS]     e.g. 2 784,512,512,10 64
+    echo "784,512,512,10 64 100" | torch_epoch.py THREADS
 
-SGD with momentum 0.9 as in configs/mlp.ini. STEPS in a row are timed after a warm-up and scaled to
-60,000 samples; the best of many goes is printed, of 1 s and at least three."""
+For each line WIDTHS BATCH STEPS one with the seconds. SGD with momentum 0.9 as in configs/mlp.ini.
+STEPS in a row are timed after a warm-up and scaled to 60,000 samples; the best of many goes counts,
+of 1 s and at least three."""
 
 import sys
 import time
@@ -14,8 +15,7 @@ from torch import nn
 SAMPLES = 60000
 
 
-def main(threads, widths, batch, steps=100):
-    torch.set_num_threads(threads)
+def seconds(widths, batch, steps):
     layers = []
     for inputs, outputs in zip(widths, widths[1:]):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -38,8 +38,11 @@ def main(threads, widths, batch, steps=100):
     goes = [go(steps) for _ in range(3)]
     while sum(goes) < 1:
         goes.append(go(steps))
-    print(f"{min(goes) / steps * SAMPLES / batch:.4f}")
+    return min(goes) / steps * SAMPLES / batch
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), [int(w) for w in sys.argv[2].split(",")], *map(int, sys.argv[3:5]))
+    torch.set_num_threads(int(sys.argv[1]))
+    for line in sys.stdin:
+        of, *counts = line.split()
+        print(f"{seconds([int(w) for w in of.split(',')], *map(int, counts)):.4f}", flush=True)
