@@ -14,6 +14,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.ticker import NullLocator  # noqa: E402
 
 MARKS = {"trainer": ("o", "black"), "fused": (".", "black"), "OpenBLAS": ("s", "0.45"), "oneDNN": ("^", "0.45"),
          "libxsmm": ("D", "0.45")}
@@ -32,7 +33,7 @@ def roofline(axes, rows, threads):
     low, high = axes.get_xlim()
     axes.plot([low, peak / memory, high], [low * memory, peak, peak], color="black", linewidth=1)
     axes.text(high, peak * 1.05, f"FMA peak {peak:.0f} GFLOP/s ", fontsize=8, ha="right")
-    axes.text(low, low * memory * 1.3, f"  memory {memory:.0f} GB/s", fontsize=8, va="bottom")
+    axes.text(low, peak * 1.05, f" memory {memory:.0f} GB/s", fontsize=8)
     seen, shapes = defaultdict(list), {}
     for r in rows:
         if r["kind"] == "gemm" and r["threads"] == threads and r["value"] > 0:
@@ -46,11 +47,19 @@ def roofline(axes, rows, threads):
                      zorder=3 if who in ("trainer", "fused") else 2)
     axes.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOP/byte)",
              ylabel="GFLOP/s", title=f"GEMMs of a step, {threads} thread{'s' * (threads > 1)}")
-    axes.set_ylim(top=peak * 1.6)
-    for at, shape in shapes.items():
+    bottom = min(value for points in seen.values() for _, value in points)
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+    axes.set_yticks(ticks, map(str, ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom / 4, peak * 1.5)
+    before = 0
+    for at in sorted(shapes):
         axes.axvline(at, color="0.85", linewidth=0.6, zorder=0)
-        axes.text(at, axes.get_ylim()[0] * 1.05, f" {shape}", fontsize=6, rotation=90, ha="right")
-    axes.legend(fontsize=8, loc="lower right")
+        near = at < 1.08 * before  # two labels side by side
+        axes.text(at, bottom / 3.8, shapes[at], fontsize=6, rotation=90,
+                  ha="left" if near else "right", va="bottom")
+        before = at
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.02))
     axes.grid(True, axis="y", which="both", linewidth=0.3)
 
 
