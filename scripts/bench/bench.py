@@ -144,14 +144,18 @@ def made_up_images(folder):
             (folder / "gz" / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(content, 1))
 
 
-def train(folder, data, threads, layers, batch, *more, epochs=2):
-    """One run; returns its folder."""
+def command(folder, data, layers, batch, *more, epochs=2):
+    """Of a run in folder, with a config of its own."""
     (folder / "bench.ini").write_text(
         f"[data]\ndir = {data}\n[model]\nlayers = {layers}\n[optimizer]\nlr = 0.01\n"
         f"momentum = 0.9\n[train]\nepochs = {epochs}\nbatch_size = {batch}\n"
         f"eval_every = {epochs}\n[checkpoint]\nevery = 0\nbest = none\n")
-    output(BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never", *more,
-           threads=threads, cwd=folder)
+    return [BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never", *more]
+
+
+def train(folder, data, threads, *what, **keys):
+    """One run; returns its folder."""
+    output(*command(folder, data, *what, **keys), threads=threads, cwd=folder)
     return folder / "runs" / "bench"
 
 
@@ -233,12 +237,11 @@ def epochs(folder, data, cores, peak):
         peer.close()
 
 
-def first_step(threads, folder, *more):
+def first_step(folder, data, threads, *what, **keys):
     """Seconds from the command to the first step's loss; peak memory of the whole run in MB."""
     began = time.perf_counter()
-    with subprocess.Popen([BUILD / "trainer", "bench.ini", "run.overwrite=true", "run.resume=never",
-                           *more], env=environment(threads), cwd=folder, text=True,
-                          stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command(folder, data, *what, **keys), env=environment(threads),
+                          cwd=folder, text=True, stdout=subprocess.PIPE) as process:
         for line in process.stdout:
             if line.startswith("loss:"):
                 break
@@ -259,38 +262,37 @@ def costs(folder, data, cores):
     say("\nAround the steps, 784-512-512-10 at batch 64")
     layers = "dense:512 relu dense:512 relu"
 
-    def best(threads, *variants, **keys):
-        """Seconds of whole runs of two variants, which take turns: the fastest of three each."""
-        walls = [[], []]
-        for _ in range(3):
-            for wall, more in zip(walls, variants):
-                began = time.perf_counter()
-                train(folder, data, threads, layers, 64, *more, **keys)
-                wall.append(time.perf_counter() - began)
-        return map(min, walls)
-
     def note(what, threads, value, unit):
         rows.append(("cost", what, 64, threads, "trainer", value, unit))
 
-    gz = f"data.dir={data}/gz"
-    first = min(first_step(1, folder, gz, "train.max_steps=1")[0] for _ in range(5))
-    _, megabytes = first_step(1, folder, gz, "train.epochs=1")
+    first = min(first_step(folder, data / "gz", 1, layers, 64, "train.max_steps=1")[0]
+                for _ in range(5))
+    _, megabytes = first_step(folder, data / "gz", 1, layers, 64, epochs=1)
     say(f"  from the command to the first step, 60,000 + 10,000 images from .gz: {first:.2f} s")
     say(f"  peak memory of a run: {megabytes:.0f} MB")
     note("first step from .gz", 1, first, "s")
     note("peak memory", 1, megabytes, "MB")
 
-    # Ten steps an epoch, which are next to nothing beside an evaluation.
-    seldom, often = best(1, *(("data.limit=640", f"train.eval_every={k}") for k in (11, 1)),
-                         epochs=11)
-    say(f"  evaluation of 10,000 images: {1000 * (often - seldom) / 10:.1f} ms (1 thread)")
-    note("evaluation", 1, (often - seldom) / 10, "s")
-    seldom, often = best(cores, (), ("checkpoint.every_steps=100",), epochs=1)
-    cost = (often - seldom) / (-(-SAMPLES // 64) // 100)
-    say(f"  checkpoint.every_steps=100: a run of one epoch takes {often:.2f} s, without "
-        f"{seldom:.2f} s: {1000 * cost:.0f} ms\n  a checkpoint of 670,000 parameters and momentum "
-        "(all threads)")
-    note("checkpoint", cores, cost, "s")
+    def around(epochs, *more):
+        """Seconds of a run that are not in its steps."""
+        began = time.perf_counter()
+        run = train(folder, data, cores, layers, 64, *more, epochs=epochs)
+        return time.perf_counter() - began - column(run, "steps", "seconds").sum()
+
+    def cost(count, *variants, epochs):
+        """Seconds of what one variant does `count` times more often than the other: they take turns,
+        and the best of three counts."""
+        gaps = [[around(epochs, *more) for more in variants] for _ in range(3)]
+        more, less = np.min(gaps, axis=0)
+        return (more - less) / count
+
+    seconds = cost(10, *(("data.limit=640", f"train.eval_every={k}") for k in (1, 11)), epochs=11)
+    say(f"  evaluation of 10,000 images: {1000 * seconds:.0f} ms (all threads)")
+    note("evaluation", cores, seconds, "s")
+    seconds = cost(2 * SAMPLES // 6400, ("checkpoint.every_steps=100",), (), epochs=2)
+    say(f"  a checkpoint of 670,000 parameters and momentum: {1000 * seconds:.1f} ms between two "
+        "steps; then it is\n  written beside them (all threads)")
+    note("checkpoint", cores, seconds, "s")
     began = time.perf_counter()
     output(BUILD / "trainer", TOP / "configs" / "linear.ini", f"run.output={folder}/linear",
            threads=1, cwd=TOP)
