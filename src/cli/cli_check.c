@@ -34,26 +34,28 @@ static void print_layers(const dp_session *session) {
     dp_log("%-4s %-10s %14s %14s %11zu", "", "in all", "", "", model->parameters);
 }
 
-/* Steps at a learning rate of 0 on the first batch, for as long as rank 0 says: seconds of one,
- * without the first if there are others. */
-static double step_seconds(const dp_session *session, dp_stepper *stepper) {
+/* Steps at a learning rate of 0 on the first batch (a part of it, if it is large), until some rank has
+ * had enough: seconds a sample, without the first step if there are others. */
+static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
+    enum { MANY = 8192 };
     const double enough = 0.2;
     const int32_t *rows = session->data->train_row;
+    int n = session->batch < MANY ? session->batch : MANY;
     double sum = 0, first = 0;
     dp_step_result step = {0};
     int steps = 0;
     for (; !step.stop; steps++) {
         bool last = sum + first > enough;
-        dp_step(stepper, rows, session->batch, 0, steps + 1, last, &step);
+        dp_step(stepper, rows, n, 0, steps + 1, last, &step);
         dp_stepper_settle(stepper);
         *(steps > 0 ? &sum : &first) += step.seconds;
     }
-    return steps > 1 ? sum / (steps - 1) : first;
+    return (steps > 1 ? sum / (steps - 1) : first) / n;
 }
 
 /* What an epoch takes by a few steps, and at the FMA peak. The peak is measured here and now, on all
  * ranks at once. */
-static void print_speed(const dp_session *session, double step) {
+static void print_speed(const dp_session *session, double sample) {
     const dp_model *model = session->model;
     double flop = 0;
     for (int l = 0; l < model->nlayers; l++) {
@@ -69,8 +71,7 @@ static void print_speed(const dp_session *session, double step) {
                                   : (double)session->threads;
     double peak = busy * dp_kernels_peak(session->set, 0.1);
     dp_comm_sum(session->comm, &peak, 1);
-    double floor = flop * 1e-9 / peak,
-           epoch = step * session->data->train_n / session->batch;
+    double floor = flop * 1e-9 / peak, epoch = sample * session->data->train_n;
     dp_log("speed   %.3g GFLOP an epoch; FMA peak %.0f GFLOP/s on all ranks: at least "
            "%.3g s. By "
            "steps tried here: about %.3g s an epoch, %.2g%% of the peak",
@@ -90,7 +91,7 @@ static dp_status print_cost(const dp_session *session) {
                (double)dp_dataset_bytes(session->data) / mib,
                (double)(session->model->floats * sizeof(float)) / mib,
                (double)dp_stepper_bytes(stepper) / mib);
-        print_speed(session, step_seconds(session, stepper));
+        print_speed(session, sample_seconds(session, stepper));
     }
     dp_stepper_destroy(&stepper);
     return s;
