@@ -90,7 +90,7 @@ def gemms(cores):
         say(f"{threads} thread{'s' * (threads > 1)}: FMA peak {value:.0f} GFLOP/s, memory "
             f"{memory[threads]:.0f} GB/s")
     say("\nGEMM, share of the FMA peak: forward / weight gradient / input gradient. fused: as in the "
-        "step,\nwith bias, ReLU, its derivative, both layouts, bias gradient and the tree over blocks")
+        "step,\nwith ReLU, its derivative, both layouts and the tree over blocks of 16 samples")
     for (inputs, outputs, batch, threads), who in sorted(shapes.items(), key=lambda s: (
             -s[0][0] * s[0][1], s[0][2], s[0][3])):
         text = f"  {inputs:4d} -> {outputs:<4d} batch {batch:4d} x{threads}"
@@ -208,7 +208,8 @@ class Torch:
 def epochs(folder, data, cores, peak):
     say("\nSeconds an epoch of 60,000 samples at the pace of the best stretch of 6,400 (batch 1024: of "
         "20 steps),\nas a share of the FMA peak; PyTorch likewise; then our best whole epoch. SGD with "
-        "momentum")
+        "momentum.\nx2 and more: threads that may be used; parallel.threads = auto takes fewer for small "
+        "steps")
     torches = {threads: Torch.find(threads) for threads in sorted({1, cores})}
     if not torches[1]:
         say("PyTorch is not installed: left out")
@@ -255,7 +256,7 @@ def first_step(folder, data, threads, *what, **keys):
             time.sleep(0.01)
     if process.returncode not in (0, 75):
         sys.exit(f"bench: a run ended with {process.returncode}")
-    return first, peak / 1000
+    return first, peak * 1024e-6
 
 
 def costs(folder, data, cores):

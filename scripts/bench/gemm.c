@@ -3,11 +3,12 @@
  *   gemm [SET [SECONDS]]     SET auto|avx512|avx2|portable; SECONDS a measurement,
  * default 0.05
  *
- * Two lines a shape, batch and number of threads (1 and OMP_NUM_THREADS), of the product alone, as
-XX
- * bias gradient and the tree over blocks. GFLOP/s of the product in both, and percent of the peak
- * that as many threads reach at once. At the end the memory's GB/s. Each kernel's result is held against the reference first; a
- * wrong one ends the program with 1. */
+ * Two lines a shape, batch and number of threads (1 and OMP_NUM_THREADS): of the product alone, as
+ * libraries have it (and with the bias and its gradient, summed in blocks of 64 samples), and as in the
+ * step: with ReLU, its derivative, the second copy of Y and the tree over blocks of 16. GFLOP/s of the
+ * product in both, and percent of the peak that as many threads reach at once. At the end the
+ * memory's GB/s. Each kernel's result is held against the reference first; a wrong one ends the
+ * program with 1. */
 #include "base/memory.h"
 #include "base/tree.h"
 #include "kernels/ref.h"

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/log.h"
 #include "cli.h"
 #include "run/doctor.h"
@@ -34,23 +35,24 @@ static void print_layers(const dp_session *session) {
     dp_log("%-4s %-10s %14s %14s %11zu", "", "in all", "", "", model->parameters);
 }
 
-/* Steps at a learning rate of 0 on the first batch (a part of it, if it is large), until some rank has
- * had enough: seconds a sample, without the first step if there are others. */
+/* Steps at a learning rate of 0 on the first batch, or so much of it that a rank has 1024 samples, until
+ * some rank has had enough: seconds a sample, without the first step. The parameters are zeros: speed
+ * does not depend on what they are. */
 static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
-    enum { MANY = 8192 };
     const double enough = 0.2;
     const int32_t *rows = session->data->train_row;
-    int n = session->batch < MANY ? session->batch : MANY;
-    double sum = 0, first = 0;
+    int64_t most = 1024 * (int64_t)dp_comm_size(session->comm);
+    int n = session->batch < most ? session->batch : (int)most, steps = 0;
     dp_step_result step = {0};
-    int steps = 0;
+    dp_step(stepper, rows, n, 0, 1, false, &step);
+    dp_stepper_settle(stepper);
+    double start = dp_clock(), first = step.seconds;
     for (; !step.stop; steps++) {
-        bool last = sum + first > enough;
-        dp_step(stepper, rows, n, 0, steps + 1, last, &step);
-        dp_stepper_settle(stepper);
-        *(steps > 0 ? &sum : &first) += step.seconds;
+        bool last = first + dp_clock() - start > enough;
+        dp_step(stepper, rows, n, 0, steps + 2, last, &step);
     }
-    return (steps > 1 ? sum / (steps - 1) : first) / n;
+    dp_stepper_settle(stepper);
+    return (dp_clock() - start) / steps / n;
 }
 
 /* What an epoch takes by a few steps, and at the FMA peak. The peak is measured here and now, on all

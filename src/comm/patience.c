@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "comm_impl.h"
 #include <assert.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ enum { TAG_HERE = (1 << 14) - 1 };
 /* Seconds that rank 0 waits for answers: ranks do not begin to wait, and so to come here, at the same
  * time. */
 static double answer_time(const dp_comm *comm) {
-    return comm->timeout < 20 ? 2 : comm->timeout / 10;
+    return fmin(fmax(comm->timeout / 10, 2), 10);
 }
 
 /* Rank 0 hears who is still there: a rank that hangs keeps all others waiting somewhere, and they

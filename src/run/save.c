@@ -114,7 +114,7 @@ static void describe(const dp_run *run, dp_snapshot *s, char **names) {
     snprintf(s->program, sizeof s->program, "%s", dp_version_program());
     snprintf(s->commit, sizeof s->commit, "%s", dp_version_commit());
     s->ranks = dp_comm_size(run->comm);
-    s->threads = session->threads;
+    s->threads = dp_session_step_threads(session);
     s->config = run->text;
     s->ntensors = model->ntensors;
     s->tensors = model->tensors;

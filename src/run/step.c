@@ -169,6 +169,9 @@ static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, in
         }
         if (npieces > 1) {
 #pragma omp barrier
+            if (team.id == 0) {
+                st->times.idle += dp_lap(clock);
+            }
         }
     }
 }
@@ -288,7 +291,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
             for (int k = 0; k < DP_PARTS && k < st->ngrads; k++) {
                 note.loss[k] = st->piece_loss[k];
             }
-            clock = dp_clock();
+            st->times.idle += dp_lap(&clock);
             loss_sum = st->overlap ? dp_overlap_finish(st->overlap, &errand, &note)
                                    : dp_exchange_reduce(st->exchange, st->bucket[0].bound,
                                                         blocks, &note);

@@ -21,7 +21,7 @@ static dp_status open_files(dp_run *run) {
                           .config = run->text,
                           .kernels = session->set->name,
                           .ranks = dp_comm_size(run->comm),
-                          .threads = session->threads,
+                          .threads = dp_session_step_threads(session),
                           .nodes = dp_comm_nodes(run->comm),
                           .parameters = (int64_t)session->model->parameters,
                           .train_samples = session->data->train_n,
