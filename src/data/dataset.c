@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "reader.h"
 #include "statistics.h"
+#include "stream.h"
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <zlib.h>
 
 enum { PATH_MOST = DP_TEXT + 64, HEAD = 16 };
 
@@ -85,14 +85,18 @@ static dp_status detect(const char *path, const format **out) {
                        path);
     }
     unsigned char head[HEAD];
-    gzFile gz = gzopen(path, "rb");
-    if (!gz) {
-        return dp_fail(DP_EDATA, "%s: cannot open: %s", path, strerror(errno));
+    size_t n = 0;
+    dp_stream *stream = NULL;
+    dp_status status = dp_stream_open(path, &stream);
+    if (status == DP_OK) {
+        status = dp_stream_read(stream, head, HEAD, &n);
     }
-    int n = gzread(gz, head, HEAD);
-    gzclose(gz);
+    dp_stream_close(&stream);
+    if (status != DP_OK) {
+        return status;
+    }
     for (int i = 0; i < FORMATS; i++) {
-        if (formats[i].looks(head, n)) {
+        if (formats[i].looks(head, (int)n)) {
             *out = &formats[i];
             return DP_OK;
         }

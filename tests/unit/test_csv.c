@@ -289,15 +289,103 @@ Test(csv, without_names_a_file_of_the_features_alone_has_no_target)
     dp_table_free(&table);
 }
 
-Test(csv, reads_gz_and_reports_its_damage)
-{
-    const char *text = "x,y\n1,2\n3,4\n";
-    const char *path = put_gz("data.csv.gz", text, strlen(text));
+/* ---- gzip ---- */
+
+static dp_status read_gz(const unsigned char *bytes, size_t n) {
     dp_schema schema = {0};
-    assert_ok(dp_dataset_read(config_for("mse", NULL), path, &schema, &table));
-    cr_assert_eq(table.n, 2);
+    return dp_dataset_read(config_for("mse", NULL), put_file("data.csv.gz", bytes, n),
+                           &schema, &table);
+}
+
+/* Appends one gzip member to packed[0..n); returns the length. */
+static size_t add_member(unsigned char *packed, size_t n, const char *text) {
+    put_gz("member", text, strlen(text));
+    FILE *file = fopen(in_folder("member"), "rb");
+    cr_assert(file);
+    n += fread(packed + n, 1, 4096, file);
+    fclose(file);
+    return n;
+}
+
+static void assert_rows(const unsigned char *packed, size_t n, int rows) {
+    assert_ok(read_gz(packed, n));
+    cr_assert_eq(table.n, rows);
     dp_table_free(&table);
-    cr_assert_eq(truncate(path, 20), 0);
-    assert_failed(dp_dataset_read(config_for("mse", NULL), path, &schema, &table),
-                  DP_EDATA, "data.csv.gz: cannot read");
+}
+
+Test(csv, members_of_a_gz_are_one_text_and_zeros_behind_them_padding)
+{
+    unsigned char packed[8192] = {0};
+    size_t n = add_member(packed, 0, "x,y\n1,2\n3,");
+    assert_rows(packed, add_member(packed, n, "4\n"), 2);
+    n = add_member(packed, n, "4\n");
+    n = add_member(packed, n, "");
+    n = add_member(packed, n, "5,6\n");
+    assert_rows(packed, n, 3);
+    memset(packed + n, 0, 1000);
+    assert_rows(packed, n + 1000, 3);
+    packed[n + 999] = 1;
+    assert_failed(read_gz(packed, n + 1000), DP_EDATA, "1000 bytes from byte");
+    size_t padded = add_member(packed, n + 10, "7,8\n");
+    assert_failed(read_gz(packed, padded), DP_EDATA, "are no gzip data");
+}
+
+Test(csv, no_damage_to_any_member_of_a_gz_loses_rows)
+{
+    unsigned char packed[8192];
+    size_t border = add_member(packed, 0, "x,y\n1,2\n3,4\n");
+    size_t n = add_member(packed, border, "5,6\n7,8\n");
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i < border ? i : i - border;
+        if (at >= 4 && at < 10) { /* date, flags and system, which nothing protects */
+            continue;
+        }
+        packed[i] ^= 0x10;
+        dp_status status = read_gz(packed, n);
+        packed[i] ^= 0x10;
+        if (status ==
+            DP_OK) { /* the bits that fill up deflate's last byte mean nothing */
+            cr_assert((i == border - 9 || i == n - 9) && table.n == 4, "byte %zu of %zu",
+                      i, n);
+            dp_table_free(&table);
+            continue;
+        }
+        cr_assert_eq(status, DP_EDATA, "byte %zu of %zu", i, n);
+        cr_assert(strstr(dp_status_message(), "data.csv.gz"));
+    }
+    for (size_t cut = 1; cut < n; cut++) {
+        if (cut != border) { /* there the shorter file is a whole one */
+            cr_assert_eq(read_gz(packed, cut), DP_EDATA, "%zu of %zu bytes", cut, n);
+        }
+    }
+    assert_failed(read_gz(packed, n - 3), DP_EDATA, "truncated");
+    for (size_t behind = 1; behind < 30; behind++) {
+        memset(packed + n, 'x', behind);
+        assert_failed(read_gz(packed, n + behind), DP_EDATA,
+                      "behind the end of its gzip");
+    }
+    assert_rows(packed, n, 4);
+}
+
+Test(csv, a_gz_of_many_members_that_no_buffer_holds)
+{
+    enum { MEMBERS = 3000, ROWS = 40 };
+    static unsigned char all[MEMBERS * 512];
+    char text[8192];
+    size_t n = add_member(all, 0, "x,y\n"), one = 0;
+    for (int m = 0; m < MEMBERS; m++, n += one) {
+        size_t at = 0;
+        for (int i = 0; i < ROWS && m < 10; i++) {
+            at += (size_t)sprintf(
+                text + at, "%d,%g\n", i,
+                (double)dp_rng_uniform(1, DP_FOR_INIT, (uint32_t)m, (uint64_t)i));
+        }
+        one = m < 10 ? add_member(all + n, 0, text) : one;
+        if (m >= 10) {
+            memcpy(all + n, all + n - one, one);
+        }
+        cr_assert(n + 1024 < sizeof all);
+    }
+    cr_assert(n > 1 << 19);
+    assert_rows(all, n, MEMBERS * ROWS);
 }
