@@ -1,5 +1,6 @@
 #include "csv_text.h"
 #include "stream.h"
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,5 +195,8 @@ bool dp_csv_number(const dp_csv_text *f, const char *s, double *out) {
     }
     char *end = NULL;
     *out = strtod_l(s, &end, f->c);
+    if (*out == 0 && s[strspn(s, "+-.0")] >= '1' && s[strspn(s, "+-.0")] <= '9') {
+        *out = *s == '-' ? -DBL_TRUE_MIN : DBL_TRUE_MIN;
+    }
     return end != s && !*end;
 }

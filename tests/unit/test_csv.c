@@ -232,6 +232,55 @@ Test(csv, bce_takes_zero_and_one_only)
                   "data.csv:3: column 'passed': '2' is neither 0 nor 1");
 }
 
+Test(csv, bce_takes_the_two_names_of_its_classes)
+{
+    dp_config *config = config_for("bce", NULL);
+    dp_schema schema = {0};
+    snprintf(config->data.classes, sizeof config->data.classes, "failed, passed");
+    const char *path = put_text("data.csv", "x,end\n1,failed\n2,passed\n3,1\n4,0.0\n");
+    assert_ok(dp_dataset_read(config, path, &schema, &table));
+    cr_assert_eq(table.ntargets, 1);
+    assert_floats(table.target, 4, (float[]){0, 1, 1, 0});
+    dp_table_free(&table);
+    put_text("data.csv", "x,end\n1,failed\n2,Passed\n");
+    assert_failed(
+        dp_dataset_read(config, path, &schema, &table), DP_EDATA,
+        "data.csv:3: column 'end': 'Passed' is neither 0 nor 1 nor in data.classes");
+    snprintf(config->data.target, sizeof config->data.target, "a,b");
+    put_text("data.csv", "x,a,b\n1,failed,passed\n2,passed,passed\n");
+    assert_ok(dp_dataset_read(config, path, &schema, &table));
+    assert_floats(table.target, 4, (float[]){0, 1, 1, 1});
+    dp_table_free(&table);
+    assert_failed(read_as("bce", "", "x,end\n1,failed\n"), DP_EDATA,
+                  "list the names of 0 and 1 in data.classes");
+}
+
+Test(csv, a_number_is_rounded_to_a_float_and_a_class_is_not)
+{
+    assert_ok(read_as("mse", "", "x,y\n1e-400,-1e-46\n3.4e38,1\n"));
+    assert_floats(table.raw, 2, (float[]){0, 3.4e38f});
+    cr_assert_eq(table.target[0], 0);
+    dp_table_free(&table);
+    static const char *const large[] = {"1e39", "-1e39", "1e400", "3.5e38"};
+    for (int i = 0; i < 4; i++) {
+        char text[64], why[64];
+        snprintf(text, sizeof text, "x,y\n1,2\n%s,3\n", large[i]);
+        snprintf(why, sizeof why, "data.csv:3: column 'x': '%s' is too large", large[i]);
+        assert_failed(read_as("mse", "", text), DP_EDATA, why);
+    }
+    static const char *const odd[] = {"1e-400", "-1e-400", "1e-46", "1.00000001",
+                                      "1e400"};
+    for (int i = 0; i < 5; i++) {
+        char text[64], why[64];
+        snprintf(text, sizeof text, "x,y\n1,0\n2,1\n3,%s\n", odd[i]);
+        snprintf(why, sizeof why, "data.csv:4: column 'y': '%s' is n", odd[i]);
+        assert_failed(read_as("bce", "", text), DP_EDATA, why);
+        assert_failed(read_as("cross_entropy", "", text), DP_EDATA, why);
+    }
+    assert_ok(read_as("cross_entropy", "", "x,y\n1,0e-400\n2,1e0\n"));
+    dp_table_free(&table);
+}
+
 static dp_status read_like(const char *target, bool optional, const char *text) {
     static char *const column[] = {"a", "b", "y"};
     const char *path = put_text("new.csv", text);
