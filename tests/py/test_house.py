@@ -28,18 +28,20 @@ def run(*command, cwd=TOP, **env):
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    """A small set with a get-data.sh that knows its sums: (the script, a folder with the files)."""
+    """Small sets with a get-data.sh that knows their sums: (the script, a folder with the files of
+    mnist, one with those of fashion-mnist)."""
     top = tmp_path_factory.mktemp("toy")
     script = (TOP / "scripts/get-data.sh").read_text()
-    (top / "files").mkdir()
-    for number, name in enumerate(NAMES):
-        content = hashlib.sha512(name.encode()).digest() * (4000 if number == 2 else 5)
-        (top / "files" / (name + ".gz")).write_bytes(gzip.compress(content, 1))
-        script, found = re.subn(name + r" [0-9a-f]{64}",
-                                name + " " + hashlib.sha256(content).hexdigest(), script)
-        assert found == 2
+    for set_name in ("mnist", "fashion-mnist"):
+        (top / set_name).mkdir()
+        for number, name in enumerate(NAMES):
+            content = hashlib.sha512((set_name + name).encode()).digest() * (4000 if number == 2 else 5)
+            (top / set_name / (name + ".gz")).write_bytes(gzip.compress(content, 1))
+            script, found = re.subn(rf'(\n|")({set_name} {name}) [0-9a-f]{{64}}',
+                                    rf"\1\2 {hashlib.sha256(content).hexdigest()}", script)
+            assert found == 1
     (top / "get-data.sh").write_text(script)
-    return top / "get-data.sh", top / "files"
+    return top / "get-data.sh", top / "mnist", top / "fashion-mnist"
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
@@ -172,9 +174,54 @@ def test_a_damaged_file_is_replaced_and_kept(toy, mirror, tmp_path):
     assert run("bash", toy[0], "--check", "mnist", tmp_path).stdout == f"{tmp_path}\n"
 
 
-def test_a_complete_mnist_dir_is_used_where_it_is(toy, tmp_path):
+def test_a_complete_mnist_dir_is_linked_to_where_the_configs_look(toy, tmp_path):
+    assert run("bash", toy[0], "--check", "mnist", cwd=tmp_path,
+               MNIST_DIR=str(toy[1])).stdout == f"{toy[1]}\n"
+    assert not list(tmp_path.iterdir())
+    os.symlink(toy[1], tmp_path / "here")
+    out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR="here", TRAINER_MIRRORS="")
+    assert out.returncode == 0 and out.stdout == "data/mnist\n", out.stderr
+    assert whole(tmp_path / "data/mnist", toy)
+    assert all((tmp_path / "data/mnist" / (name + ".gz")).is_symlink() for name in NAMES)
+    again = run("bash", toy[0], "mnist", cwd=tmp_path, TRAINER_MIRRORS="")
+    assert again.stdout == "data/mnist\n"
+
+
+def test_links_that_lead_nowhere_are_made_anew(toy, tmp_path):
+    (tmp_path / "data/mnist").mkdir(parents=True)
+    for name in NAMES:
+        (tmp_path / "data/mnist" / (name + ".gz")).symlink_to(tmp_path / "gone")
     out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS="")
-    assert out.stdout == f"{toy[1]}\n" and not list(tmp_path.iterdir())
+    assert out.returncode == 0 and whole(tmp_path / "data/mnist", toy), out.stderr
+
+
+def test_where_nothing_can_be_written_the_folder_to_train_from_is_told(toy, tmp_path):
+    (tmp_path / "data").write_text("a file, so no folder can be made of it")
+    out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS="")
+    assert out.returncode == 0 and out.stdout == f"{toy[1]}\n"
+    assert f"data.dir={toy[1]}" in out.stderr
+
+
+@pytest.mark.parametrize("fill, said", [("fashion", "holds files of fashion-mnist"),
+                                        ("some", "holds files of fashion-mnist"),
+                                        ("own", "holds files of another set")])
+def test_the_folder_of_another_set_is_left_alone(toy, mirror, tmp_path, fill, said):
+    for number, name in enumerate(NAMES):
+        source = toy[1] if fill == "some" and number == 0 else toy[2]
+        content = (source / f"{name}.gz").read_bytes()
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"my own") if fill == "own" else content)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    out = run("bash", toy[0], "mnist", tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS=mirror().url)
+    assert out.returncode == 3 and out.stdout == "" and said in out.stderr, out.stderr
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_what_readme_says_after_get_data_works_with_mnist_dir(tmp_path, mnist):
+    (tmp_path / "configs").symlink_to(TOP / "configs")
+    out = run(TOP / "scripts/get-data.sh", "mnist", cwd=tmp_path, MNIST_DIR=str(mnist), TRAINER_MIRRORS="")
+    assert out.returncode == 0, out.stderr
+    check = run(TRAINER, "check", "configs/softmax.ini", cwd=tmp_path)
+    assert check.returncode == 0, check.stderr
 
 
 def house(tmp_path, path, text):
