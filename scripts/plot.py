@@ -21,8 +21,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import h5py
-import matplotlib
+if __name__ == "__main__":
+    import packages
+    packages.need("h5py", "matplotlib", "numpy")
+import h5py  # noqa: E402
+import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)

@@ -224,6 +224,37 @@ def test_what_readme_says_after_get_data_works_with_mnist_dir(tmp_path, mnist):
     assert check.returncode == 0, check.stderr
 
 
+# ---- Pythons ----
+
+@pytest.mark.parametrize("script, words, said", [
+    ("plot.py", ["none"], "none/checkpoints/last.h5 is missing"),
+    pytest.param("plot_bench.py", ["none.csv"], "none.csv is not there", marks=pytest.mark.slow),
+    pytest.param("scaling.py", ["none.csv"], "none.csv is not there", marks=pytest.mark.slow),
+    pytest.param("sweep.py", ["status", "none"], "there is no such sweep", marks=pytest.mark.slow),
+])
+def test_a_script_runs_in_the_python_that_has_its_packages(tmp_path, script, words, said):
+    needs = re.search(r'packages.need\((.*)\)', (TOP / "scripts" / script).read_text())[1]
+    for name in re.findall(r'"(\w+)"', needs):
+        pytest.importorskip(name)
+    bare = run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare")
+    if bare.returncode != 0:
+        pytest.skip(f"no venv here: {bare.stderr}")
+    python = tmp_path / "bare/bin/python"
+    out = run(python, TOP / "scripts" / script, *words, cwd=tmp_path, PYTHON=sys.executable)
+    assert f"{script}: {python} has no " in out.stderr, out.stderr
+    assert f"; {sys.executable} has: it runs now\n" in out.stderr
+    assert said in out.stderr and "Traceback" not in out.stderr
+
+
+def test_where_no_python_has_the_packages_they_are_named(monkeypatch):
+    monkeypatch.syspath_prepend(TOP / "scripts")
+    import packages
+    with pytest.raises(SystemExit) as told:
+        packages.need("sys", "no_such_package")
+    assert f"{sys.executable} has no no_such_package" in str(told.value)
+    assert "python3-no_such_package" in str(told.value)
+
+
 def house(tmp_path, path, text):
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_text(text)
