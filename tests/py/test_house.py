@@ -332,13 +332,41 @@ def test_the_readme_snippets_run_on_the_readme_run(tmp_path, mnist):
                   "train.epochs=1", cwd=tmp_path, OMP_NUM_THREADS="1")
     assert trained.returncode == 0, trained.stderr
     snippets = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
-    assert len(snippets) == 2
-    for snippet in snippets:
+    shows = {"metrics.attrs": "complete 10 steps", "realpath": "step-00000010.h5 10", "torch": "grad_fn"}
+    assert len(snippets) == len(shows)
+    for part, shown in shows.items():
+        [snippet] = [s for s in snippets if part in s]
         if "import torch" in snippet:
             pytest.importorskip("torch", reason="PyTorch is not installed")
         out = run(sys.executable, "-c", snippet, cwd=tmp_path)
         assert out.returncode == 0, out.stderr
-        assert ("complete 10 steps" in out.stdout) != ("grad_fn" in out.stdout)
+        assert shown in out.stdout
+
+
+def test_the_readme_opens_a_checkpoint_while_the_links_switch(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    code = re.search(r"^def open_checkpoint.*?(?=^\w)", README, re.M | re.S)[0]
+    names = {"os": os, "h5py": h5py}
+    exec(code, names)
+    for step in (1, 2):
+        with h5py.File(tmp_path / f"step-{step}.h5", "w") as file:
+            file.attrs["step"] = step
+    link, real = tmp_path / "last.h5", os.path.realpath
+    link.symlink_to("step-1.h5")
+
+    def switch(path):  # the run goes on just after the link was read
+        found = real(path)
+        if (tmp_path / "step-1.h5").exists():
+            link.unlink()
+            link.symlink_to("step-2.h5")
+            (tmp_path / "step-1.h5").unlink()
+        return found
+    monkeypatch.setattr(os.path, "realpath", switch)
+    with names["open_checkpoint"](link) as file:
+        assert file.attrs["step"] == 2 and file.filename.endswith("step-2.h5")
+    (tmp_path / "step-2.h5").unlink()
+    with pytest.raises(FileNotFoundError):
+        names["open_checkpoint"](link)
 
 
 def test_every_file_that_the_readme_names_is_there():
