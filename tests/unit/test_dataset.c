@@ -505,6 +505,7 @@ static const int64_t labels[3] = {2, 0, 1};
 static const char *put_hdf5(void) {
     const char *path = in_folder("d.h5");
     const double doubles[3] = {0.5, 1e300, 2}, numbers[3] = {0, 1, 1};
+    const double near[3] = {0, 1, 1e-60};
     dp_h5 *h5 = NULL;
     assert_ok(dp_h5_create(path, &h5));
     assert_ok(dp_h5_put(h5, "/images", DP_H5_U8, 3, (int64_t[]){3, 2, 2}, bytes));
@@ -512,6 +513,7 @@ static const char *put_hdf5(void) {
     assert_ok(dp_h5_put(h5, "/table/x", DP_H5_F32, 2, (int64_t[]){3, 4}, floats));
     assert_ok(dp_h5_put(h5, "/table/y", DP_H5_F64, 1, (int64_t[]){3}, numbers));
     assert_ok(dp_h5_put(h5, "/table/big", DP_H5_F64, 1, (int64_t[]){3}, doubles));
+    assert_ok(dp_h5_put(h5, "/table/near", DP_H5_F64, 1, (int64_t[]){3}, near));
     assert_ok(dp_h5_put(h5, "/table/hot", DP_H5_F32, 2, (int64_t[]){3, 4}, floats));
     assert_ok(
         dp_h5_put(h5, "/table/train_x", DP_H5_F32, 4, (int64_t[]){3, 2, 2, 1}, floats));
@@ -587,7 +589,8 @@ Test(hdf5, says_what_is_wrong)
     assert_failed(read_object("mse", ":/lonely", ""), DP_EDATA,
                   "there is no '/lonely/y'");
     assert_failed(read_object("mse", ":/table/hot", ""), DP_EDATA, "set data.target");
-    assert_failed(read_object("mse", ":/table", "big"), DP_EDATA, "value 0 of sample 1");
+    assert_failed(read_object("mse", ":/table", "big"), DP_EDATA,
+                  "value 0 of sample 1 (from 0) is inf as a float");
     assert_failed(read_object("mse", ":/short", ""), DP_EDATA,
                   "'/short/x' has 4 samples, but '/short/y' has 3");
     assert_failed(read_object("cross_entropy", ":/table", "hot"), DP_EDATA,
@@ -596,6 +599,8 @@ Test(hdf5, says_what_is_wrong)
                   "0.5 of sample 0 (from 0) is not a class number");
     assert_failed(read_object("bce", "", ""), DP_EDATA,
                   "2 of sample 0 (from 0) is neither");
+    assert_failed(read_object("bce", ":/table", "near"), DP_EDATA,
+                  "1e-60 of sample 2 (from 0) is neither");
     cr_assert_null(table.raw);
     dp_schema schema = {.classes = 2};
     assert_failed(dp_dataset_read(config_for("cross_entropy", NULL), in_folder("d.h5"),
