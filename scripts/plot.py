@@ -3,7 +3,8 @@
 
     curves      loss, and accuracy or R2, over the epochs
     fit         one or two inputs: the points with the fitted line, curve or boundary
-    confusion   classes: what was predicted for what
+    confusion   classes: what was predicted for what, in the test set, without one in the
+                validation split, without that in the training set
     images      images: some of the test set with predicted and true class, wrong ones marked
     weights     images without a hidden layer: the weights of each class
 
@@ -21,8 +22,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import h5py
-import matplotlib
+if __name__ == "__main__":
+    import packages
+    packages.need("h5py", "matplotlib", "numpy")
+import h5py  # noqa: E402
+import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
@@ -71,6 +75,7 @@ class Run:
         config = configparser.ConfigParser(interpolation=None)
         config.read_string(text)
         self.data, self.name = config["data"], config["run"]["name"]
+        self.seed = int(config["run"]["seed"])
         self.linear = len(self.layers) == 1
         self.outputs = int(self.layers[-1].split(":")[1])
         self.plots = self.folder / "plots"
@@ -100,18 +105,31 @@ class Run:
             return columns(rows, [f"{t}_predicted" for t in self.targets])
         return columns(rows, [f"p{k}" for k in range(max(2, self.outputs))])
 
+    def limited(self, rows):
+        """Those of the training file's rows that the run used, for training or validation."""
+        return rows[:int(self.data["limit"]) or None]
+
+    def held_out(self, n):
+        """Which of n training samples are the validation split [n], None where that isn't known."""
+        validation = float(self.data["validation"])
+        count = math.floor(validation * n) if validation < 1 else int(validation)
+        held = np.zeros(n, bool)
+        if count and self.data.get("stratify", "false") != "false":
+            return None
+        held[split(n, count, self.seed)] = True
+        return held
+
     def points(self):
-        """The training file's inputs [n, inputs] and targets [n, targets]."""
+        """The training file's inputs [n, inputs], targets [n, targets], and what is held out [n]."""
         path = self.data["train"]
         opener = gzip.open if path.endswith(".gz") else open
         with opener(path, "rt", newline="") as file:
             head = file.readline()
             file.seek(0)
             mark = max(",;\t", key=head.count)
-            rows = list(csv.DictReader(file, delimiter=mark))
-        if int(self.data["limit"]):
-            rows = rows[:int(self.data["limit"])]
-        return columns(rows, self.inputs), columns(rows, self.targets, self.classes)
+            rows = self.limited(list(csv.DictReader(file, delimiter=mark)))
+        return (columns(rows, self.inputs), columns(rows, self.targets, self.classes),
+                self.held_out(len(rows)))
 
     def save(self, figure, name):
         for kind in ("png", "svg"):
@@ -125,6 +143,31 @@ def columns(rows, names, classes=()):
     """Columns of dictionaries as floats; names of classes become their numbers."""
     return np.array([[classes.index(row[n]) if row[n] in classes else float(row[n])
                       for n in names] for row in rows])
+
+
+# ---- the validation split ----
+
+def philox(index, purpose, seed):
+    """Philox4x32-10 of the counters (index, stream 0, purpose) -> [len(index), 4] words: the trainer's
+    random numbers (src/base/rng.c)."""
+    c = [index & 0xFFFFFFFF, index >> 32, np.zeros_like(index), np.full_like(index, purpose)]
+    low, high = seed & 0xFFFFFFFF, seed >> 32
+    for _ in range(10):
+        p, q = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57  # below 2^64: nothing is lost
+        c = [q >> 32 ^ c[1] ^ low, q & 0xFFFFFFFF, p >> 32 ^ c[3] ^ high, p & 0xFFFFFFFF]
+        low, high = (low + 0x9E3779B9) & 0xFFFFFFFF, (high + 0xBB67AE85) & 0xFFFFFFFF
+    return np.stack(c, axis=1)
+
+
+def split(n, count, seed):
+    """The rows of n that are held out for validation: the first `count` of a permutation, which are
+    a function of the seed (data.validation, run.seed)."""
+    words = philox(np.arange(-(-count // 4), dtype=np.uint64), 3, seed).ravel()
+    order = np.arange(n)
+    for i in range(min(count, n - 1)):
+        j = i + (int(words[i]) * (n - i) >> 32)
+        order[[i, j]] = order[[j, i]]
+    return order[:count]
 
 
 # ---- curves ----
@@ -191,7 +234,14 @@ def spread(values, share):
     return low - room, high + room
 
 
-def draw_line(run, X, y):
+def mark_held(axis, x, y, held):
+    """Crosses on the points that were not trained on, [n] each."""
+    if held is not None and held.any():
+        axis.plot(x[held], y[held], "x", color="black", ms=8, mew=1.2, zorder=4,
+                  label="held out (validation split)")
+
+
+def draw_line(run, X, y, held):
     """One input: points, and the model as a line or a curve of probability."""
     figure, axis = plt.subplots(figsize=(6, 4.5), constrained_layout=True)
     at = np.linspace(*spread(X[:, 0], 0.1), 200)
@@ -202,6 +252,7 @@ def draw_line(run, X, y):
                       mfc="white", mew=1.6, label=f"{name}, given")
             axis.plot(at, values[:, k], ls=LINES[k % 5], color=COLOURS[k % 5],
                       label=equation(run) if run.outputs == 1 else f"{name}, fitted")
+            mark_held(axis, X[:, 0], y[:, k], held)
         axis.set_ylabel(", ".join(run.targets))
     else:
         binary = values.shape[1] == 2
@@ -212,6 +263,7 @@ def draw_line(run, X, y):
         if binary:
             axis.plot(X[:, 0], y[:, 0], "o", color=COLOURS[1], mec="black", mew=0.8,
                       label=f"{run.targets[0]}, given")
+            mark_held(axis, X[:, 0], y[:, 0], held)
             axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
         axis.set_ylabel(f"probability of {label(run, 1)}" if binary else "probability")
     axis.set(xlabel=run.inputs[0], title=f"{run.name}: {', '.join(run.targets)} by "
@@ -225,7 +277,7 @@ def label(run, k):
     return run.classes[k] if run.classes else f"{run.targets[0]} = {k}"
 
 
-def draw_plane(run, X, y):
+def draw_plane(run, X, y, held):
     """Two inputs: points on the model's values or classes, with the boundary."""
     figure, axis = plt.subplots(figsize=(6.5, 5), constrained_layout=True)
     side = 120
@@ -256,6 +308,7 @@ def draw_plane(run, X, y):
             axis.plot(X[mine, 0], X[mine, 1], MARKERS[k % 5], color=COLOURS[k % 5], ms=5.5,
                       mec="black" if k else COLOURS[0], mew=0.7, mfc=None if k else "white",
                       label=label(run, k))
+    mark_held(axis, X[:, 0], X[:, 1], held)
     words = equation(run)
     axis.set(xlabel=run.inputs[0], ylabel=run.inputs[1],
              title=f"{run.name}: {run.targets[0]} by {' and '.join(run.inputs)}, epoch "
@@ -268,8 +321,7 @@ def draw_fit(run):
     if not run.inputs or len(run.inputs) > 2 or (run.loss != "cross_entropy" and
                                                  len(run.inputs) == 2 and run.outputs > 1):
         return
-    X, y = run.points()
-    (draw_line if len(run.inputs) == 1 else draw_plane)(run, X, y)
+    (draw_line if len(run.inputs) == 1 else draw_plane)(run, *run.points())
 
 
 # ---- classes ----
@@ -308,8 +360,18 @@ def read_idx(path):
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(dims)
 
 
+def planes(values, shape):
+    """Samples of a shape -> [n, rows, columns, channels], which come first or, where only there are
+    few enough of them, last."""
+    values = values.reshape(-1, *shape)
+    if len(shape) > 3:
+        values = values.mean(axis=tuple(range(1, len(shape) - 2)))[:, None]
+    first = values.shape[1] <= 4 or values.shape[-1] > 4
+    return np.moveaxis(values, 1, -1) if first else values
+
+
 def test_images(run):
-    """The test set's images [n, rows, columns], as its files have them."""
+    """The test set's images: [n, rows, columns] in grey, or [n, rows, columns, 3]."""
     path = run.data["test"] or os.path.join(run.data["dir"], "t10k-images-idx3-ubyte")
     if ".h5" in path or ".hdf5" in path:
         path, _, inside = path.partition(":")
@@ -320,7 +382,11 @@ def test_images(run):
             images = item[:]
     else:
         images = read_idx(path if os.path.exists(path) else f"{path}.gz")
-    return images.reshape(-1, *run.shape[-3:]).mean(axis=1)
+    images = planes(images, run.shape)
+    if images.shape[-1] != 3:
+        return images.mean(axis=-1)
+    low, high = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
+    return (images - low) / ((high - low) or 1)
 
 
 def draw_images(run, rows):
@@ -356,14 +422,16 @@ def draw_weights(run):
     down = math.ceil(run.outputs / across)
     figure, axes = plt.subplots(down, across, figsize=(1.8 * across + 1, 2 * down + 0.6),
                                 squeeze=False, constrained_layout=True)
-    most = np.abs(run.weight).max()
+    pictures = planes(run.weight, run.shape)
+    colours = pictures.shape[-1] > 1
+    pictures = pictures.mean(axis=-1)
+    most = np.abs(pictures).max()
     for axis in axes.flat[run.outputs:]:
         axis.axis("off")
-    for axis, weight, name in zip(axes.flat, run.weight, run.classes):
-        picture = weight.reshape(-1, *run.shape[-2:]).mean(axis=0)
+    for axis, picture, name in zip(axes.flat, pictures, run.classes):
         map_ = axis.imshow(picture, cmap="gray", vmin=-most, vmax=most)
         axis.set(xticks=[], yticks=[], title=name)
-    figure.colorbar(map_, ax=axes, shrink=0.8, label="weight of a pixel")
+    figure.colorbar(map_, ax=axes, shrink=0.8, label=f"weight of a pixel{', its mean' * colours}")
     figure.suptitle(f"{run.name}: weights of each class, epoch {run.epoch}; white speaks for "
                     "the class, black against it")
     run.save(figure, "weights")
@@ -373,9 +441,18 @@ def draw_classes(run):
     tested = run.data["test"] or run.data["dir"]
     if run.loss == "mse" or (run.loss == "bce" and run.outputs > 1):
         return
-    rows = run.predict(*(() if tested else ("--input", run.data["train"])))
+    if tested:
+        rows, where = run.predict(), "test set"
+    else:
+        rows, where = run.limited(run.predict("--input", run.data["train"])), "training set"
+        held = run.held_out(len(rows))
+        if held is None:
+            where = "training set with its validation split"
+        elif held.any():
+            rows = [row for row, out in zip(rows, held) if out]
+            where = "validation split"
     if rows and rows[0]["label"]:
-        draw_confusion(run, rows, "test set" if tested else "training set")
+        draw_confusion(run, rows, where)
     if len(run.shape) > 1 and tested:
         draw_images(run, rows)
     if len(run.shape) > 1 and run.linear and run.outputs > 1:

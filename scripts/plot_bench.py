@@ -10,7 +10,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import matplotlib
+if __name__ == "__main__":
+    import packages
+    packages.need("matplotlib")
+import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

@@ -15,10 +15,14 @@ travel while others are computed would take off part of it; nothing is assumed h
 
 import argparse
 import csv
+import sys
 from collections import namedtuple
 from pathlib import Path
 
-import matplotlib
+if __name__ == "__main__":
+    import packages
+    packages.need("matplotlib", "numpy")
+import matplotlib  # noqa: E402
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -188,6 +192,8 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=Path("scaling"),
                         help="the pictures' name without its end (default scaling)")
     args = parser.parse_args(arguments)
+    if not args.csv.is_file():
+        sys.exit(f"scaling.py: {args.csv} is not there: scripts/bench/hosts.py writes it")
     rows = read(args.csv)
     alone = [row for row in rows if row["hosts"] == 1]
     compute = fit_compute([(row["batch"], row["compute_seconds"]) for row in alone])

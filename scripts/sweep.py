@@ -26,6 +26,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+if __name__ == "__main__":
+    import packages
+    packages.need("optuna", "h5py", "matplotlib")
 try:
     from sweeplib import engine, report, results, slurm
     from sweeplib.spec import SweepError, digest, overrides, read_spec

@@ -1,6 +1,7 @@
 /** Output for people: stdout for the run's lines, stderr for notes and the one error.
  *  Only the rank that called dp_log_enable writes; everywhere else the calls do nothing.
- */
+ *  Each call writes one line of up to 8191 bytes; control characters in it (of a file's name, say)
+ *  and bytes that are not UTF-8 are shown as \x1b and the like. */
 #ifndef DP_BASE_LOG_H
 #define DP_BASE_LOG_H
 
@@ -9,13 +10,13 @@
 /** Makes this process the one that writes. */
 void dp_log_enable(bool enabled);
 
-/** One line on stdout, flushed; the newline is added. Clears a progress bar first. */
+/** A line on stdout, flushed; the newline is added. Clears a progress bar first. */
 void dp_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/** "warning: ..." on stderr, one line. */
+/** "warning: ..." on stderr. */
 void dp_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/** "trainer: ..." on stderr, one line, whether or not this process writes: the caller has
+/** "trainer: ..." on stderr, whether or not this process writes: the caller has
  *  made sure that it is the only one. */
 void dp_error_line(const char *message);
 

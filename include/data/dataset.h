@@ -50,7 +50,7 @@ typedef struct dp_dataset {
 /** Opens what the config names, cuts limit and validation, and takes the statistics of
  *  the training split if normalize = standardize (per-sample sums in double along the
  *  block tree over the split's index). `data.classes` names the classes, and then says
- *  how many there are; without it there are (largest label of the whole training file) + 1.
+ *  how many there are (each but once; two with bce); without it there are (largest label of the whole training file) + 1.
  *  Notes (dp_warn): constant columns under standardize, classes without a sample.
  *  Errors: DP_EDATA naming the file and what is wrong in it, DP_EUSAGE for a split that
  *  doesn't fit (validation >= n, ...). Owner: the caller, who frees with
@@ -65,6 +65,8 @@ size_t dp_dataset_bytes(const dp_dataset *data);
 /** What a trained model expects of a file. All zero: whatever the file holds. Borrows. */
 typedef struct dp_schema {
     int features; /* width of a sample; 0: any */
+    int nshape;   /* where it is an image: shape[nshape], else 0 or 1 */
+    const int *shape;
     int classes;  /* labels must be below it; 0: any */
     int ncolumns; /* 0, or features + targets */
     char *const
@@ -77,9 +79,14 @@ typedef struct dp_schema {
  *  normalised. path: as data.train ("file.h5:/group" too); NULL: the config's test set,
  *  and where it names none, out->n = 0. Of the config, format, dir, test, target, classes
  *  and loss.name count. Errors: DP_EDATA (*out unchanged), also for another width than
- *  the schema's. Owner: the caller, who frees with dp_table_free. */
+ *  the schema's, and for images of another shape (rows of as many numbers are fine). Owner: the caller, who frees with dp_table_free. */
 dp_status dp_dataset_read(const dp_config *config, const char *path,
                           const dp_schema *schema, dp_table *out);
+
+enum { DP_SHAPE_TEXT = 64 };
+
+/** "1x28x28". */
+void dp_shape_text(int nshape, const int *shape, char out[DP_SHAPE_TEXT]);
 
 /** Frees what a reader allocated and zeroes the table. */
 void dp_table_free(dp_table *table);

@@ -1,10 +1,13 @@
 #include "base/log.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { LONGEST = 8192 }; /* bytes of a line */
 
 static bool writes = false;
 static bool bar_shown = false;
@@ -20,38 +23,45 @@ static void clear_bar(void) {
     }
 }
 
+/* A line of text that is safe for terminals, whatever names and values are in it. One write, so
+ * that lines of several processes don't mix. */
+static void put_line(FILE *file, const char *before, const char *text) {
+    char line[4 * LONGEST];
+    dp_utf8_printable(text, line, sizeof line);
+    clear_bar();
+    if (file == stderr) {
+        fflush(stdout);
+    }
+    fprintf(file, "%s%s\n", before, line);
+    fflush(file);
+}
+
 void dp_log(const char *format, ...) {
     if (!writes) {
         return;
     }
-    clear_bar();
+    char text[LONGEST];
     va_list args;
     va_start(args, format);
-    vprintf(format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    putchar('\n');
-    fflush(stdout);
+    put_line(stdout, "", text);
 }
 
 void dp_warn(const char *format, ...) {
     if (!writes) {
         return;
     }
-    clear_bar();
-    fflush(stdout);
-    char text[4096];
+    char text[LONGEST];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    /* One write, so that lines of several processes don't mix. */
-    fprintf(stderr, "warning: %s\n", text);
+    put_line(stderr, "warning: ", text);
 }
 
 void dp_error_line(const char *message) {
-    clear_bar();
-    fflush(stdout);
-    fprintf(stderr, "trainer: %s\n", message);
+    put_line(stderr, "trainer: ", message);
 }
 
 /* Whether a person watches stdout. mpirun gives each rank a pseudo-terminal, whatever its own stdout

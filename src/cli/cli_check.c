@@ -7,6 +7,7 @@
 #include "run/train.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Each layer's input and output shape at the global batch, its parameters and their
  * tensors: what PyTorch's shapes would be. */
@@ -111,7 +112,9 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
         s = dp_comm_agree(comm, dp_config_text(&config, &text));
     }
     if (s == DP_OK) {
-        dp_log("%s", text);
+        for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+            dp_log("%s", line);
+        }
         dp_session_header(session);
         dp_doctor(session);
         print_layers(session);

@@ -95,8 +95,11 @@ static dp_status read_index(const char *text, int samples, int32_t **rows, int *
 static void draw(const dp_session *s, int32_t row) {
     static const char shades[] = " .:-=+*#%@";
     const dp_table *t = &s->data->train;
-    int channels = t->nshape > 2 ? t->shape[0] : 1;
-    int H = t->shape[t->nshape - 2], W = t->shape[t->nshape - 1];
+    /* Colours come first, or last where only there are few enough of them. */
+    bool last = t->nshape > 2 && t->shape[0] > 4 && t->shape[t->nshape - 1] <= 4;
+    const int *side = t->shape + t->nshape - 2 - last;
+    int H = side[0], W = side[1];
+    int channels = t->nshape < 3 ? 1 : last ? side[2] : t->shape[0];
     double low = 0, high = 255;
     for (int f = 0; !t->bytes && f < t->features; f++) {
         double v = dp_predict_input(s, row, f);
@@ -108,7 +111,8 @@ static void draw(const dp_session *s, int32_t row) {
         for (int x = 0; x < W; x++) {
             double v = 0;
             for (int c = 0; c < channels; c++) {
-                v += dp_predict_input(s, row, (c * H + y) * W + x) / channels;
+                int f = last ? (y * W + x) * channels + c : (c * H + y) * W + x;
+                v += dp_predict_input(s, row, f) / channels;
             }
             double share = high > low ? (v - low) / (high - low) : 0;
             line[2 * x] = line[2 * x + 1] = shades[(int)(share * 9.999)];

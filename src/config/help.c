@@ -30,7 +30,7 @@ static void print_section(FILE *out, int s) {
         const dp_key *key = &dp_keys[k];
         if (strcmp(key->section, dp_sections[s].name))
             continue;
-        dp_key_takes(key, takes);
+        dp_key_takes(key, false, takes);
         fprintf(out, "%*s%-*s%-*s", NAME_AT, "", PRESET_AT - NAME_AT, key->name,
                 TEXT_AT - PRESET_AT, preset(key));
         wrap(out, TEXT_AT, takes);
@@ -63,7 +63,7 @@ static void print_field(FILE *out, const char *label, const char *text) {
 
 static void print_key(FILE *out, const dp_key *key) {
     char takes[DP_TEXT], example[DP_TEXT];
-    dp_key_takes(key, takes);
+    dp_key_takes(key, true, takes);
     fprintf(out, "%s.%s\n  ", key->section, key->name);
     wrap(out, 2, key->help);
     fputc('\n', out);
@@ -77,13 +77,14 @@ static void print_key(FILE *out, const dp_key *key) {
 }
 
 static void print_all(FILE *out) {
-    fprintf(out,
-            "A config is an INI file: [section], then key = value; ';' and '#' begin "
-            "comments.\n"
-            "section.key=value on the command line wins over the file. Paths are "
-            "relative to the\n"
-            "current folder. Required: optimizer.lr, train.epochs, train.batch_size "
-            "and the data.\n\n");
+    fprintf(
+        out,
+        "A config is an INI file: [section], then key = value; ';' and '#' begin "
+        "comments.\n"
+        "section.key=value on the command line wins over the file. Paths are "
+        "relative to the\n"
+        "current folder; ~/ is the home folder. Required: optimizer.lr, train.epochs,\n"
+        "train.batch_size and the data.\n\n");
     print_columns(out);
     for (int s = 0; s < DP_SECTIONS; s++) {
         fputc('\n', out);

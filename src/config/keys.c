@@ -25,7 +25,7 @@ const dp_section dp_sections[DP_SECTIONS] = {
 const dp_key dp_keys[] = {
     {KEY(run, name), DP_KIND_TEXT, "", .help = "Name of the run, without '/'.",
      .change = DP_CHANGE_FREE, .shown = "file's stem"},
-    {KEY(run, output), DP_KIND_TEXT, "", .help = "Folder of the run's files.",
+    {KEY(run, output), DP_KIND_PATH, "", .help = "Folder of the run's files.",
      .change = DP_CHANGE_FREE, .shown = "runs/<name>"},
     {KEY(run, seed), DP_KIND_SEED, "42",
      .help =
@@ -42,17 +42,17 @@ const dp_key dp_keys[] = {
     {KEY(data, format), DP_KIND_CHOICE, "auto",
      .help = "Format of the files; auto tells it from their names.",
      .choices = "auto|idx|csv|hdf5"},
-    {KEY(data, dir), DP_KIND_TEXT, "",
+    {KEY(data, dir), DP_KIND_PATH, "",
      .help =
          "Folder with the four IDX files under their standard names, .gz or not; this "
          "or train is required.",
      .change = DP_CHANGE_FREE, .shown = "none"},
-    {KEY(data, train), DP_KIND_TEXT, "",
+    {KEY(data, train), DP_KIND_PATH, "",
      .help =
          "Training file, in place of dir's; IDX: the images, with their labels beside "
          "them.",
      .change = DP_CHANGE_FREE, .shown = "dir's"},
-    {KEY(data, test), DP_KIND_TEXT, "",
+    {KEY(data, test), DP_KIND_PATH, "",
      .help = "Test file, in place of dir's; a run without test set is fine.",
      .change = DP_CHANGE_FREE, .shown = "dir's"},
     {KEY(data, target), DP_KIND_TEXT, "",
@@ -84,7 +84,7 @@ const dp_key dp_keys[] = {
      .help = "init = constant: one value for all weights, or each weight's."},
     {KEY(model, init_bias), DP_KIND_NUMBERS, "0",
      .help = "init = constant: one value for all biases, or each bias's."},
-    {KEY(model, init_file), DP_KIND_TEXT, "",
+    {KEY(model, init_file), DP_KIND_PATH, "",
      .help = "init = file: an HDF5 file with a group /model as in our checkpoints.",
      .shown = "none"},
 
@@ -151,11 +151,13 @@ const dp_key dp_keys[] = {
      .help = "Stops after this many evaluations without a better one; 0: never.",
      .hi = COUNT},
     {KEY(train, max_steps), DP_KIND_INT, "0",
-     .help = "Stops with a checkpoint at this step, exit code 75; 0: no limit.",
+     .help =
+         "Stops with a checkpoint, exit code 75, after so many steps of this start, not "
+         "of the run; 0: no limit.",
      .change = DP_CHANGE_FREE, .hi = STEPS},
     {KEY(train, max_time), DP_KIND_REAL, "0",
-     .help =
-         "Stops with a checkpoint after this many seconds, exit code 75; 0: no limit.",
+     .help = "Stops with a checkpoint, exit code 75, after so many seconds of this "
+             "start; 0: no limit.",
      .change = DP_CHANGE_FREE, .hi = INFINITY},
     {KEY(train, zero_grad), DP_KIND_BOOL, "true",
      .help = "false leaves older gradients in the sum, as forgetting zero_grad() does."},

@@ -6,10 +6,11 @@
 
 typedef enum dp_kind {
     DP_KIND_TEXT,
-    DP_KIND_CHOICE,  /* text, one of `choices` */
-    DP_KIND_BOOL,    /* bool */
-    DP_KIND_INT,     /* int64_t in the range */
-    DP_KIND_REAL,    /* double in the range, finite */
+    DP_KIND_PATH,   /* text; a leading ~/ is replaced */
+    DP_KIND_CHOICE, /* text, one of `choices` */
+    DP_KIND_BOOL,   /* bool */
+    DP_KIND_INT,    /* int64_t in the range */
+    DP_KIND_REAL, /* double in the range, finite as a float too, and 0 only if it says so */
     DP_KIND_SEED,    /* uint64_t */
     DP_KIND_NUMBERS, /* text: one or more numbers, separated by blanks or commas */
     DP_KIND_AUTO,    /* text: auto, or a whole number in the range */
@@ -59,8 +60,9 @@ dp_status dp_key_set(const dp_key *key, const char *where, const char *value,
 /** The field as the shortest text that dp_key_set reads back to the same bits. */
 void dp_key_text(const dp_key *key, const dp_config *config, char out[DP_TEXT]);
 
-/** What the key takes, in words: "whole number >= 1", "sgd | adam | adamw". */
-void dp_key_takes(const dp_key *key, char out[DP_TEXT]);
+/** What the key takes, in words: "whole number >= 1", "sgd | adam | adamw"; whole: with limits so
+ *  large that few will meet them. */
+void dp_key_takes(const dp_key *key, bool whole, char out[DP_TEXT]);
 
 /** Failures that suggest the nearest name; `where` begins the message. All DP_EUSAGE. */
 dp_status dp_unknown_section(const char *where, const char *section);

@@ -17,21 +17,27 @@ static dp_status refuse(const dp_key *key, const char *where, const char *value,
                    SHOWN, value, why);
 }
 
-/* A decimal number and nothing else: strtod alone would take hex, nan and infinity. */
-static bool read_real(const char *text, size_t length, double *out) {
+typedef enum reading { A_NUMBER, NO_NUMBER, NO_FLOAT } reading;
+
+/* A decimal number and nothing else: strtod alone would take hex, nan and infinity. One that
+ * would be infinite, or 0 against what is written, where the kernels use it is none either. */
+static reading read_real(const char *text, size_t length, double *out) {
     char copy[64];
     if (length == 0 || length >= sizeof(copy))
-        return false;
+        return NO_NUMBER;
     memcpy(copy, text, length);
     copy[length] = '\0';
     if (strspn(copy, "+-.0123456789eE") != length)
-        return false;
+        return NO_NUMBER;
     char *end;
     double value = strtod(copy, &end);
-    if (*end != '\0' || !isfinite(value))
-        return false;
+    if (*end != '\0')
+        return NO_NUMBER;
+    bool zero = !isdigit((unsigned char)copy[strspn(copy, "+-.0")]);
+    if (!isfinite((float)value) || ((float)value == 0 && !zero))
+        return NO_FLOAT;
     *out = value + 0.0; /* no minus zero: equal values must have equal bits */
-    return true;
+    return A_NUMBER;
 }
 
 static bool read_int(const char *text, long long *out) {
@@ -65,7 +71,7 @@ static dp_status out_of_range(const dp_key *key, const char *where, const char *
 
 static dp_status not_a(const dp_key *key, const char *where, const char *value) {
     char why[DP_TEXT + 32], takes[DP_TEXT];
-    dp_key_takes(key, takes);
+    dp_key_takes(key, false, takes);
     bool number = key->kind == DP_KIND_INT || key->kind == DP_KIND_REAL ||
                   key->kind == DP_KIND_SEED;
     snprintf(why, sizeof(why), "is wrong: it must be %s%s",
@@ -92,6 +98,26 @@ static dp_status set_text(const dp_key *key, const char *where, const char *valu
     return DP_OK;
 }
 
+/* "~/data" is in the home folder, as a shell would have it: it doesn't look behind "key=", and no
+ * shell reads the file. */
+static dp_status set_path(const dp_key *key, const char *where, const char *value,
+                          char *field) {
+    if (*value != '~')
+        return set_text(key, where, value, field);
+    const char *home = getenv("HOME");
+    if (value[1] && value[1] != '/')
+        return refuse(
+            key, where, value,
+            "begins with '~': only ~/ is known, your home folder; give the whole "
+            "path, or ./~... if that is the name");
+    if (!home || !*home)
+        return refuse(key, where, value,
+                      "begins with '~', but HOME is not set: give the whole path");
+    char path[2 * DP_TEXT];
+    snprintf(path, sizeof(path), "%s%s", home, value + 1);
+    return set_text(key, where, path, field);
+}
+
 static bool is_choice(const char *choices, const char *value) {
     size_t length = strlen(value);
     for (const char *c = choices; c; c = strchr(c, '|')) {
@@ -102,17 +128,27 @@ static bool is_choice(const char *choices, const char *value) {
     return false;
 }
 
-static bool are_numbers(const char *value) {
-    int count = 0;
-    for (const char *at = value + strspn(value, number_blanks); *at; count++) {
+static reading read_numbers(const char *value) {
+    reading all = NO_NUMBER; /* where there is none */
+    for (const char *at = value + strspn(value, number_blanks); *at;) {
         size_t length = strcspn(at, number_blanks);
         double number;
-        if (!read_real(at, length, &number))
-            return false;
+        all = read_real(at, length, &number);
+        if (all != A_NUMBER)
+            return all;
         at += length;
         at += strspn(at, number_blanks);
     }
-    return count > 0;
+    return all;
+}
+
+static dp_status not_read(const dp_key *key, const char *where, const char *value,
+                          reading how) {
+    return how == NO_NUMBER
+               ? not_a(key, where, value)
+               : refuse(key, where, value,
+                        "is out of range: a number is 0, or from 1.4e-45 to 3.4e+38, as "
+                        "single precision holds it");
 }
 
 static bool read_bool(const char *value, bool *out) {
@@ -154,17 +190,21 @@ dp_status dp_key_set(const dp_key *key, const char *where, const char *value,
     bool yes;
     long long whole;
     double real;
+    reading how;
     uint64_t seed;
     switch (key->kind) {
     case DP_KIND_TEXT:
         return set_text(key, where, value, field);
+    case DP_KIND_PATH:
+        return set_path(key, where, value, field);
     case DP_KIND_CHOICE:
         if (!is_choice(key->choices, value))
             return not_a(key, where, value);
         return set_text(key, where, value, field);
     case DP_KIND_NUMBERS:
-        if (!are_numbers(value))
-            return not_a(key, where, value);
+        how = read_numbers(value);
+        if (how != A_NUMBER)
+            return not_read(key, where, value, how);
         return set_text(key, where, value, field);
     case DP_KIND_AUTO:
         return set_auto(key, where, value, field);
@@ -181,8 +221,9 @@ dp_status dp_key_set(const dp_key *key, const char *where, const char *value,
         *(int64_t *)field = whole;
         return DP_OK;
     case DP_KIND_REAL:
-        if (!read_real(value, strlen(value), &real))
-            return not_a(key, where, value);
+        how = read_real(value, strlen(value), &real);
+        if (how != A_NUMBER)
+            return not_read(key, where, value, how);
         if (!in_range(key, real))
             return out_of_range(key, where, value);
         *(double *)field = real;
@@ -200,6 +241,7 @@ void dp_key_text(const dp_key *key, const dp_config *config, char out[DP_TEXT]) 
     const void *field = (const char *)config + key->offset;
     switch (key->kind) {
     case DP_KIND_TEXT:
+    case DP_KIND_PATH:
     case DP_KIND_CHOICE:
     case DP_KIND_NUMBERS:
     case DP_KIND_AUTO:
@@ -230,12 +272,15 @@ void dp_key_text(const dp_key *key, const dp_config *config, char out[DP_TEXT]) 
     }
 }
 
-void dp_key_takes(const dp_key *key, char out[DP_TEXT]) {
+void dp_key_takes(const dp_key *key, bool whole, char out[DP_TEXT]) {
     char range[64];
-    range_text(key, key->hi <= 65536, range);
+    range_text(key, isfinite(key->hi) && (whole || key->hi <= 65536), range);
     switch (key->kind) {
     case DP_KIND_TEXT:
         snprintf(out, DP_TEXT, "text");
+        break;
+    case DP_KIND_PATH:
+        snprintf(out, DP_TEXT, "path; ~/ is the home folder");
         break;
     case DP_KIND_CHOICE: {
         size_t n = 0;

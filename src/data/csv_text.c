@@ -1,33 +1,25 @@
 #include "csv_text.h"
-#include <errno.h>
-#include <stdio.h>
+#include "stream.h"
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <zlib.h>
 
-static dp_status read_all(dp_csv_text *f, gzFile gz, size_t room) {
-    for (;;) {
+/* A byte more than the file and its NUL to begin with, so that a plain file ends in one read. */
+static dp_status read_all(dp_csv_text *f, dp_stream *stream) {
+    size_t room = dp_stream_size(stream) + 2, got;
+    for (;; room *= 2) {
         char *more = realloc(f->text, room);
         if (!more) {
             return dp_fail(DP_EINTERNAL, "out of memory reading %s", f->path);
         }
         f->text = more;
         size_t left = room - 1 - f->length;
-        unsigned step = left < 1u << 30 ? (unsigned)left : 1u << 30;
-        int r = gzread(gz, f->text + f->length, step);
-        int code = Z_OK;
-        const char *why = gzerror(gz, &code);
-        if (r < 0 || code != Z_OK) {
-            return dp_fail(DP_EDATA, "%s: cannot read: %s", f->path,
-                           code == Z_ERRNO ? strerror(errno) : why);
-        }
-        f->length += (size_t)r;
+        dp_status status = dp_stream_read(stream, f->text + f->length, left, &got);
+        f->length += got;
         f->text[f->length] = '\0';
-        if (r == 0) {
-            return DP_OK;
+        if (status != DP_OK || got < left) {
+            return status;
         }
-        room = f->length + 1 < room ? room : 2 * room;
     }
 }
 
@@ -51,16 +43,13 @@ static void find_separator(dp_csv_text *f) {
 }
 
 dp_status dp_csv_open(const char *path, dp_csv_text *f) {
-    struct stat info;
+    dp_stream *stream = NULL;
     *f = (dp_csv_text){.path = path, .line = 1};
-    gzFile gz = stat(path, &info) == 0 ? gzopen(path, "rb") : NULL;
-    if (!gz) {
-        return dp_fail(DP_EDATA, "%s: cannot open: %s", path, strerror(errno));
+    dp_status status = dp_stream_open(path, &stream);
+    if (status == DP_OK) {
+        status = read_all(f, stream);
     }
-    gzbuffer(gz, 1 << 18);
-    /* A byte more than the file and its NUL, so that a plain file ends in one read. */
-    dp_status status = read_all(f, gz, (size_t)info.st_size + 2);
-    gzclose(gz);
+    dp_stream_close(&stream);
     if (status != DP_OK) {
         return status;
     }
@@ -206,5 +195,8 @@ bool dp_csv_number(const dp_csv_text *f, const char *s, double *out) {
     }
     char *end = NULL;
     *out = strtod_l(s, &end, f->c);
+    if (*out == 0 && s[strspn(s, "+-.0")] >= '1' && s[strspn(s, "+-.0")] <= '9') {
+        *out = *s == '-' ? -DBL_TRUE_MIN : DBL_TRUE_MIN;
+    }
     return end != s && !*end;
 }

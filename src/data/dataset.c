@@ -5,132 +5,11 @@
 #include "reader.h"
 #include "statistics.h"
 #include <assert.h>
-#include <ctype.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-#include <zlib.h>
 
-enum { PATH_MOST = DP_TEXT + 64, HEAD = 16 };
-
-/* ---- formats ---- */
-
-static bool ends_with(const char *path, const char *ending) {
-    size_t n = strlen(path), k = strlen(ending);
-    return n > k && strcasecmp(path + n - k, ending) == 0;
-}
-
-static bool named_idx(const char *path) {
-    const char *slash = strrchr(path, '/');
-    const char *idx = strstr(slash ? slash : path, "idx");
-    return idx && isdigit((unsigned char)idx[3]);
-}
-
-static bool named_hdf5(const char *path) {
-    return strstr(path, ".h5:/") || strstr(path, ".hdf5:/") || ends_with(path, ".h5") ||
-           ends_with(path, ".hdf5");
-}
-
-static bool named_csv(const char *path) {
-    return ends_with(path, ".csv") || ends_with(path, ".tsv") ||
-           ends_with(path, ".csv.gz") || ends_with(path, ".tsv.gz");
-}
-
-static bool looks_idx(const unsigned char *head, int n) {
-    return n >= 4 && head[0] == 0 && head[1] == 0 && head[2] >= 8 && head[2] <= 14;
-}
-
-static bool looks_hdf5(const unsigned char *head, int n) {
-    return n >= 8 && memcmp(head, "\x89HDF\r\n\x1a\n", 8) == 0;
-}
-
-static bool looks_csv(const unsigned char *head, int n) {
-    return n > 0 && !memchr(head, 0, (size_t)n);
-}
-
-typedef struct format {
-    const char *name;
-    bool (*named)(const char *path);
-    bool (*looks)(const unsigned char *head, int n);
-    dp_status (*read)(const char *path, const dp_want *want, dp_table *out);
-} format;
-
-static const format formats[] = {
-    {"idx", named_idx, looks_idx, dp_idx_read_pair},
-    {"hdf5", named_hdf5, looks_hdf5, dp_hdf5_read},
-    {"csv", named_csv, looks_csv, dp_csv_read},
-};
-enum { FORMATS = sizeof formats / sizeof formats[0] };
-
-/* The name decides first, so that a damaged file is read, and reported, as what it was.
- */
-static dp_status detect(const char *path, const format **out) {
-    for (int i = 0; i < FORMATS; i++) {
-        if (formats[i].named(path)) {
-            *out = &formats[i];
-            return DP_OK;
-        }
-    }
-    struct stat info;
-    if (stat(path, &info) != 0) {
-        return dp_fail(DP_EDATA, "%s: %s", path, strerror(errno));
-    }
-    if (S_ISDIR(info.st_mode)) {
-        return dp_fail(DP_EDATA,
-                       "%s is a folder: name a file, or set data.dir to a folder of the "
-                       "four MNIST files",
-                       path);
-    }
-    unsigned char head[HEAD];
-    gzFile gz = gzopen(path, "rb");
-    if (!gz) {
-        return dp_fail(DP_EDATA, "%s: cannot open: %s", path, strerror(errno));
-    }
-    int n = gzread(gz, head, HEAD);
-    gzclose(gz);
-    for (int i = 0; i < FORMATS; i++) {
-        if (formats[i].looks(head, n)) {
-            *out = &formats[i];
-            return DP_OK;
-        }
-    }
-    return dp_fail(DP_EDATA, "%s: neither IDX, nor HDF5, nor CSV text%s", path,
-                   n == 0 ? ": it is empty" : "; data.format says which it is");
-}
-
-static dp_status check_width(const char *path, const dp_want *want, const dp_table *t) {
-    int features = want->schema.features;
-    if (features > 0 && t->features != features) {
-        return dp_fail(DP_EDATA, "%s: %d values a sample, but the training data has %d",
-                       path, t->features, features);
-    }
-    return DP_OK;
-}
-
-static dp_status read_file(const char *name, const char *path, const dp_want *want,
-                           dp_table *out) {
-    const format *f = NULL;
-    for (int i = 0; i < FORMATS; i++) {
-        f = strcmp(formats[i].name, name) == 0 ? &formats[i] : f;
-    }
-    dp_status status = f ? DP_OK : detect(path, &f);
-    dp_table table = {0};
-    if (status == DP_OK) {
-        status = f->read(path, want, &table);
-    }
-    if (status == DP_OK) {
-        status = check_width(path, want, &table);
-    }
-    if (status != DP_OK) {
-        dp_table_free(&table);
-        return status;
-    }
-    *out = table;
-    return DP_OK;
-}
+enum { PATH_MOST = DP_TEXT + 64 };
 
 /* ---- what the config asks for ---- */
 
@@ -139,6 +18,35 @@ static dp_kind kind_of(const dp_config *config) {
         return DP_VALUES;
     }
     return strcmp(config->loss.name, "bce") == 0 ? DP_BINARY : DP_CLASSES;
+}
+
+/* The public set that the folder's name, or else the run's, speaks of, by scripts/get-data.sh's
+ * name for it; NULL: neither does. */
+static const char *set_meant(const dp_config *config) {
+    const char *said[] = {config->data.dir, config->run.name};
+    for (int i = 0; i < 2; i++) {
+        if (strcasestr(said[i], "fashion")) {
+            return "fashion-mnist";
+        }
+        if (strcasestr(said[i], "mnist")) {
+            return "mnist";
+        }
+    }
+    return NULL;
+}
+
+static dp_status no_data(const dp_config *config, const char *name) {
+    const char *dir = config->data.dir, *set = set_meant(config);
+    return set ? dp_fail(DP_EDATA,
+                         "no data in %s: looked for %s and %s.gz; scripts/get-data.sh %s "
+                         "%s gets "
+                         "%s",
+                         dir, name, name, set, dir, set)
+               : dp_fail(
+                     DP_EDATA,
+                     "no data in %s: looked for %s and %s.gz; scripts/get-data.sh --help "
+                     "tells how to get MNIST or Fashion-MNIST",
+                     dir, name, name);
 }
 
 /* The path of the training or test file; "" where the config names no test set. */
@@ -153,11 +61,7 @@ static dp_status find_path(const dp_config *config, bool test, char out[PATH_MOS
     if (dir[0]) {
         const char *name = test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte";
         if (!dp_idx_find(dir, name, out)) {
-            return dp_fail(
-                DP_EDATA,
-                "no data in %s: looked for %s and %s.gz; scripts/get-data.sh mnist %s "
-                "gets them",
-                dir, name, name, dir);
+            return no_data(config, name);
         }
         return DP_OK;
     }
@@ -165,6 +69,24 @@ static dp_status find_path(const dp_config *config, bool test, char out[PATH_MOS
                 : dp_fail(DP_EUSAGE,
                           "no data named: set data.dir (a folder of the four MNIST "
                           "files) or data.train (a file)");
+}
+
+static dp_status check_class_names(const dp_want *want) {
+    int n = want->nclass_name;
+    if (want->kind == DP_BINARY && n != 0 && n != 2) {
+        return dp_fail(DP_EUSAGE,
+                       "data.classes names %d classes, but loss.name = bce has two", n);
+    }
+    for (int i = 1; i < n; i++) {
+        const char *name = want->class_name[i];
+        if (dp_names_find(i, want->class_name, name, strlen(name)) >= 0) {
+            return dp_fail(DP_EUSAGE,
+                           "data.classes names '%s' twice: each class has a name of "
+                           "its own",
+                           name);
+        }
+    }
+    return DP_OK;
 }
 
 /* Fills *want; *names is the caller's. */
@@ -180,12 +102,7 @@ static dp_status make_want(const dp_config *config, const dp_schema *schema,
     if (want->kind == DP_CLASSES && want->nclass_name > 0 && schema->classes == 0) {
         want->schema.classes = want->nclass_name;
     }
-    if (want->kind == DP_BINARY && want->nclass_name != 0 && want->nclass_name != 2) {
-        return dp_fail(DP_EUSAGE,
-                       "data.classes names %d classes, but loss.name = bce has two",
-                       want->nclass_name);
-    }
-    return DP_OK;
+    return check_class_names(want);
 }
 
 dp_status dp_dataset_read(const dp_config *config, const char *path,
@@ -206,7 +123,7 @@ dp_status dp_dataset_read(const dp_config *config, const char *path,
     char **names = NULL;
     dp_status status = make_want(config, schema, &want, &names);
     if (status == DP_OK) {
-        status = read_file(config->data.format, path, &want, out);
+        status = dp_format_read(config->data.format, path, &want, out);
     }
     dp_memory_free(&names);
     return status;
@@ -282,6 +199,8 @@ static dp_status learn_outputs(dp_dataset *data, const dp_want *want, const char
 static dp_status read_test(dp_dataset *data, const dp_config *config) {
     const dp_table *t = &data->train;
     const dp_schema schema = {.features = t->features,
+                              .nshape = t->nshape,
+                              .shape = t->shape,
                               .classes = data->classes,
                               .ncolumns = t->ncolumns,
                               .column = t->column};
@@ -366,7 +285,7 @@ static dp_status open_all(const dp_config *config, dp_dataset *data) {
         status = make_want(config, &any, &want, &data->class_name);
     }
     if (status == DP_OK) {
-        status = read_file(config->data.format, path, &want, &data->train);
+        status = dp_format_read(config->data.format, path, &want, &data->train);
     }
     if (want.nclass_name == 0 || want.kind == DP_VALUES) {
         dp_memory_free(&data->class_name);

@@ -43,20 +43,26 @@ static dp_status read_value(const csv *f, int line, int c, const char *cell, flo
                           : bad_cell(f, line, c, cell, "is too large for a float");
 }
 
+/* A class, by its number or its name in data.classes; of bce's two, or of many. */
 static dp_status read_label(const csv *f, const dp_want *want, int line, int c,
                             const char *cell, int32_t *out) {
     int named = dp_names_find(want->nclass_name, want->class_name, cell, strlen(cell));
+    bool binary = want->kind == DP_BINARY;
     double v = named;
-    if (named < 0 && *cell && !dp_csv_number(&f->text, cell, &v)) {
-        return bad_cell(f, line, c, cell,
-                        want->nclass_name > 0
-                            ? "is neither a class number nor in data.classes"
-                            : "is not a class number: list the names in "
-                              "data.classes");
-    }
     if (!*cell) {
         return dp_fail(DP_EDATA, "%s:%d: column '%s' is empty", f->path, line,
                        f->name[c]);
+    }
+    bool number = named >= 0 || dp_csv_number(&f->text, cell, &v);
+    if (!number || (binary && v != 0 && v != 1)) {
+        return bad_cell(f, line, c, cell,
+                        want->nclass_name > 0
+                            ? binary ? "is neither 0 nor 1 nor in data.classes"
+                                     : "is neither a class number nor in data.classes"
+                        : binary
+                            ? "is neither 0 nor 1, which loss.name = bce takes: list the "
+                              "names of 0 and 1 in data.classes"
+                            : "is not a class number: list the names in data.classes");
     }
     if (v != floor(v) || v < 0 || v >= DP_CLASSES_MOST) {
         return bad_cell(f, line, c, cell,
@@ -292,11 +298,12 @@ static dp_status read_cell(const csv *f, const dp_want *want, int line, int c,
         return read_label(f, want, line, c, cell, &out->label[row]);
     }
     float *target = out->target + row * out->ntargets + (role - out->features);
-    dp_status status = read_value(f, line, c, cell, target);
-    if (status == DP_OK && want->kind == DP_BINARY && *target != 0 && *target != 1) {
-        return bad_cell(f, line, c, cell,
-                        "is neither 0 nor 1, which loss.name = bce takes");
+    if (want->kind != DP_BINARY) {
+        return read_value(f, line, c, cell, target);
     }
+    int32_t label = 0;
+    dp_status status = read_label(f, want, line, c, cell, &label);
+    *target = (float)label;
     return status;
 }
 

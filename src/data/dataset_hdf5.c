@@ -133,8 +133,9 @@ static dp_status check_finite(const source *s, const char *name, const float *v,
         for (int k = 0; k < width; k++) {
             float x = v[(size_t)i * width + k];
             if (!isfinite(x)) {
-                return dp_fail(DP_EDATA, "%s: '%s': value %d of sample %d (from 0) is %g",
-                               s->path, name, k, i, (double)x);
+                return dp_fail(
+                    DP_EDATA, "%s: '%s': value %d of sample %d (from 0) is %g as a float",
+                    s->path, name, k, i, (double)x);
             }
         }
     }
@@ -216,6 +217,27 @@ static dp_status read_labels(const source *s, int64_t count, const dp_want *want
     return status;
 }
 
+/* 0 and 1, judged before they are rounded to floats. */
+static dp_status read_binary(const source *s, int64_t count, dp_table *out) {
+    double *v = NULL;
+    dp_status status = dp_memory_alloc((size_t)count, sizeof *v, (void **)&v);
+    if (status == DP_OK) {
+        status = dp_h5_get(s->h5, s->label, DP_H5_F64, count, v);
+    }
+    for (int64_t i = 0; status == DP_OK && i < count; i++) {
+        out->target[i] = (float)v[i];
+        if (v[i] != 0 && v[i] != 1) {
+            status =
+                dp_fail(DP_EDATA,
+                        "%s: '%s': %g of sample %lld (from 0) is neither 0 nor 1, which "
+                        "loss.name = bce takes",
+                        s->path, s->label, v[i], (long long)(i / out->ntargets));
+        }
+    }
+    dp_memory_free(&v);
+    return status;
+}
+
 static dp_status read_targets(const source *s, int64_t count, const dp_want *want,
                               dp_table *out) {
     dp_status status =
@@ -224,21 +246,12 @@ static dp_status read_targets(const source *s, int64_t count, const dp_want *wan
         return status;
     }
     out->ntargets = (int)(count / out->n);
+    if (want->kind == DP_BINARY) {
+        return read_binary(s, count, out);
+    }
     status = dp_h5_get(s->h5, s->label, DP_H5_F32, count, out->target);
-    if (status == DP_OK) {
-        status = check_finite(s, s->label, out->target, out->n, out->ntargets);
-    }
-    for (int64_t i = 0; status == DP_OK && want->kind == DP_BINARY && i < count; i++) {
-        if (out->target[i] != 0 && out->target[i] != 1) {
-            status =
-                dp_fail(DP_EDATA,
-                        "%s: '%s': %g of sample %lld (from 0) is neither 0 nor 1, which "
-                        "loss.name = bce takes",
-                        s->path, s->label, (double)out->target[i],
-                        (long long)(i / out->ntargets));
-        }
-    }
-    return status;
+    return status == DP_OK ? check_finite(s, s->label, out->target, out->n, out->ntargets)
+                           : status;
 }
 
 static dp_status read_all(source *s, const char *object, const dp_want *want,

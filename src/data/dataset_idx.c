@@ -1,14 +1,13 @@
 #include "base/memory.h"
 #include "reader.h"
+#include "stream.h"
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 enum {
     IMAGES_DIMS_MOST = DP_DATA_DIMS + 1,
@@ -18,39 +17,22 @@ enum {
 
 typedef struct idx {
     const char *path;
-    gzFile gz; /* zlib reads plain files as they are */
+    dp_stream *stream;
     int ndim;
     size_t dim[IMAGES_DIMS_MOST];
     size_t total; /* bytes after the header: the product of dim */
 } idx;
 
-/* Why a read came short: damage in the gzip stream, or simply the end. */
-static dp_status short_read(const idx *f, size_t got, size_t wanted) {
-    int code = Z_OK;
-    const char *why = gzerror(f->gz, &code);
-    if (code == Z_ERRNO) {
-        return dp_fail(DP_EDATA, "%s: cannot read: %s", f->path, strerror(errno));
-    }
-    if (code != Z_OK && code != Z_BUF_ERROR) {
-        return dp_fail(DP_EDATA, "%s: damaged gzip data (%s); get the file anew", f->path,
-                       why);
-    }
-    return dp_fail(DP_EDATA,
-                   "%s: truncated: %zu bytes%s where %zu are needed; get the file anew",
-                   f->path, got, gzdirect(f->gz) ? "" : " when unpacked", wanted);
-}
-
 static dp_status read_exactly(const idx *f, size_t before, void *out, size_t n) {
     size_t got = 0;
-    while (got < n) {
-        size_t step = n - got < 1u << 30 ? n - got : 1u << 30;
-        int r = gzread(f->gz, (char *)out + got, (unsigned)step);
-        if (r <= 0) {
-            return short_read(f, before + got, before + n);
-        }
-        got += (size_t)r;
-    }
-    return DP_OK;
+    dp_status status = dp_stream_read(f->stream, out, n, &got);
+    return status != DP_OK || got == n
+               ? status
+               : dp_fail(
+                     DP_EDATA,
+                     "%s: truncated: %zu bytes%s where %zu are needed; get the file anew",
+                     f->path, before + got,
+                     dp_stream_packed(f->stream) ? " when unpacked" : "", before + n);
 }
 
 static uint32_t big_endian(const unsigned char b[4]) {
@@ -80,30 +62,27 @@ static dp_status read_dimensions(idx *f) {
 
 /* The header's promise against the file's length, so that a damaged header allocates
  * nothing. */
-static dp_status check_length(const idx *f, size_t length) {
-    size_t size = 4 + 4 * (size_t)f->ndim;
+static dp_status check_length(const idx *f) {
+    bool packed = dp_stream_packed(f->stream);
+    size_t size = 4 + 4 * (size_t)f->ndim, length = dp_stream_size(f->stream);
     size_t need = size + f->total;
-    if (gzdirect(f->gz) && length > need) {
+    if (!packed && length > need) {
         return dp_fail(DP_EDATA,
                        "%s: %zu bytes too many: its header promises %zu, it has %zu",
                        f->path, length - need, need, length);
     }
-    size_t most = gzdirect(f->gz) ? length : length * INFLATE_MOST;
+    size_t most = packed ? length * INFLATE_MOST : length;
     if (most < need) {
         return dp_fail(
             DP_EDATA,
             "%s: truncated: its header promises %zu bytes, but the file has %zu%s; "
             "get the file anew",
-            f->path, need, length, gzdirect(f->gz) ? "" : " (compressed)");
+            f->path, need, length, packed ? " (compressed)" : "");
     }
     return DP_OK;
 }
 
 static dp_status read_header(idx *f, bool images) {
-    struct stat info;
-    if (stat(f->path, &info) != 0) {
-        return dp_fail(DP_EDATA, "%s: %s", f->path, strerror(errno));
-    }
     unsigned char magic[4] = {0};
     dp_status status = read_exactly(f, 0, magic, 4);
     if (status != DP_OK) {
@@ -120,18 +99,27 @@ static dp_status read_header(idx *f, bool images) {
                        is_idx && f->ndim == 1 ? " (these are labels)" : "");
     }
     status = read_dimensions(f);
-    return status == DP_OK ? check_length(f, (size_t)info.st_size) : status;
+    return status == DP_OK ? check_length(f) : status;
+}
+
+/* What is behind the last value: nothing. gzip's own checksum is read on the way. */
+static dp_status check_end(const idx *f, size_t size) {
+    char more;
+    size_t got = 0;
+    dp_status status = dp_stream_read(f->stream, &more, 1, &got);
+    return status != DP_OK || got == 0
+               ? status
+               : dp_fail(DP_EDATA, "%s: more bytes than the %zu its header promises",
+                         f->path, size);
 }
 
 /* Reads a whole file of bytes; *out is the caller's. */
 static dp_status read_file(idx *f, bool images, uint8_t **out) {
-    f->gz = gzopen(f->path, "rb");
-    if (!f->gz) {
-        return dp_fail(DP_EDATA, "%s: cannot open: %s", f->path, strerror(errno));
-    }
-    gzbuffer(f->gz, 1 << 18);
+    dp_status status = dp_stream_open(f->path, &f->stream);
     uint8_t *bytes = NULL;
-    dp_status status = read_header(f, images);
+    if (status == DP_OK) {
+        status = read_header(f, images);
+    }
     if (status == DP_OK) {
         status = dp_memory_alloc(f->total, 1, (void **)&bytes);
     }
@@ -139,21 +127,10 @@ static dp_status read_file(idx *f, bool images, uint8_t **out) {
     if (status == DP_OK) {
         status = read_exactly(f, size, bytes, f->total);
     }
-    char more;
     if (status == DP_OK) {
-        /* One byte more: there must be none, and gzip's own checksum is read on the way.
-         */
-        int r = gzread(f->gz, &more, 1);
-        int code = Z_OK;
-        gzerror(f->gz, &code);
-        if (r > 0) {
-            status = dp_fail(DP_EDATA, "%s: more bytes than the %zu its header promises",
-                             f->path, size + f->total);
-        } else if (code != Z_OK) {
-            status = short_read(f, size + f->total, size + f->total + 8);
-        }
+        status = check_end(f, size + f->total);
     }
-    gzclose(f->gz);
+    dp_stream_close(&f->stream);
     if (status == DP_OK) {
         *out = bytes;
     } else {

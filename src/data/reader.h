@@ -1,5 +1,5 @@
 /** Readers of data files, one .c file each: a new format is a new file, a line here and a
- *  row in dataset.c's table.
+ *  row in format.c's table.
  *
  *  A reader fills a zeroed table: n, features, shape, raw, and label (DP_CLASSES) or
  *  target. Every value is finite and every label in range afterwards. Errors: DP_EDATA,
@@ -28,6 +28,12 @@ typedef struct dp_want {
     dp_schema schema;
 } dp_want;
 
+/** Reads a file in the format of that name, or of the file's own name or content ("auto"), and
+ *  checks that its samples are as wide as the schema says, and images of its shape. *out is
+ *  unchanged on an error. */
+dp_status dp_format_read(const char *name, const char *path, const dp_want *want,
+                         dp_table *out);
+
 /** IDX images and the labels beside them: "images" -> "labels" and "idx<k>" -> "idx1" in
  *  the file's name, .gz or not. */
 dp_status dp_idx_read_pair(const char *path, const dp_want *want, dp_table *out);
@@ -43,8 +49,8 @@ bool dp_idx_find(const char *folder, const char *name, char *out);
 
 /** Text with a header line of names; separated by comma, tab or semicolon, found by
  *  itself; fields may be quoted (RFC 4180); plain or .gz. Each cell of a used column is a
- *  number with a decimal point; a class column holds class numbers from 0, or names of
- *  data.classes. Without data.target the last column is the target. */
+ *  number with a decimal point; a column of classes, two of them with bce, holds their
+ *  numbers from 0, or names of data.classes. Without data.target the last column is the target. */
 dp_status dp_csv_read(const char *path, const dp_want *want, dp_table *out);
 
 /** "file.h5", "file.h5:/group" with the datasets images and labels, or x and y; or

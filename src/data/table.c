@@ -1,6 +1,7 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "reader.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,15 @@ void dp_table_free(dp_table *table) {
     dp_memory_free(&table->target);
     dp_memory_free(&table->column);
     *table = (dp_table){0};
+}
+
+void dp_shape_text(int nshape, const int *shape, char out[DP_SHAPE_TEXT]) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int d = 0; d < nshape; d++) {
+        used += (size_t)snprintf(out + used, DP_SHAPE_TEXT - used, "%s%d",
+                                 d > 0 ? "x" : "", shape[d]);
+    }
 }
 
 static size_t table_bytes(const dp_table *t) {

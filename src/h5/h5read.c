@@ -74,6 +74,45 @@ static dp_status open_dataset(dp_h5 *file, const char *name, dataset *d) {
     return DP_OK;
 }
 
+/* Why H5Dread failed. A compression that only h5py or a plugin has comes first: HDF5's own reason
+ * speaks of a folder of plugins. */
+static dp_status read_failed(const dp_h5 *file, const char *name, const dataset *d) {
+    enum { LZF = 32000 };
+    dp_status status = dp_h5_fail(file, "read", name);
+    hid_t how = H5Dget_create_plist(d->id);
+    for (int i = 0; i < H5Pget_nfilters(how); i++) {
+        unsigned flags = 0, config = 0;
+        size_t none = 0;
+        char filter[64] = "";
+        H5Z_filter_t id = H5Pget_filter2(how, (unsigned)i, &flags, &none, NULL,
+                                         sizeof filter, filter, &config);
+        if (id < 0 || H5Zfilter_avail(id) > 0) {
+            continue;
+        }
+        if (id == LZF) {
+            dp_fail(
+                status,
+                "%s: %s is compressed with lzf, which h5py has, but not the HDF5 "
+                "library; "
+                "write it anew: python3 -c \"import h5py; a, b = h5py.File('%s'), "
+                "h5py.File('new.h5', 'w'); a.visititems(lambda n, d: None if hasattr(d, "
+                "'keys') else b.create_dataset(n, data=d[()]) and None)\"",
+                file->path, name, file->path);
+        } else {
+            dp_fail(
+                status,
+                "%s: %s is stored with filter %d (%s), which the HDF5 library here does "
+                "not "
+                "have; write it anew with gzip, or set HDF5_PLUGIN_PATH to the folder of "
+                "the filter's plugin",
+                file->path, name, (int)id, filter[0] ? filter : "unnamed");
+        }
+        break;
+    }
+    H5Pclose(how);
+    return status;
+}
+
 static dp_h5_type nearest(const dataset *d) {
     size_t size = H5Tget_size(d->type);
     if (d->class == H5T_FLOAT) {
@@ -120,7 +159,7 @@ dp_status dp_h5_get(dp_h5 *file, const char *name, dp_h5_type type, int64_t coun
                          file->path, name, (unsigned long long)d.n, (long long)count);
     } else if (count > 0 && H5Dread(d.id, dp_h5_memory_type(type), H5S_ALL, H5S_ALL,
                                     H5P_DEFAULT, out) < 0) {
-        status = dp_h5_fail(file, "read", name);
+        status = read_failed(file, name, &d);
     }
     close_dataset(&d);
     return status;
@@ -175,7 +214,7 @@ static dp_status read_column(dp_h5 *file, const dataset *d, const dp_h5_column *
     herr_t done = H5Dread(d->id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, field);
     H5Tclose(memory);
     if (done < 0) {
-        return dp_h5_fail(file, "read column", column->name);
+        return read_failed(file, column->name, d);
     }
     for (uint64_t i = 0; i < d->n; i++) {
         memcpy(rows + i * size + column->offset, (const char *)field + i * 8, 8);

@@ -121,19 +121,11 @@ int dp_session_step_threads(const dp_session *s) {
     return is_auto(&s->config) && most < s->threads ? (int)most : s->threads;
 }
 
-static void shape_text(const dp_table *table, char *out, size_t size) {
-    size_t used = 0;
-    for (int d = 0; d < table->nshape && used < size; d++) {
-        used += (size_t)snprintf(out + used, size - used, "%s%d", d > 0 ? "x" : "",
-                                 table->shape[d]);
-    }
-}
-
 void dp_session_header(const dp_session *s) {
     const dp_dataset *data = s->data;
     const dp_config *config = &s->config;
-    char shape[64] = "", splits[128] = "";
-    shape_text(&data->train, shape, sizeof shape);
+    char shape[DP_SHAPE_TEXT], splits[128] = "";
+    dp_shape_text(data->train.nshape, data->train.shape, shape);
     if (data->val_n > 0) {
         snprintf(splits, sizeof splits, ", %d validation", data->val_n);
     }

@@ -181,6 +181,8 @@ static dp_status read_table(dp_session *s, const char *path, bool optional) {
     dp_dataset *data = s->data;
     const dp_table *t = &data->train;
     const dp_schema schema = {.features = t->features,
+                              .nshape = t->nshape,
+                              .shape = t->shape,
                               .classes = data->classes,
                               .ncolumns = t->ncolumns,
                               .column = t->column,

@@ -229,3 +229,22 @@ def test_eval_of_something_else_is_exit_4(trained, tmp_path):
     (tmp_path / "text.h5").write_text("not HDF5 at all\n" * 100)
     trained.run("eval", tmp_path / "text.h5").fails(4, "text.h5")
     trained.run("eval", trained.out().metrics).fails(4, "metrics.h5")
+
+
+# ---- what names may hold ----
+
+def test_no_message_hands_control_characters_to_the_terminal(lab, tmp_path):
+    bad = "\x1b[31mcol\x9bour\x07"
+    (tmp_path / "bad.csv").write_text(f"x,{bad},y\n1,2,3\n4,oh\x1b]0;,5\n")
+    lab.config(data__dir=None, data__train="bad.csv", loss__name="mse", train__batch_size=0)
+    said = [lab.run(f"{bad}.ini"), lab.run("help", bad), lab.run("run.ini", f"{bad}.lr=1"),
+            lab.run("run.ini"), lab.run("predict", bad)]
+    (tmp_path / "bad.csv").write_text(f"x,{bad},y\n1,2,3\n4,2,1\n")
+    said += [lab.run("run.ini", "data.normalize=standardize").expect(0)]  # a warning
+    latin = b"\xfcmlaut.csv".decode(errors="surrogateescape")
+    said += [lab.run("predict", "runs/run/checkpoints/last.h5", "--input", latin)]
+    for result in said:
+        text = result.out + result.err
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]", text), repr(text)
+    assert all("\\x1b[31mcol\\xc2\\x9bour\\x07" in r.err for r in said[:-1]), [r.err for r in said]
+    said[-1].fails(3, "\\xfcmlaut")

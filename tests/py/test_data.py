@@ -1,9 +1,13 @@
 """Data that is wrong: exit 3, the file named, nothing lost. Right data in any form."""
 
 import gzip
+import shlex
 import shutil
 import struct
+import subprocess
+import sys
 
+import h5py
 import numpy as np
 import pytest
 
@@ -141,6 +145,35 @@ def test_damaged_gz_is_named(own, damage):
         packed = b"not gzip"
     (own.data / f"{IMAGES}.gz").write_bytes(packed)
     refused(own, f"{IMAGES}.gz")
+
+
+# ---- HDF5 files that only other programs can unpack ----
+
+def test_lzf_is_named_and_the_line_that_mends_it_does(lab, arrays):
+    with h5py.File(lab.dir / "my data.h5", "w") as file:
+        group = file.create_group("digits")
+        for name, array in zip(("images", "labels"), arrays["train"]):
+            group.create_dataset(name, data=np.sort(array, axis=0), compression="lzf")
+        file["scale"] = 2.0
+    lab.config(data__dir=None, data__train="my data.h5:/digits", train__epochs=1)
+    said = lab.run("run.ini").fails(3, "my data.h5", "/digits/images", "lzf").errors[0]
+    line = said.split("write it anew: python3 -c ")[1]
+    subprocess.run([sys.executable, "-c", *shlex.split(line)], cwd=lab.dir, check=True)
+    lab.run("run.ini", "data.train=new.h5:/digits").expect(0)
+
+
+def test_a_filter_that_the_library_lacks_is_named(lab, arrays):
+    with h5py.File(lab.dir / "odd.h5", "w") as file:
+        file["labels"] = arrays["train"][1]
+        images = arrays["train"][0]
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk(images.shape)
+        how.set_filter(32123, h5py.h5z.FLAG_OPTIONAL)
+        odd = h5py.h5d.create(file.id, b"images", h5py.h5t.NATIVE_UINT8,
+                              h5py.h5s.create_simple(images.shape), how)
+        odd.write_direct_chunk((0, 0, 0), b"packed", 0)
+    lab.config(data__dir=None, data__train="odd.h5")
+    lab.run("run.ini").fails(3, "odd.h5", "/images", "filter 32123", "HDF5_PLUGIN_PATH")
 
 
 # ---- sets that don't fit ----

@@ -28,18 +28,20 @@ def run(*command, cwd=TOP, **env):
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    """A small set with a get-data.sh that knows its sums: (the script, a folder with the files)."""
+    """Small sets with a get-data.sh that knows their sums: (the script, a folder with the files of
+    mnist, one with those of fashion-mnist)."""
     top = tmp_path_factory.mktemp("toy")
     script = (TOP / "scripts/get-data.sh").read_text()
-    (top / "files").mkdir()
-    for number, name in enumerate(NAMES):
-        content = hashlib.sha512(name.encode()).digest() * (4000 if number == 2 else 5)
-        (top / "files" / (name + ".gz")).write_bytes(gzip.compress(content, 1))
-        script, found = re.subn(name + r" [0-9a-f]{64}",
-                                name + " " + hashlib.sha256(content).hexdigest(), script)
-        assert found == 2
+    for set_name in ("mnist", "fashion-mnist"):
+        (top / set_name).mkdir()
+        for number, name in enumerate(NAMES):
+            content = hashlib.sha512((set_name + name).encode()).digest() * (4000 if number == 2 else 5)
+            (top / set_name / (name + ".gz")).write_bytes(gzip.compress(content, 1))
+            script, found = re.subn(rf'(\n|")({set_name} {name}) [0-9a-f]{{64}}',
+                                    rf"\1\2 {hashlib.sha256(content).hexdigest()}", script)
+            assert found == 1
     (top / "get-data.sh").write_text(script)
-    return top / "get-data.sh", top / "files"
+    return top / "get-data.sh", top / "mnist", top / "fashion-mnist"
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
@@ -172,9 +174,85 @@ def test_a_damaged_file_is_replaced_and_kept(toy, mirror, tmp_path):
     assert run("bash", toy[0], "--check", "mnist", tmp_path).stdout == f"{tmp_path}\n"
 
 
-def test_a_complete_mnist_dir_is_used_where_it_is(toy, tmp_path):
+def test_a_complete_mnist_dir_is_linked_to_where_the_configs_look(toy, tmp_path):
+    assert run("bash", toy[0], "--check", "mnist", cwd=tmp_path,
+               MNIST_DIR=str(toy[1])).stdout == f"{toy[1]}\n"
+    assert not list(tmp_path.iterdir())
+    os.symlink(toy[1], tmp_path / "here")
+    out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR="here", TRAINER_MIRRORS="")
+    assert out.returncode == 0 and out.stdout == "data/mnist\n", out.stderr
+    assert whole(tmp_path / "data/mnist", toy)
+    assert all((tmp_path / "data/mnist" / (name + ".gz")).is_symlink() for name in NAMES)
+    again = run("bash", toy[0], "mnist", cwd=tmp_path, TRAINER_MIRRORS="")
+    assert again.stdout == "data/mnist\n"
+
+
+def test_links_that_lead_nowhere_are_made_anew(toy, tmp_path):
+    (tmp_path / "data/mnist").mkdir(parents=True)
+    for name in NAMES:
+        (tmp_path / "data/mnist" / (name + ".gz")).symlink_to(tmp_path / "gone")
     out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS="")
-    assert out.stdout == f"{toy[1]}\n" and not list(tmp_path.iterdir())
+    assert out.returncode == 0 and whole(tmp_path / "data/mnist", toy), out.stderr
+
+
+def test_where_nothing_can_be_written_the_folder_to_train_from_is_told(toy, tmp_path):
+    (tmp_path / "data").write_text("a file, so no folder can be made of it")
+    out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS="")
+    assert out.returncode == 0 and out.stdout == f"{toy[1]}\n"
+    assert f"data.dir={toy[1]}" in out.stderr
+
+
+@pytest.mark.parametrize("fill, said", [("fashion", "holds files of fashion-mnist"),
+                                        ("some", "holds files of fashion-mnist"),
+                                        ("own", "holds files of another set")])
+def test_the_folder_of_another_set_is_left_alone(toy, mirror, tmp_path, fill, said):
+    for number, name in enumerate(NAMES):
+        source = toy[1] if fill == "some" and number == 0 else toy[2]
+        content = (source / f"{name}.gz").read_bytes()
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"my own") if fill == "own" else content)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    out = run("bash", toy[0], "mnist", tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS=mirror().url)
+    assert out.returncode == 3 and out.stdout == "" and said in out.stderr, out.stderr
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_what_readme_says_after_get_data_works_with_mnist_dir(tmp_path, mnist):
+    (tmp_path / "configs").symlink_to(TOP / "configs")
+    out = run(TOP / "scripts/get-data.sh", "mnist", cwd=tmp_path, MNIST_DIR=str(mnist), TRAINER_MIRRORS="")
+    assert out.returncode == 0, out.stderr
+    check = run(TRAINER, "check", "configs/softmax.ini", cwd=tmp_path)
+    assert check.returncode == 0, check.stderr
+
+
+# ---- Pythons ----
+
+@pytest.mark.parametrize("script, words, said", [
+    ("plot.py", ["none"], "none/checkpoints/last.h5 is missing"),
+    pytest.param("plot_bench.py", ["none.csv"], "none.csv is not there", marks=pytest.mark.slow),
+    pytest.param("scaling.py", ["none.csv"], "none.csv is not there", marks=pytest.mark.slow),
+    pytest.param("sweep.py", ["status", "none"], "there is no such sweep", marks=pytest.mark.slow),
+])
+def test_a_script_runs_in_the_python_that_has_its_packages(tmp_path, script, words, said):
+    needs = re.search(r'packages.need\((.*)\)', (TOP / "scripts" / script).read_text())[1]
+    for name in re.findall(r'"(\w+)"', needs):
+        pytest.importorskip(name)
+    bare = run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare")
+    if bare.returncode != 0:
+        pytest.skip(f"no venv here: {bare.stderr}")
+    python = tmp_path / "bare/bin/python"
+    out = run(python, TOP / "scripts" / script, *words, cwd=tmp_path, PYTHON=sys.executable)
+    assert f"{script}: {python} has no " in out.stderr, out.stderr
+    assert f"; {sys.executable} has: it runs now\n" in out.stderr
+    assert said in out.stderr and "Traceback" not in out.stderr
+
+
+def test_where_no_python_has_the_packages_they_are_named(monkeypatch):
+    monkeypatch.syspath_prepend(TOP / "scripts")
+    import packages
+    with pytest.raises(SystemExit) as told:
+        packages.need("sys", "no_such_package")
+    assert f"{sys.executable} has no no_such_package" in str(told.value)
+    assert "python3-no_such_package" in str(told.value)
 
 
 def house(tmp_path, path, text):
@@ -254,13 +332,41 @@ def test_the_readme_snippets_run_on_the_readme_run(tmp_path, mnist):
                   "train.epochs=1", cwd=tmp_path, OMP_NUM_THREADS="1")
     assert trained.returncode == 0, trained.stderr
     snippets = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
-    assert len(snippets) == 2
-    for snippet in snippets:
+    shows = {"metrics.attrs": "complete 10 steps", "realpath": "step-00000010.h5 10", "torch": "grad_fn"}
+    assert len(snippets) == len(shows)
+    for part, shown in shows.items():
+        [snippet] = [s for s in snippets if part in s]
         if "import torch" in snippet:
             pytest.importorskip("torch", reason="PyTorch is not installed")
         out = run(sys.executable, "-c", snippet, cwd=tmp_path)
         assert out.returncode == 0, out.stderr
-        assert ("complete 10 steps" in out.stdout) != ("grad_fn" in out.stdout)
+        assert shown in out.stdout
+
+
+def test_the_readme_opens_a_checkpoint_while_the_links_switch(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    code = re.search(r"^def open_checkpoint.*?(?=^\w)", README, re.M | re.S)[0]
+    names = {"os": os, "h5py": h5py}
+    exec(code, names)
+    for step in (1, 2):
+        with h5py.File(tmp_path / f"step-{step}.h5", "w") as file:
+            file.attrs["step"] = step
+    link, real = tmp_path / "last.h5", os.path.realpath
+    link.symlink_to("step-1.h5")
+
+    def switch(path):  # the run goes on just after the link was read
+        found = real(path)
+        if (tmp_path / "step-1.h5").exists():
+            link.unlink()
+            link.symlink_to("step-2.h5")
+            (tmp_path / "step-1.h5").unlink()
+        return found
+    monkeypatch.setattr(os.path, "realpath", switch)
+    with names["open_checkpoint"](link) as file:
+        assert file.attrs["step"] == 2 and file.filename.endswith("step-2.h5")
+    (tmp_path / "step-2.h5").unlink()
+    with pytest.raises(FileNotFoundError):
+        names["open_checkpoint"](link)
 
 
 def test_every_file_that_the_readme_names_is_there():

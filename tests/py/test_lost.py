@@ -64,8 +64,9 @@ def test_metrics_that_cannot_be_written_at_the_end_are_exit_4(lab):
 
 def test_bad_parameters_never_become_a_checkpoint(lab):
     """A step's gradient may be finite where its update is not."""
-    result = lab.run(lab.config(optimizer__lr=1e39, checkpoint__every_steps=1)).fails(
-        5, "step 1", "0.weight", "learning rate 1e+39", "no checkpoint was written before")
+    config = lab.config(optimizer__lr=3e38, optimizer__weight_decay=1e4, checkpoint__every_steps=1)
+    result = lab.run(config).fails(
+        5, "step 1", "0.weight", "learning rate 3e+38", "no checkpoint was written before")
     assert lab.out().steps_kept() == [] and lab.out().status() == "diverged", result
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+import h5py
+import numpy as np
 import pytest
 
 from helpers import REPO, TRAINER, Lab
@@ -58,6 +60,93 @@ def test_images_and_weights_of_a_softmax_model(lab):
     lab.config(model__layers="", data__validation=50)
     lab.run("run.ini").expect(0)
     check(lab, "run", {"curves", "confusion", "images", "weights"})
+
+
+# ---- what is in the pictures ----
+
+sys.path.insert(0, str(REPO / "scripts"))
+import plot as script  # noqa: E402
+
+
+def drawn(lab, run, draw):
+    """Has the script draw into memory: {picture's name: its axes}."""
+    script.plt.close("all")
+    kept = {}
+    folder = os.getcwd()
+    os.chdir(lab.dir)
+    try:
+        run = script.Run(f"runs/{run}")
+        run.save = lambda figure, name: kept.update({name: figure.axes})
+        os.environ.setdefault("TRAINER", str(TRAINER))
+        draw(run)
+    finally:
+        os.chdir(folder)
+    return kept
+
+
+@pytest.mark.parametrize("n, validation, limit, seed", [
+    (20, 7, 0, 42), (20, 0.5, 13, 7), (20, 19, 0, 2 ** 64 - 1), (2, 1, 0, 0)])
+def test_the_split_is_the_trainer_s(tmp_path, n, validation, limit, seed):
+    # The model says 0 throughout, so the validation loss is the mean of the held rows' 2^row.
+    lab = Lab(tmp_path, "none")
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"0,{2 ** (r / 2)}\n" for r in range(n)))
+    lab.config(data__dir=None, data__train="t.csv", loss__name="mse", model__layers="",
+               model__init="constant", optimizer__lr=1e-30, train__epochs=1, train__batch_size=0,
+               run__seed=seed, data__validation=validation, data__limit=limit)
+    lab.run("run.ini").expect(0)
+    used = limit or n
+    count = int(validation * used) if validation < 1 else validation
+    held = script.split(used, count, seed)
+    loss = lab.out().table("epochs")["val_loss"][0]
+    assert round(loss * count) == sum(2 ** int(row) for row in held)
+
+
+@pytest.fixture
+def kinds(tmp_path):
+    """A finished run on two inputs and three classes, 9 of 30 rows held out, no test set."""
+    lab = Lab(tmp_path, "none")
+    (tmp_path / "t.csv").write_text("a,b,kind\n" + "".join(
+        f"{row % 3},{row},{'xyz'[row % 3]}\n" for row in range(40)))
+    lab.config(data__dir=None, data__train="t.csv", data__classes="x,y,z", data__limit=30,
+               data__validation=0.3, model__layers="", train__epochs=1, train__batch_size=0)
+    lab.run("run.ini").expect(0)
+    return lab
+
+
+def test_points_that_were_held_out_are_marked(kinds):
+    [axis] = drawn(kinds, "run", script.draw_fit)["fit"]
+    lines = {line.get_label(): line.get_xydata() for line in axis.get_lines()}
+    held = sorted(script.split(30, 9, 42))
+    assert sorted(lines["held out (validation split)"][:, 1]) == held
+    assert sum(len(lines[kind]) for kind in "xyz") == 30
+
+
+def test_the_confusion_without_a_test_set_is_that_of_the_validation_split(kinds):
+    axis = drawn(kinds, "run", script.draw_classes)["confusion"][0]
+    assert "validation split" in axis.get_title() and axis.get_title().endswith("of 9")
+    kinds.config(data__dir=None, data__train="t.csv", data__classes="x,y,z", data__limit=30,
+                 run__name="all", model__layers="", train__epochs=1, train__batch_size=0)
+    kinds.run("run.ini").expect(0)
+    axis = drawn(kinds, "all", script.draw_classes)["confusion"][0]
+    assert "training set" in axis.get_title() and axis.get_title().endswith("of 30")
+
+
+@pytest.mark.parametrize("axis", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_colours_come_first_or_last(lab, arrays, axis):
+    images, labels = arrays["test"]
+    colour = np.stack([images, images // 2, 255 - images], axis)
+    with h5py.File(lab.dir / "colour.h5", "w") as file:
+        file["images"], file["labels"] = colour, labels
+    lab.config(data__dir=None, data__train="colour.h5", data__test="colour.h5", train__epochs=1,
+               model__layers="")
+    lab.run("run.ini").expect(0)
+    pictures = drawn(lab, "run", script.draw_classes)
+    first = pictures["images"][0].get_images()[0].get_array()
+    assert np.array_equal(first, np.moveaxis(colour, axis, -1)[0] / 255)
+    weights = pictures["weights"][3].get_images()[0].get_array()
+    with h5py.File(lab.out().last, "r") as file:
+        expected = file["model/0.weight"][3].reshape(colour.shape[1:]).mean(axis - 1)
+    np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-8)
 
 
 def test_no_run_is_said(lab):

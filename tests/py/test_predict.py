@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import CLASSES, FEATURES, NAMES, REPO, SIDE, TEST, Lab, idx_bytes, launch
+from helpers import CLASSES, FEATURES, NAMES, REPO, SIDE, TEST, Lab, idx_bytes, launch, write_idx
 
 SHOWN = 20  # rows on the terminal
 
@@ -113,6 +113,27 @@ def test_show_draws_the_image(trained, arrays):
     assert ink.shape == (SIDE, 2 * SIDE)
     assert np.array_equal(ink[:, ::2], ink[:, 1::2])
     assert np.array_equal(ink[:, ::2], np.floor(image / 255 * 9.999).astype(int))
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_show_knows_colours_that_come_first_or_last(lab, arrays, axis):
+    grey, labels = arrays["train"]
+    with h5py.File(lab.dir / "colours.h5", "w") as file:
+        file["images"] = np.stack([grey // 2, grey, grey // 4], axis)
+        file["labels"] = labels
+    write_idx(lab.dir / "grey", (grey, labels), ((grey // 2 + grey + grey // 4) // 3, labels))
+    lab.config(data=lab.dir / "grey", train__epochs=1)
+    lab.config("colours.ini", data__dir=None, data__train="colours.h5", train__epochs=1)
+    lab.run("run.ini").expect(0)
+    lab.run("colours.ini").expect(0)
+
+    def picture(name, *words):
+        out = lab.run("predict", lab.out(name).last, "--index", "7", "--show", *words).expect(0).out
+        return [line for line in out.splitlines() if len(line) == 2 * SIDE]
+    shown, expected = picture("colours", "data.test=colours.h5"), picture("run")
+    assert len(shown) == SIDE
+    differing = sum(a != b for a, b in zip("".join(shown), "".join(expected)))
+    assert differing <= 20, "more than what rounding the grey values costs"
 
 
 def test_input_takes_images_with_and_without_labels(predicted, trained, arrays, tmp_path):
@@ -242,6 +263,27 @@ def test_binary_gives_the_probabilities_of_both(tmp_path):
 
 
 # ---- what is refused ----
+
+def test_binary_prints_the_names_of_its_classes(tmp_path):
+    rows = [(-2, "failed"), (-1, "failed"), (0.5, "pass, just"), (2, "pass, just")] * 8
+    (tmp_path / "exam.csv").write_text(
+        "".join(['hours,end\n', *(f'{x},"{name}"\n' for x, name in rows)]))
+    lab = Lab(tmp_path, "none")
+    lab.config(data__dir=None, data__train="exam.csv", data__target="end", loss__name="bce",
+               model__layers="", optimizer__lr=1, train__epochs=20, train__batch_size=8,
+               data__classes="failed,pass")
+    lab.run("run.ini").fails(3, "exam.csv:4", "pass, just", "data.classes")
+    text = (tmp_path / "exam.csv").read_text().replace('"pass, just"', "pass")
+    (tmp_path / "exam.csv").write_text(text)
+    lab.run("run.ini", ranks=2).expect(0)
+    out = lab.run("predict", lab.out().last, "--input", "exam.csv", "--output", "out.csv",
+                  ranks=2).expect(0).out
+    assert re.search(r"^ +0 +0 +0  failed ", out, re.M) and "right: 32 of 32" in out
+    got = read(tmp_path / "out.csv")
+    assert [row["name"] for row in got[:4]] == ["failed", "failed", "pass", "pass"]
+    assert [row["label"] for row in got[:4]] == ["0", "0", "1", "1"]
+    lab.run("run.ini", "run.output=runs/twice", "data.classes=pass,pass").fails(2, "pass", "twice")
+
 
 @pytest.mark.parametrize("ranks", [None, 2])
 def test_what_cannot_be_is_refused(trained, hours, tmp_path, ranks):

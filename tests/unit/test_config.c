@@ -107,7 +107,6 @@ Test(config, refuses_a_wrong_value_with_what_is_allowed)
         {"optimizer.lr=0x1p-3", "it must be a number >= 0"},
         {"optimizer.lr=nan", "it must be a number >= 0"},
         {"optimizer.lr=inf", "it must be a number >= 0"},
-        {"optimizer.lr=1e999", "it must be a number >= 0"},
         {"optimizer.lr=0,1", "it must be a number >= 0"},
         {"optimizer.lr=0.1 0.2", "it must be a number >= 0"},
         {"optimizer.lr=-0.1", "it must be >= 0"},
@@ -154,6 +153,65 @@ Test(config, refuses_a_wrong_value_with_what_is_allowed)
     refuse(
         "[optimizer]\nlr = 0.1\nmomentum = 1.5\n", NULL,
         "t.ini:3: optimizer.momentum = '1.5' is out of range: it must be >= 0 and < 1");
+}
+
+Test(config, refuses_numbers_that_single_precision_cannot_hold)
+{
+    static const char *const beyond[] = {
+        "optimizer.lr=1e39",        "optimizer.lr=1e999",     "optimizer.lr=1e-400",
+        "optimizer.lr=0.1e-45",     "optimizer.eps=1e-50",    "optimizer.min_lr=-1e-400",
+        "train.max_time=1e39",      "model.init_weight=1e39", "model.init_bias=0 -1e39 1",
+        "model.init_bias=0, 1e-99",
+    };
+    for (size_t i = 0; i < COUNT(beyond); i++) {
+        char message[512];
+        const char *equals = strchr(beyond[i], '=');
+        snprintf(
+            message, sizeof message,
+            "override '%s': %.*s = '%s' is out of range: a number is 0, or from 1.4e-45 "
+            "to 3.4e+38, as single precision holds it",
+            beyond[i], (int)(equals - beyond[i]), beyond[i], equals + 1);
+        refuse(base, beyond[i], message);
+    }
+    cr_assert_eq(accept(base, "optimizer.lr=3.4028234e38").optimizer.lr, 3.4028234e38);
+    cr_assert_eq(accept(base, "optimizer.lr=1.5e-45").optimizer.lr, 1.5e-45);
+    static const char *const zero[] = {"optimizer.lr=0", "optimizer.lr=0.000",
+                                       "optimizer.lr=-.0e5", "optimizer.lr=+0e-999"};
+    for (size_t i = 0; i < COUNT(zero); i++)
+        cr_assert_eq(accept(base, zero[i]).optimizer.lr, 0, "%s", zero[i]);
+    accept(base, "model.init_weight=0 0.0 -0 1e-45");
+}
+
+Test(config, takes_a_leading_tilde_for_the_home_folder_and_no_other)
+{
+    setenv("HOME", "/home/ann", 1);
+    dp_config c = accept("[run]\noutput = ~/runs/a\n[data]\ndir = ~\ntrain = ~/t.csv\n"
+                         "[optimizer]\nlr = 0.1\n[train]\nepochs = 2\nbatch_size = 4\n",
+                         "data.test=~/a~b.h5:/~x");
+    cr_assert_str_eq(c.run.output, "/home/ann/runs/a");
+    cr_assert_str_eq(c.data.dir, "/home/ann");
+    cr_assert_str_eq(c.data.train, "/home/ann/t.csv");
+    cr_assert_str_eq(c.data.test, "/home/ann/a~b.h5:/~x");
+    cr_assert_str_eq(accept(base, "model.init_file=~/w.h5").model.init_file,
+                     "/home/ann/w.h5");
+    cr_assert_str_eq(accept(base, "data.dir=./~bob").data.dir, "./~bob");
+    cr_assert_str_eq(accept(base, "data.target=~x").data.target, "~x");
+    refuse(
+        base, "data.dir=~bob/data",
+        "override 'data.dir=~bob/data': data.dir = '~bob/data' begins with '~': only ~/ "
+        "is known, your home folder; give the whole path, or ./~... if that is the name");
+    char home[DP_TEXT];
+    memset(home, 'h', sizeof home - 1);
+    home[sizeof home - 1] = '\0';
+    setenv("HOME", home, 1);
+    refuse(base, "data.dir=~/data",
+           "override 'data.dir=~/data': data.dir is 1028 bytes long: it must be at most "
+           "1023");
+    unsetenv("HOME");
+    refuse(base, "data.dir=~/data",
+           "override 'data.dir=~/data': data.dir = '~/data' begins with '~', but HOME is "
+           "not set: give the whole path");
+    accept(base, NULL);
 }
 
 Test(config, accepts_the_edges_of_ranges_and_all_words_for_bool)

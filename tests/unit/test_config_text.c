@@ -66,11 +66,11 @@ static const struct {
     {"optimizer.name=adamw", false},
     {"optimizer.lr=0.30000000000000004", false},
     {"optimizer.momentum=0.9", false},
-    {"optimizer.weight_decay=5e-324", false},
+    {"optimizer.weight_decay=1.5e-45", false},
     {"optimizer.beta1=0.85", false},
     {"optimizer.beta2=0.99", false},
     {"optimizer.eps=1e-7", false},
-    {"optimizer.clip_norm=1.7976931348623157e308", false},
+    {"optimizer.clip_norm=3.4028234663852886e38", false},
     {"optimizer.schedule=step", false},
     {"optimizer.warmup=0.5", false},
     {"optimizer.min_lr=1e-4", false},
@@ -171,11 +171,11 @@ Test(config_text, text_keeps_every_bit_of_a_double_and_is_short)
     uint64_t state = 1;
     for (int i = 0; i < 2000; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        uint64_t bits = (state ^ state >> 29) >> 1; /* no sign */
+        /* any digits, and a size that a float can hold */
+        uint64_t bits = (state ^ state >> 29) >> 12 | 1023ull << 52;
         double value;
         memcpy(&value, &bits, sizeof value);
-        if (!isfinite(value))
-            continue;
+        value = ldexp(value, (int)(state >> 40) % 250 - 125);
         config.optimizer.lr = value;
         char *text = text_of(&config);
         cr_assert_eq(dp_config_parse("t.ini", text, 0, NULL, &again), DP_OK, "%s",
@@ -265,6 +265,10 @@ Test(config_text, help_shows_type_default_range_and_sentence_of_a_key)
                            "  resume   stays as it is when a run is continued\n"
                            "  set by   'momentum = ...' under [optimizer], or "
                            "optimizer.momentum=... after the CONFIG\n");
+    free(text);
+    text = help_of("train.max_steps");
+    cr_assert_not_null(strstr(text, "so many steps of this start, not of the"));
+    cr_assert_not_null(strstr(text, "number >= 0 and <= 1000000000000000\n"));
     free(text);
     text = help_of("checkpoint");
     cr_assert_not_null(strstr(text,

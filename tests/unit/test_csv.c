@@ -232,6 +232,55 @@ Test(csv, bce_takes_zero_and_one_only)
                   "data.csv:3: column 'passed': '2' is neither 0 nor 1");
 }
 
+Test(csv, bce_takes_the_two_names_of_its_classes)
+{
+    dp_config *config = config_for("bce", NULL);
+    dp_schema schema = {0};
+    snprintf(config->data.classes, sizeof config->data.classes, "failed, passed");
+    const char *path = put_text("data.csv", "x,end\n1,failed\n2,passed\n3,1\n4,0.0\n");
+    assert_ok(dp_dataset_read(config, path, &schema, &table));
+    cr_assert_eq(table.ntargets, 1);
+    assert_floats(table.target, 4, (float[]){0, 1, 1, 0});
+    dp_table_free(&table);
+    put_text("data.csv", "x,end\n1,failed\n2,Passed\n");
+    assert_failed(
+        dp_dataset_read(config, path, &schema, &table), DP_EDATA,
+        "data.csv:3: column 'end': 'Passed' is neither 0 nor 1 nor in data.classes");
+    snprintf(config->data.target, sizeof config->data.target, "a,b");
+    put_text("data.csv", "x,a,b\n1,failed,passed\n2,passed,passed\n");
+    assert_ok(dp_dataset_read(config, path, &schema, &table));
+    assert_floats(table.target, 4, (float[]){0, 1, 1, 1});
+    dp_table_free(&table);
+    assert_failed(read_as("bce", "", "x,end\n1,failed\n"), DP_EDATA,
+                  "list the names of 0 and 1 in data.classes");
+}
+
+Test(csv, a_number_is_rounded_to_a_float_and_a_class_is_not)
+{
+    assert_ok(read_as("mse", "", "x,y\n1e-400,-1e-46\n3.4e38,1\n"));
+    assert_floats(table.raw, 2, (float[]){0, 3.4e38f});
+    cr_assert_eq(table.target[0], 0);
+    dp_table_free(&table);
+    static const char *const large[] = {"1e39", "-1e39", "1e400", "3.5e38"};
+    for (int i = 0; i < 4; i++) {
+        char text[64], why[64];
+        snprintf(text, sizeof text, "x,y\n1,2\n%s,3\n", large[i]);
+        snprintf(why, sizeof why, "data.csv:3: column 'x': '%s' is too large", large[i]);
+        assert_failed(read_as("mse", "", text), DP_EDATA, why);
+    }
+    static const char *const odd[] = {"1e-400", "-1e-400", "1e-46", "1.00000001",
+                                      "1e400"};
+    for (int i = 0; i < 5; i++) {
+        char text[64], why[64];
+        snprintf(text, sizeof text, "x,y\n1,0\n2,1\n3,%s\n", odd[i]);
+        snprintf(why, sizeof why, "data.csv:4: column 'y': '%s' is n", odd[i]);
+        assert_failed(read_as("bce", "", text), DP_EDATA, why);
+        assert_failed(read_as("cross_entropy", "", text), DP_EDATA, why);
+    }
+    assert_ok(read_as("cross_entropy", "", "x,y\n1,0e-400\n2,1e0\n"));
+    dp_table_free(&table);
+}
+
 static dp_status read_like(const char *target, bool optional, const char *text) {
     static char *const column[] = {"a", "b", "y"};
     const char *path = put_text("new.csv", text);
@@ -289,15 +338,103 @@ Test(csv, without_names_a_file_of_the_features_alone_has_no_target)
     dp_table_free(&table);
 }
 
-Test(csv, reads_gz_and_reports_its_damage)
-{
-    const char *text = "x,y\n1,2\n3,4\n";
-    const char *path = put_gz("data.csv.gz", text, strlen(text));
+/* ---- gzip ---- */
+
+static dp_status read_gz(const unsigned char *bytes, size_t n) {
     dp_schema schema = {0};
-    assert_ok(dp_dataset_read(config_for("mse", NULL), path, &schema, &table));
-    cr_assert_eq(table.n, 2);
+    return dp_dataset_read(config_for("mse", NULL), put_file("data.csv.gz", bytes, n),
+                           &schema, &table);
+}
+
+/* Appends one gzip member to packed[0..n); returns the length. */
+static size_t add_member(unsigned char *packed, size_t n, const char *text) {
+    put_gz("member", text, strlen(text));
+    FILE *file = fopen(in_folder("member"), "rb");
+    cr_assert(file);
+    n += fread(packed + n, 1, 4096, file);
+    fclose(file);
+    return n;
+}
+
+static void assert_rows(const unsigned char *packed, size_t n, int rows) {
+    assert_ok(read_gz(packed, n));
+    cr_assert_eq(table.n, rows);
     dp_table_free(&table);
-    cr_assert_eq(truncate(path, 20), 0);
-    assert_failed(dp_dataset_read(config_for("mse", NULL), path, &schema, &table),
-                  DP_EDATA, "data.csv.gz: cannot read");
+}
+
+Test(csv, members_of_a_gz_are_one_text_and_zeros_behind_them_padding)
+{
+    unsigned char packed[8192] = {0};
+    size_t n = add_member(packed, 0, "x,y\n1,2\n3,");
+    assert_rows(packed, add_member(packed, n, "4\n"), 2);
+    n = add_member(packed, n, "4\n");
+    n = add_member(packed, n, "");
+    n = add_member(packed, n, "5,6\n");
+    assert_rows(packed, n, 3);
+    memset(packed + n, 0, 1000);
+    assert_rows(packed, n + 1000, 3);
+    packed[n + 999] = 1;
+    assert_failed(read_gz(packed, n + 1000), DP_EDATA, "1000 bytes from byte");
+    size_t padded = add_member(packed, n + 10, "7,8\n");
+    assert_failed(read_gz(packed, padded), DP_EDATA, "are no gzip data");
+}
+
+Test(csv, no_damage_to_any_member_of_a_gz_loses_rows)
+{
+    unsigned char packed[8192];
+    size_t border = add_member(packed, 0, "x,y\n1,2\n3,4\n");
+    size_t n = add_member(packed, border, "5,6\n7,8\n");
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i < border ? i : i - border;
+        if (at >= 4 && at < 10) { /* date, flags and system, which nothing protects */
+            continue;
+        }
+        packed[i] ^= 0x10;
+        dp_status status = read_gz(packed, n);
+        packed[i] ^= 0x10;
+        if (status ==
+            DP_OK) { /* the bits that fill up deflate's last byte mean nothing */
+            cr_assert((i == border - 9 || i == n - 9) && table.n == 4, "byte %zu of %zu",
+                      i, n);
+            dp_table_free(&table);
+            continue;
+        }
+        cr_assert_eq(status, DP_EDATA, "byte %zu of %zu", i, n);
+        cr_assert(strstr(dp_status_message(), "data.csv.gz"));
+    }
+    for (size_t cut = 1; cut < n; cut++) {
+        if (cut != border) { /* there the shorter file is a whole one */
+            cr_assert_eq(read_gz(packed, cut), DP_EDATA, "%zu of %zu bytes", cut, n);
+        }
+    }
+    assert_failed(read_gz(packed, n - 3), DP_EDATA, "truncated");
+    for (size_t behind = 1; behind < 30; behind++) {
+        memset(packed + n, 'x', behind);
+        assert_failed(read_gz(packed, n + behind), DP_EDATA,
+                      "behind the end of its gzip");
+    }
+    assert_rows(packed, n, 4);
+}
+
+Test(csv, a_gz_of_many_members_that_no_buffer_holds)
+{
+    enum { MEMBERS = 3000, ROWS = 40 };
+    static unsigned char all[MEMBERS * 512];
+    char text[8192];
+    size_t n = add_member(all, 0, "x,y\n"), one = 0;
+    for (int m = 0; m < MEMBERS; m++, n += one) {
+        size_t at = 0;
+        for (int i = 0; i < ROWS && m < 10; i++) {
+            at += (size_t)sprintf(
+                text + at, "%d,%g\n", i,
+                (double)dp_rng_uniform(1, DP_FOR_INIT, (uint32_t)m, (uint64_t)i));
+        }
+        one = m < 10 ? add_member(all + n, 0, text) : one;
+        if (m >= 10) {
+            memcpy(all + n, all + n - one, one);
+        }
+        cr_assert(n + 1024 < sizeof all);
+    }
+    cr_assert(n > 1 << 19);
+    assert_rows(all, n, MEMBERS * ROWS);
 }

@@ -122,6 +122,25 @@ Test(dataset, classes_come_from_the_labels_or_the_names)
                   "all 20 samples are of class 0");
 }
 
+Test(dataset, a_class_has_a_name_of_its_own)
+{
+    dp_config *config = table_config(20, 3);
+    set(config->data.classes, "a,b, a");
+    assert_failed(dp_dataset_open(config, &data), DP_EUSAGE,
+                  "data.classes names 'a' twice");
+    set(config->data.classes, "a,b,A");
+    assert_ok(dp_dataset_open(config, &data));
+    dp_dataset_destroy(&data);
+    config = config_for("bce", put_text("t.csv", "x,y\n1,no\n2,yes\n"));
+    set(config->data.classes, "no,no");
+    assert_failed(dp_dataset_open(config, &data), DP_EUSAGE, "'no' twice");
+    set(config->data.classes, "no,yes");
+    assert_ok(dp_dataset_open(config, &data));
+    cr_assert_eq(data->outputs, 1);
+    cr_assert_str_eq(data->class_name[1], "yes");
+    dp_dataset_destroy(&data);
+}
+
 Test(dataset, bce_and_mse_have_an_output_a_target)
 {
     const char *path = put_text("t.csv", "x,a,b\n1,0,1\n2,1,0\n");
@@ -407,6 +426,62 @@ Test(dataset, a_file_of_another_width_is_refused)
     cr_assert_eq(t.n, 0);
 }
 
+/* Opens the data with a test set of two images, an IDX file of these dimensions. */
+static void try_test_images(dp_config *config, int ndim, const int *dim,
+                            const char *why) {
+    unsigned char raw[64] = {0, 0, 8, (unsigned char)ndim};
+    size_t n = 4 + 4 * (size_t)ndim, values = 1;
+    for (int d = 0; d < ndim; d++) {
+        raw[7 + 4 * d] = (unsigned char)dim[d];
+        values *= (size_t)dim[d];
+    }
+    put_file("labels-test", "\0\0\10\1\0\0\0\2\0\1", 10);
+    set(config->data.test, put_file("images-test", raw, n + values));
+    dp_status status = dp_dataset_open(config, &data);
+    if (why) {
+        assert_failed(status, DP_EDATA, why);
+    } else {
+        assert_ok(status);
+        dp_dataset_destroy(&data);
+    }
+}
+
+Test(dataset, test_images_have_the_shape_of_the_training_images)
+{
+    const unsigned char raw[16 + 24] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4};
+    put_file("labels", "\0\0\10\1\0\0\0\2\0\1", 10);
+    dp_config *config = config_for("cross_entropy", put_file("images", raw, sizeof raw));
+    try_test_images(config, 3, (int[]){2, 3, 4}, NULL);
+    try_test_images(config, 3, (int[]){2, 4, 3},
+                    "images-test: images of 1x4x3, but those of the training data are of "
+                    "1x3x4");
+    try_test_images(config, 3, (int[]){2, 2, 6}, "1x2x6, but");
+    try_test_images(config, 3, (int[]){2, 3, 3}, "images of 1x3x3, but");
+    try_test_images(config, 4, (int[]){2, 3, 4, 1}, "images of 3x4x1, but");
+    try_test_images(config, 4, (int[]){2, 1, 3, 4}, NULL);
+    try_test_images(config, 2, (int[]){2, 12}, NULL); /* rows of the same numbers */
+    try_test_images(config, 2, (int[]){2, 11}, "11 values a sample, but");
+}
+
+Test(dataset, a_missing_folder_is_told_how_to_get_the_set_that_was_meant)
+{
+    static const struct {
+        const char *dir, *name, *hint;
+    } cases[] = {
+        {"data/mnist", "mlp", "get-data.sh mnist data/mnist"},
+        {"data/fashion-mnist", "mlp", "get-data.sh fashion-mnist data/fashion-m"},
+        {"data/FashionMNIST", "x", "get-data.sh fashion-mnist data/FashionMNIST"},
+        {"clothes", "fashion", "get-data.sh fashion-mnist clothes"},
+        {"digits", "mnist_small", "get-data.sh mnist digits"},
+        {"letters", "mlp", "get-data.sh --help"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dp_config *config = config_for("cross_entropy", NULL);
+        set(config->data.dir, cases[i].dir);
+        set(config->run.name, cases[i].name);
+        assert_failed(dp_dataset_open(config, &data), DP_EDATA, cases[i].hint);
+    }
+}
+
 Test(dataset, without_a_test_set_there_are_no_samples)
 {
     dp_table t = {.n = 3};
@@ -430,6 +505,7 @@ static const int64_t labels[3] = {2, 0, 1};
 static const char *put_hdf5(void) {
     const char *path = in_folder("d.h5");
     const double doubles[3] = {0.5, 1e300, 2}, numbers[3] = {0, 1, 1};
+    const double near[3] = {0, 1, 1e-60};
     dp_h5 *h5 = NULL;
     assert_ok(dp_h5_create(path, &h5));
     assert_ok(dp_h5_put(h5, "/images", DP_H5_U8, 3, (int64_t[]){3, 2, 2}, bytes));
@@ -437,6 +513,7 @@ static const char *put_hdf5(void) {
     assert_ok(dp_h5_put(h5, "/table/x", DP_H5_F32, 2, (int64_t[]){3, 4}, floats));
     assert_ok(dp_h5_put(h5, "/table/y", DP_H5_F64, 1, (int64_t[]){3}, numbers));
     assert_ok(dp_h5_put(h5, "/table/big", DP_H5_F64, 1, (int64_t[]){3}, doubles));
+    assert_ok(dp_h5_put(h5, "/table/near", DP_H5_F64, 1, (int64_t[]){3}, near));
     assert_ok(dp_h5_put(h5, "/table/hot", DP_H5_F32, 2, (int64_t[]){3, 4}, floats));
     assert_ok(
         dp_h5_put(h5, "/table/train_x", DP_H5_F32, 4, (int64_t[]){3, 2, 2, 1}, floats));
@@ -512,7 +589,8 @@ Test(hdf5, says_what_is_wrong)
     assert_failed(read_object("mse", ":/lonely", ""), DP_EDATA,
                   "there is no '/lonely/y'");
     assert_failed(read_object("mse", ":/table/hot", ""), DP_EDATA, "set data.target");
-    assert_failed(read_object("mse", ":/table", "big"), DP_EDATA, "value 0 of sample 1");
+    assert_failed(read_object("mse", ":/table", "big"), DP_EDATA,
+                  "value 0 of sample 1 (from 0) is inf as a float");
     assert_failed(read_object("mse", ":/short", ""), DP_EDATA,
                   "'/short/x' has 4 samples, but '/short/y' has 3");
     assert_failed(read_object("cross_entropy", ":/table", "hot"), DP_EDATA,
@@ -521,6 +599,8 @@ Test(hdf5, says_what_is_wrong)
                   "0.5 of sample 0 (from 0) is not a class number");
     assert_failed(read_object("bce", "", ""), DP_EDATA,
                   "2 of sample 0 (from 0) is neither");
+    assert_failed(read_object("bce", ":/table", "near"), DP_EDATA,
+                  "1e-60 of sample 2 (from 0) is neither");
     cr_assert_null(table.raw);
     dp_schema schema = {.classes = 2};
     assert_failed(dp_dataset_read(config_for("cross_entropy", NULL), in_folder("d.h5"),

@@ -180,8 +180,11 @@ Test(idx, every_truncation_and_every_flipped_byte_of_a_gz_is_found)
         packed[i] ^= 0x10;
         cr_assert_eq(read_pair(&t), DP_EDATA, "byte %zu of %zu", i, n);
     }
-    put_file(IMAGES ".gz", packed, n);
     dp_table t = {0};
+    memcpy(packed + n, "more", 4);
+    put_file(IMAGES ".gz", packed, n + 4);
+    assert_failed(read_pair(&t), DP_EDATA, "the 4 bytes from byte");
+    put_file(IMAGES ".gz", packed, n);
     assert_ok(read_pair(&t));
     dp_table_free(&t);
 }

@@ -1,0 +1,191 @@
+/* zlib's own gzread takes the end of the first member, followed by anything that is no member,
+ * for the end of the data. Rows would vanish without a word, so the members are walked here. */
+#include "stream.h"
+#include "base/memory.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+enum { ROOM = 1 << 18, MOST = 1 << 30 }; /* bytes: of the buffer, and of one call */
+
+struct dp_stream {
+    const char *path;
+    int fd;
+    size_t size;
+    bool packed;
+    bool open; /* inside a gzip member */
+    z_stream z;
+    size_t before; /* bytes of the file in front of what the buffer holds */
+    size_t held;   /* bytes in the buffer; z.next_in is in it */
+    unsigned char buffer[ROOM];
+};
+
+/* read(2) until n bytes are there or the file ends. */
+static dp_status read_file(const dp_stream *s, void *out, size_t n, size_t *got) {
+    *got = 0;
+    while (*got < n) {
+        size_t step = n - *got < MOST ? n - *got : MOST;
+        ssize_t r = read(s->fd, (char *)out + *got, step);
+        if (r < 0 && errno != EINTR) {
+            return dp_fail(DP_EDATA, "%s: cannot read: %s", s->path, strerror(errno));
+        }
+        if (r == 0) {
+            break;
+        }
+        *got += r > 0 ? (size_t)r : 0;
+    }
+    return DP_OK;
+}
+
+static dp_status refill(dp_stream *s) {
+    s->before += s->held;
+    dp_status status = read_file(s, s->buffer, ROOM, &s->held);
+    s->z.next_in = s->buffer;
+    s->z.avail_in = (uInt)s->held;
+    return status;
+}
+
+static size_t place(const dp_stream *s) {
+    return s->before + s->held - s->z.avail_in;
+}
+
+/* Behind a member: padding to the end of the file, or the start of another member. */
+static dp_status next_member(dp_stream *s, bool *end) {
+    size_t from = place(s), zeros = 0;
+    dp_status status = DP_OK;
+    for (;;) {
+        while (s->z.avail_in > 0 && *s->z.next_in == 0) {
+            s->z.next_in++;
+            s->z.avail_in--;
+            zeros++;
+        }
+        if (s->z.avail_in > 0 || (status = refill(s)) != DP_OK || s->held == 0) {
+            break;
+        }
+    }
+    *end = status == DP_OK && s->z.avail_in == 0;
+    if (status == DP_OK && !*end && (zeros > 0 || *s->z.next_in != 0x1f)) {
+        return dp_fail(
+            DP_EDATA,
+            "%s: the %zu bytes from byte %zu (from 0) on, behind the end of its gzip "
+            "data, are no gzip data; get the file anew",
+            s->path, s->size - from, from);
+    }
+    s->open = !*end;
+    inflateReset(&s->z);
+    return status;
+}
+
+/* One call of inflate, which takes and gives what it can. */
+static dp_status inflate_some(dp_stream *s) {
+    if (s->z.avail_in == 0) {
+        dp_status status = refill(s);
+        if (status != DP_OK || s->held == 0) {
+            return status != DP_OK
+                       ? status
+                       : dp_fail(DP_EDATA,
+                                 "%s: truncated: its gzip data breaks off at the "
+                                 "file's end, byte %zu; get the file anew",
+                                 s->path, s->size);
+        }
+    }
+    int code = inflate(&s->z, Z_NO_FLUSH);
+    s->open = code != Z_STREAM_END;
+    if (code == Z_MEM_ERROR) {
+        return dp_fail(DP_EINTERNAL, "out of memory reading %s", s->path);
+    }
+    return code == Z_OK || code == Z_STREAM_END || code == Z_BUF_ERROR
+               ? DP_OK
+               : dp_fail(DP_EDATA,
+                         "%s: damaged gzip data before byte %zu (%s); get the file anew",
+                         s->path, place(s),
+                         s->z.msg ? s->z.msg : "it asks for a dictionary");
+}
+
+dp_status dp_stream_read(dp_stream *s, void *out, size_t n, size_t *got) {
+    if (!s->packed) {
+        size_t first = s->z.avail_in < n ? s->z.avail_in : n; /* what opening read */
+        memcpy(out, s->z.next_in, first);
+        s->z.next_in += first;
+        s->z.avail_in -= (uInt)first;
+        dp_status status = read_file(s, (char *)out + first, n - first, got);
+        *got += first;
+        return status;
+    }
+    dp_status status = DP_OK;
+    bool end = false;
+    *got = 0;
+    while (status == DP_OK && *got < n && !end) {
+        if (!s->open) {
+            status = next_member(s, &end);
+            continue;
+        }
+        size_t step = n - *got < MOST ? n - *got : MOST;
+        s->z.next_out = (unsigned char *)out + *got;
+        s->z.avail_out = (uInt)step;
+        status = inflate_some(s);
+        *got += step - s->z.avail_out;
+    }
+    return status;
+}
+
+/* The first bytes tell what it is. */
+static dp_status begin(dp_stream *s) {
+    struct stat info;
+    if (fstat(s->fd, &info) != 0) {
+        return dp_fail(DP_EDATA, "%s: %s", s->path, strerror(errno));
+    }
+    s->size = (size_t)info.st_size;
+    dp_status status = refill(s);
+    if (status != DP_OK) {
+        return status;
+    }
+    s->packed = s->open = s->held >= 2 && s->buffer[0] == 0x1f && s->buffer[1] == 0x8b;
+    enum { GZIP_ONLY = 16 };
+    return s->packed && inflateInit2(&s->z, GZIP_ONLY + MAX_WBITS) != Z_OK
+               ? dp_fail(DP_EINTERNAL, "out of memory reading %s", s->path)
+               : DP_OK;
+}
+
+dp_status dp_stream_open(const char *path, dp_stream **out) {
+    dp_stream *s = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return dp_fail(DP_EDATA, "%s: cannot open: %s", path, strerror(errno));
+    }
+    dp_status status = dp_memory_alloc(1, sizeof *s, (void **)&s);
+    if (status != DP_OK) {
+        close(fd);
+        return status;
+    }
+    s->path = path;
+    s->fd = fd;
+    status = begin(s);
+    if (status != DP_OK) {
+        dp_stream_close(&s);
+        return status;
+    }
+    *out = s;
+    return DP_OK;
+}
+
+bool dp_stream_packed(const dp_stream *s) {
+    return s->packed;
+}
+
+size_t dp_stream_size(const dp_stream *s) {
+    return s->size;
+}
+
+void dp_stream_close(dp_stream **s) {
+    if (*s) {
+        if ((*s)->packed) {
+            inflateEnd(&(*s)->z);
+        }
+        close((*s)->fd);
+        dp_memory_free(s);
+    }
+}
