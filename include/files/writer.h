@@ -19,9 +19,9 @@ typedef struct dp_job {
 
 /** How it went. */
 typedef struct dp_written {
-    dp_status metrics;       /* DP_OK where there was none */
-    const char *text;        /* its message; the writer's, until the next job */
-    double seconds[2];       /* of a core's time: for metrics, for the checkpoints */
+    dp_status metrics; /* DP_OK where there was none */
+    const char *text;  /* its message; the writer's, until the next job */
+    double seconds[2]; /* of a core's time: for metrics, for the checkpoints */
     int64_t bytes[2];
 } dp_written;
 

@@ -3,9 +3,12 @@
  *  - never, while it would make writing take more than 1% of the time (metrics.h5 and checkpoints
  *    each, so 2% in all);
  *  - else, where the last one of its kind is a minute or 5% of the run old, whichever is more;
- *  - or sooner, while all that was written stays below ten times what the run would leave if it
- *    ended now. A table that grows with the time and is written whole each time that it is 5%
- *    longer comes to 20 times its size.
+ *  - or sooner, while what was written of its kind stays below three times what the run would leave
+ *    if it ended now.
+ *  A table that grows with the time and is written whole each time that it is 5% longer comes to 20
+ *  times its size. So all that is written stays below 20 times the final files for an hour or so, and
+ *  below 25 for a day; checkpoints of a state that is large beside the history, one in 5% of the run,
+ *  go on to grow by the logarithm of the time.
  *  The first and the last writes of a start are nobody's choice: they count, but aren't asked for.
  *  The clock is the caller's, so that tests have theirs.   MPI: local (rank 0) */
 #ifndef DP_RUN_BUDGET_H
@@ -19,12 +22,12 @@ typedef enum dp_write { DP_WRITE_METRICS, DP_WRITE_CHECKPOINT, DP_WRITES } dp_wr
 typedef struct dp_budget {
     double began; /* clock */
     double least; /* seconds between two writes of metrics.h5, at least */
-    int64_t written; /* bytes of all kinds */
     struct {
-        double last;    /* clock at the last write; at the begin, if none */
-        double seconds; /* that it took of a core */
-        int64_t bytes;  /* of it, 0 if none */
-        double spent;   /* seconds of all */
+        double last;     /* clock at the last write; at the begin, if none */
+        double seconds;  /* that it took of a core */
+        int64_t bytes;   /* of it, 0 if none */
+        double spent;    /* seconds of all */
+        int64_t written; /* bytes of all */
     } of[DP_WRITES];
 } dp_budget;
 

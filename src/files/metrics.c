@@ -84,11 +84,10 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
                                .columns = dp_epoch_columns,
                                .ncolumns = regression ? DP_EPOCH_ALL : DP_EPOCH_PLAIN,
                                .size = sizeof(dp_epoch_row)};
-    m->table[PROFILE] =
-        (table){.name = "/profile",
-                .columns = dp_profile_columns,
-                .ncolumns = DP_PROFILE_COLUMNS,
-                .size = sizeof(dp_profile_row)};
+    m->table[PROFILE] = (table){.name = "/profile",
+                                .columns = dp_profile_columns,
+                                .ncolumns = DP_PROFILE_COLUMNS,
+                                .size = sizeof(dp_profile_row)};
     strcpy(m->status, "running");
     m->dirty = true;
     if (!m->path || !m->program || !m->commit || !m->config || !m->kernels) {
@@ -376,8 +375,8 @@ static dp_status append(dp_metrics *m, int which, int64_t n, const char *rows) {
 
 dp_status dp_metrics_append(dp_metrics *m, const dp_rows *rows) {
     dp_status status = append(m, STEPS, rows->nsteps, (const char *)rows->steps);
-    status = status ? status
-                    : append(m, EPOCHS, rows->nepochs, (const char *)rows->epochs);
+    status =
+        status ? status : append(m, EPOCHS, rows->nepochs, (const char *)rows->epochs);
     return status ? status
                   : append(m, PROFILE, rows->nprofiles, (const char *)rows->profiles);
 }

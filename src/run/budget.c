@@ -2,11 +2,11 @@
 #include "run/budget.h"
 #include <math.h>
 
-static const double SHARE = 0.01;           /* of the time, for each kind */
+static const double SHARE = 0.01;             /* of the time, for each kind */
 static const double MINUTE = 60, PART = 0.05; /* how old what is on the disk may be */
-static const double EARLY = 0.95;   /* of that, so that it is on the disk by then */
-static const double CHEAP = 10;     /* times the final bytes */
-static const double SPEED = 200e6;  /* bytes a second, where nothing was measured yet */
+static const double EARLY = 0.98;  /* of that, so that it is on the disk by then */
+static const double CHEAP = 3;     /* times the final bytes */
+static const double SPEED = 200e6; /* bytes a second, where nothing was measured yet */
 
 void dp_budget_begin(dp_budget *budget, double now, double least) {
     *budget = (dp_budget){.began = now, .least = least};
@@ -17,7 +17,7 @@ void dp_budget_begin(dp_budget *budget, double now, double least) {
 
 void dp_budget_note(dp_budget *budget, dp_write kind, double now, double seconds,
                     int64_t bytes) {
-    budget->written += bytes;
+    budget->of[kind].written += bytes;
     budget->of[kind].last = now;
     budget->of[kind].seconds = seconds;
     budget->of[kind].bytes = bytes;
@@ -45,8 +45,6 @@ bool dp_budget_due(const dp_budget *budget, dp_write kind, double now, int64_t b
     double age = now - budget->of[kind].last, elapsed = now - budget->began;
     double least = kind == DP_WRITE_METRICS ? budget->least : 0;
     bool old = age >= EARLY * fmax(MINUTE, PART * elapsed);
-    bool cheap =
-        (double)budget->written + (double)bytes <= CHEAP * (double)final;
-    return age >= least && (old || cheap) &&
-           dp_budget_affords(budget, kind, now, bytes);
+    bool cheap = (double)(budget->of[kind].written + bytes) <= CHEAP * (double) final;
+    return age >= least && (old || cheap) && dp_budget_affords(budget, kind, now, bytes);
 }

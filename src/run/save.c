@@ -194,7 +194,8 @@ void dp_run_record_step(dp_run *run, const dp_step_result *r, int n, double lr) 
     if (s == DP_OK && !dp_writer_busy(run->writer)) {
         if (metrics_due(run, now)) {
             start_metrics(run);
-        } else if (run->kept.there && !dp_run_autosaves(run) && checkpoint_due(run, now)) {
+        } else if (run->kept.there && !dp_run_autosaves(run) &&
+                   checkpoint_due(run, now)) {
             s = start_checkpoints(run, false, false);
         }
     }

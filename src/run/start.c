@@ -63,7 +63,8 @@ static dp_status start_new(dp_run *run, const folder *f) {
 
 static dp_status start_again(dp_run *run, const folder *f) {
     if (f->history.steps > 0) {
-        dp_log("%s holds a run that ended after step %lld or later, before its first checkpoint: "
+        dp_log("%s holds a run that ended after step %lld or later, before its first "
+               "checkpoint: "
                "it starts anew",
                run->config.run.output, (long long)f->history.last);
     }
@@ -120,13 +121,14 @@ static dp_status refuse_config(dp_run *run, const folder *f) {
 /* Its parameters are those of no run of so few epochs. */
 static dp_status refuse_past(dp_run *run, const folder *f) {
     int64_t least = run->found->epoch + (run->found->position > 0);
-    return dp_fail(DP_EUSAGE,
-                   "train.epochs = %lld, but the run in %s is at step %lld, in epoch %lld: "
-                   "set train.epochs to %lld or more to go on, choose another run.output, "
-                   "or set run.resume=never and run.overwrite=true to start anew in its "
-                   "place",
-                   (long long)run->config.train.epochs, run->config.run.output,
-                   (long long)run->found->step, (long long)least, (long long)least);
+    return dp_fail(
+        DP_EUSAGE,
+        "train.epochs = %lld, but the run in %s is at step %lld, in epoch %lld: "
+        "set train.epochs to %lld or more to go on, choose another run.output, "
+        "or set run.resume=never and run.overwrite=true to start anew in its "
+        "place",
+        (long long)run->config.train.epochs, run->config.run.output,
+        (long long)run->found->step, (long long)least, (long long)least);
 }
 
 static const char INSTEAD[] = "choose another run.output, or set run.overwrite=true to "
@@ -172,7 +174,8 @@ static const struct {
     {0, ANYTHING, start_new},
     {OVERWRITE | NEVER, 0, clear},
     {OVERWRITE, SAME, clear},
-    {OVERWRITE, CHECKPOINT, clear}, /* else a job that starts again must not wipe its progress */
+    {OVERWRITE, CHECKPOINT,
+     clear}, /* else a job that starts again must not wipe its progress */
     {NEVER, 0, refuse_never},
     {CHECKPOINT, KNOWN, refuse_version},
     {KNOWN, SAME, refuse_config},
@@ -217,7 +220,8 @@ static void look(dp_run *run, folder *f) {
             when(config->run.overwrite, OVERWRITE) |
             when(strcmp(h->status, "diverged") == 0, DIVERGED) | when(damaged, DAMAGED) |
             when(h->checkpoints || ended, HISTORY);
-    f->is |= when(run->found || known || h->metrics || damaged || h->checkpoints, ANYTHING);
+    f->is |=
+        when(run->found || known || h->metrics || damaged || h->checkpoints, ANYTHING);
 }
 
 static dp_status take_over(dp_run *run) {

@@ -79,7 +79,8 @@ dp_status dp_run_check_finite(dp_run *run) {
     const dp_model *model = run->session->model;
     const char *what = "parameters", *bad = bad_name(model, model->params), *name = NULL;
     const float *slot = NULL;
-    for (int k = 0; bad == NULL && (slot = dp_stepper_slot(run->stepper, k, &name)); k++) {
+    for (int k = 0; bad == NULL && (slot = dp_stepper_slot(run->stepper, k, &name));
+         k++) {
         what = name;
         bad = bad_name(model, slot);
     }

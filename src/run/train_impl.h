@@ -53,9 +53,9 @@ typedef struct dp_run {
     bool full_batch;      /* an epoch is one step */
     double epoch_seconds; /* training time of the open epoch since this start */
     int64_t epoch_samples, epoch_steps;
-    bool due; /* checkpoint.every = auto wants one at the end of this epoch */
-    double began;           /* clock at the start */
-    int64_t step_epoch;     /* of the last step, from 1 */
+    bool due;           /* checkpoint.every = auto wants one at the end of this epoch */
+    double began;       /* clock at the start */
+    int64_t step_epoch; /* of the last step, from 1 */
     double loss, grad_norm; /* of the last step */
 
     /* rank 0 only, NULL elsewhere */
@@ -65,15 +65,15 @@ typedef struct dp_run {
     char *text;         /* the resolved config */
     bool flush_failed;  /* metrics.h5 lags behind, and it was said */
     dp_writer *writer;
-    int64_t handed_step;       /* of the checkpoint that the writer has */
+    int64_t handed_step;        /* of the checkpoint that the writer has */
     double handed_at, building; /* clock then, and the seconds that it took to build it */
     dp_budget budget;
     dp_kept kept;
-    int64_t carried; /* bytes of rows in checkpoints since metrics.h5 was written */
-    int64_t placed;  /* checkpoints of this start */
-    int64_t kept_step;   /* of the newest on the disk, -1 if none */
-    dp_status failure;   /* why the run must end at the next step */
-    char why[2048];      /* and its message */
+    int64_t carried;   /* bytes of rows in checkpoints since metrics.h5 was written */
+    int64_t placed;    /* checkpoints of this start */
+    int64_t kept_step; /* of the newest on the disk, -1 if none */
+    dp_status failure; /* why the run must end at the next step */
+    char why[2048];    /* and its message */
 } dp_run;
 
 /* start.c: claims run.output and finds out how to begin. MPI: collective. Errors: agreed

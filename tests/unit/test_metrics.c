@@ -178,7 +178,8 @@ Test(metrics, what_the_disk_lacks_is_told_up_to_a_step)
     add_rows(m, 11, 20);
     rows = dp_metrics_unsaved(m, 17, 8);
     cr_assert(rows.nsteps == 7 && rows.steps[0].step == 11 && rows.steps[6].step == 17);
-    cr_assert(rows.nepochs == 3 && rows.epochs[0].epoch == 6 && rows.epochs[2].epoch == 8);
+    cr_assert(rows.nepochs == 3 && rows.epochs[0].epoch == 6 &&
+              rows.epochs[2].epoch == 8);
     cr_assert(rows.nprofiles == 3 && rows.profiles[0].epoch == 6);
     rows = dp_metrics_unsaved(m, 9, 4);
     cr_assert(rows.nsteps == 0 && rows.nepochs == 0 && rows.nprofiles == 0);
