@@ -78,6 +78,14 @@ static dp_status clear(dp_run *run, const folder *f) {
 }
 
 static dp_status resume(dp_run *run, const folder *f) {
+    const dp_snapshot *s = run->found;
+    if (s->epoch == f->old.train.epochs && s->position == 0 &&
+        run->config.train.epochs > s->epoch &&
+        s->epoch % run->config.train.eval_every != 0) {
+        dp_warn("epoch %lld was scored because it was the last one: a run that was not "
+                "continued would have no score there, and may have another best epoch",
+                (long long)s->epoch);
+    }
     run->start = DP_START_RESUME;
     return DP_OK;
 }
