@@ -142,14 +142,14 @@ static bool metrics_due(const dp_run *run, double now) {
              dp_budget_affords(&run->budget, DP_WRITE_METRICS, now, bytes)));
 }
 
-/* Whether writing metrics.h5 first is cheaper than to carry its rows once more in a checkpoint:
- * the rows outweigh the state, and what was carried since is half of the file. The last checkpoint,
- * which stays, carries few. */
+/* Whether metrics.h5 is to be written before a checkpoint that else carries its rows: where they
+ * outweigh the state, and were carried so often that the file costs no more, or where they would stay.
+ * A stop may have little time. */
 static bool rows_first(const dp_run *run, dp_why why) {
     int64_t rows = dp_metrics_unsaved_bytes(run->metrics);
-    return why != DP_AT_STOP && rows > dp_run_state_bytes(run) &&
-           (why == DP_AT_END ||
-            (run->carried + rows) * 2 > dp_metrics_bytes(run->metrics));
+    int64_t carried = why == DP_AT_STOP ? rows : run->carried + rows;
+    return rows > dp_run_state_bytes(run) &&
+           (why == DP_AT_END || carried * 2 > dp_metrics_bytes(run->metrics));
 }
 
 bool dp_run_autosaves(const dp_run *run) {

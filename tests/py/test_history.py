@@ -9,10 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import Run, assert_same_bits
+from helpers import TRAIN, Run, assert_same_bits
 
 NEVER = {"metrics__flush": 600}  # metrics.h5 is written at the start and at the end only
-ENDLESS = {"train__epochs": 100000, "metrics__flush": 0, "checkpoint__best": "none"}
+# Epochs of 603 steps, so that the lines of some seconds fit the pipe that nobody reads.
+ENDLESS = {"train__epochs": 100000, "train__batch_size": 1, "train__log_every": 1000000,
+           "metrics__flush": 0, "checkpoint__best": "none"}
 
 
 def carried(path):
@@ -51,10 +53,11 @@ def test_checkpoints_carry_the_rows_that_metrics_lacks_and_no_more(lab):
 
 
 def test_rows_that_outweigh_the_state_stay_out_of_the_last_checkpoint(lab):
-    lab.config(train__epochs=150, checkpoint__best="none", **NEVER)
-    lab.run("run.ini").expect(0)
-    assert carried(lab.out().last) == [[], [], []]
-    assert lab.out().table("steps")["step"].tolist() == list(range(1, 1501))
+    lab.config(train__epochs=200, checkpoint__best="none", **NEVER)
+    for steps, code in ((1000, 75), (0, 0)):
+        lab.run("run.ini", f"train.max_steps={steps}").expect(code)
+        assert carried(lab.out().last) == [[], [], []]
+    assert lab.out().table("steps")["step"].tolist() == list(range(1, 2001))
 
 
 def test_bytes_are_at_most_20_times_the_files(lab):
@@ -75,14 +78,14 @@ def test_a_kill_loses_no_row_of_any_table(lab):
     lab.config(**{**ENDLESS, **NEVER, "checkpoint__every": 1, "checkpoint__keep": 1})
     job = lab.start("run.ini")
     job.wait_for(lambda: lab.out().last.exists() and
-                 lab.out().last.resolve().name > "step-00000020.h5")
+                 lab.out().last.resolve().name > f"step-{2 * TRAIN:08d}.h5")
     os.kill(job.pid, signal.SIGKILL)
     job.end()
     epoch = int(lab.out().attr("state", "epoch"))
     lab.run("run.ini", f"train.epochs={epoch + 1}").expect(0)
     for name in ("epochs", "profile"):
         assert lab.out().table(name)["epoch"].tolist() == list(range(1, epoch + 2)), name
-    assert lab.out().table("steps")["step"].tolist() == list(range(1, 10 * epoch + 11))
+    assert lab.out().table("steps")["step"].tolist() == list(range(1, TRAIN * (epoch + 1) + 1))
 
 
 # ---- the best one, which may be written late ----
@@ -181,7 +184,7 @@ def refused(lab, code, *mentions):
 
 def starts_anew(lab, *overrides):
     lab.run("run.ini", "train.epochs=2", *overrides).expect(0)
-    assert lab.out().table("steps")["step"].tolist() == list(range(1, 21))
+    assert lab.out().table("steps")["step"].tolist() == list(range(1, 2 * TRAIN + 1))
     assert lab.out().status() == "complete"
 
 
@@ -192,7 +195,7 @@ def test_killed_before_its_first_checkpoint_starts_anew_and_says_so(lab):
     step = run.table("steps")["step"][-1]
     result = lab.run("run.ini", "train.epochs=2").expect(0)
     assert f"ended after step {step} or later, before its first checkpoint" in result.out
-    assert run.table("steps")["step"].tolist() == list(range(1, 21))
+    assert run.table("steps")["step"].tolist() == list(range(1, 2 * TRAIN + 1))
 
 
 def with_checkpoints(lab):
@@ -201,7 +204,7 @@ def with_checkpoints(lab):
 
     def ready():
         return run.last.exists() and len(run.table("steps")) > 0
-    return killed(lab, ready, checkpoint__every_steps=5)
+    return killed(lab, ready, checkpoint__every_steps=50)
 
 
 def test_history_whose_checkpoints_are_gone_is_not_overwritten(lab):
