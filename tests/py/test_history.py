@@ -43,8 +43,9 @@ def best_step(run, column="test_loss"):
 # ---- what is written ----
 
 def test_checkpoints_carry_the_rows_that_metrics_lacks_and_no_more(lab):
-    lab.config(train__epochs=3, checkpoint__every=1, checkpoint__keep=10, **NEVER)
-    lab.run("run.ini", "train.max_steps=13").expect(75)
+    lab.config(train__epochs=3, checkpoint__every=1, checkpoint__keep=10,
+               checkpoint__best="none", **NEVER)
+    lab.run("run.ini", "train.max_steps=13", "checkpoint.every=0").expect(75)
     at = lab.out().checkpoints
     assert carried(at / "step-00000013.h5") == [list(range(1, 14)), [1], [1]]
     lab.run("run.ini").expect(0)
@@ -53,7 +54,7 @@ def test_checkpoints_carry_the_rows_that_metrics_lacks_and_no_more(lab):
 
 
 def test_rows_that_outweigh_the_state_stay_out_of_the_last_checkpoint(lab):
-    lab.config(train__epochs=200, checkpoint__best="none", **NEVER)
+    lab.config(train__epochs=200, checkpoint__every=0, checkpoint__best="none", **NEVER)
     for steps, code in ((1000, 75), (0, 0)):
         lab.run("run.ini", f"train.max_steps={steps}").expect(code)
         assert carried(lab.out().last) == [[], [], []]
