@@ -61,6 +61,16 @@ def test_rows_that_outweigh_the_state_stay_out_of_the_last_checkpoint(lab):
     assert lab.out().table("steps")["step"].tolist() == list(range(1, 2001))
 
 
+def test_rows_are_not_carried_over_and_over(lab):
+    """Where they would come to outweigh the state, metrics.h5 is written first."""
+    lab.config(train__epochs=100, model__layers="", checkpoint__every=1, checkpoint__keep=100,
+               **NEVER)
+    lab.run("run.ini").expect(0)
+    sizes = [path.stat().st_size for path in lab.out().checkpoints.glob("step-*.h5")]
+    assert len(sizes) == 100 and max(sizes) <= 2.5 * min(sizes), (min(sizes), max(sizes))
+    assert lab.out().table("epochs")["epoch"].tolist() == list(range(1, 101))
+
+
 def test_bytes_are_at_most_20_times_the_files(lab):
     """500 short epochs that nearly all improve: each with a checkpoint, it was 230 times."""
     lab.config(train__epochs=500, data__limit=128, model__layers="", optimizer__lr=0.001)
