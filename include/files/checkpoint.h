@@ -54,12 +54,8 @@ typedef struct dp_snapshot {
     int64_t best_step; /* the checkpoint that best.h5 points to, 0 if none */
     int64_t patience;  /* epochs without a better one */
 
-    int64_t nepochs; /* /metrics/epochs */
-    dp_epoch_row *epochs;
-    bool regression; /* with the R2 and MAE columns */
-    int64_t
-        nsteps; /* /metrics/steps: the newest rows, which metrics.h5 may not hold yet */
-    dp_step_row *steps;
+    bool regression; /* /metrics/epochs with the R2 and MAE columns */
+    dp_rows rows;    /* /metrics: the newest, which metrics.h5 may not hold yet */
 } dp_snapshot;
 
 /** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`), then
@@ -77,6 +73,7 @@ typedef struct dp_checkpoint dp_checkpoint;
 dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, dp_checkpoint **out);
 dp_status dp_checkpoint_place(dp_checkpoint *checkpoint, int retries);
+int64_t dp_checkpoint_bytes(const dp_checkpoint *checkpoint);
 void dp_checkpoint_drop(dp_checkpoint **checkpoint);
 
 /** Reads one file. Owner: the caller, who frees with dp_checkpoint_free. */

@@ -47,12 +47,19 @@ typedef struct dp_run_facts {
 
 typedef struct dp_metrics dp_metrics;
 
+/** Rows of the three tables, borrowed. */
+typedef struct dp_rows {
+    int64_t nsteps, nepochs, nprofiles;
+    dp_step_row *steps;
+    dp_epoch_row *epochs;
+    dp_profile_row *profiles;
+} dp_rows;
+
 /** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
- *  columns of /epochs. flush_seconds: the shortest time between two writes; it lengthens
- *  itself so that writing stays under 1% of the time. Owner: the caller, who ends it with
- *  dp_metrics_destroy. */
+ *  columns of /epochs. All rows stay in memory, as they are in the file: 64 bytes a step, 208 an
+ *  epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
-                            double flush_seconds, dp_metrics **out);
+                            dp_metrics **out);
 
 /** Takes over the rows of an existing metrics.h5 up to and including `step` / `epoch`
  *  (later ones are cut). A missing file gives no rows; a damaged one neither: it is named
@@ -61,27 +68,36 @@ dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
 /** Adds the rows of a checkpoint that come after those there are: metrics.h5 may not have
  *  been written with it, or be lost. Errors: DP_EINTERNAL (no memory). */
-dp_status dp_metrics_append(dp_metrics *metrics, int64_t nsteps, const dp_step_row *steps,
-                            int64_t nepochs, const dp_epoch_row *epochs);
+dp_status dp_metrics_append(dp_metrics *metrics, const dp_rows *rows);
 
 /** Adds a row in memory. Errors: DP_EINTERNAL (no memory). */
 dp_status dp_metrics_step(dp_metrics *metrics, const dp_step_row *row);
 dp_status dp_metrics_epoch(dp_metrics *metrics, const dp_epoch_row *row);
 dp_status dp_metrics_profile(dp_metrics *metrics, const dp_profile_row *row);
 
-/** The epoch rows so far (for the checkpoint). Owner: metrics; valid until the next call.
- */
-const dp_epoch_row *dp_metrics_epochs(const dp_metrics *metrics, int64_t *n);
+/** The rows up to `step` and `epoch` that are not known to be on the disk, for a checkpoint.
+ *  Owner: metrics; valid until rows are added. */
+dp_rows dp_metrics_unsaved(const dp_metrics *metrics, int64_t step, int64_t epoch);
+
+/** Bytes of the file if it were written now, and of all rows that are not known to be in the one
+ *  on the disk; about. */
+int64_t dp_metrics_bytes(const dp_metrics *metrics);
+int64_t dp_metrics_unsaved_bytes(const dp_metrics *metrics);
 
 /** Root attribute status: "running", "stopped", "diverged" or "complete". */
 void dp_metrics_status(dp_metrics *metrics, const char *status);
+
+/** Root attribute checkpoint: the step of the newest checkpoint that is on the disk (0: there has
+ *  been none yet), and whether the file on the disk still says 0. */
+void dp_metrics_checkpoint(dp_metrics *metrics, int64_t step);
+bool dp_metrics_hides_checkpoint(const dp_metrics *metrics);
 
 /** Root attributes test_loss and test_accuracy (the best checkpoint's, scored once at the
  *  end). */
 void dp_metrics_final_test(dp_metrics *metrics, double loss, double accuracy);
 
-/** Writes the file if the flush time has come, atomically. Errors: DP_EFILE. */
-dp_status dp_metrics_tick(dp_metrics *metrics);
+/** Whether a write would change the file. */
+bool dp_metrics_dirty(const dp_metrics *metrics);
 
 /** Writes the file now, if anything changed. Errors: DP_EFILE (previous file whole). */
 dp_status dp_metrics_flush(dp_metrics *metrics);
@@ -91,14 +107,6 @@ dp_status dp_metrics_flush(dp_metrics *metrics);
  *  on the disk. */
 dp_status dp_metrics_build(dp_metrics *metrics, dp_h5 **out);
 void dp_metrics_placed(dp_metrics *metrics, bool placed);
-
-/** The step rows that are not known to be on the disk. Owner: metrics; valid until the next
- *  call. */
-const dp_step_row *dp_metrics_unsaved(const dp_metrics *metrics, int64_t *n);
-
-/** Reads the status of an existing metrics.h5 into out[size]; "" if there is none or it
- *  is damaged. */
-void dp_metrics_read_status(const char *path, char *out, int size);
 
 void dp_metrics_destroy(dp_metrics **metrics);
 

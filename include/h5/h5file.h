@@ -71,6 +71,9 @@ dp_status dp_h5_put_table(dp_h5 *file, const char *dataset, int ncolumns,
  *  another thread. */
 dp_status dp_h5_finish(dp_h5 *file);
 
+/** Bytes of a finished image. */
+int64_t dp_h5_bytes(const dp_h5 *file);
+
 /** Puts a finished image at its path as the head of this file says. On failure the file that
  *  was there is whole and nothing is left beside it; it may be tried again. */
 dp_status dp_h5_place(dp_h5 *file);

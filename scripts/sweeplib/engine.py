@@ -53,8 +53,9 @@ def best_of(curve, goal):
 
 
 def arguments(spec, config, output, point):
-    """The trainer's command line for one point."""
-    return [str(config), *overrides(point),
+    """The trainer's command line for one point; a pruner wants to see epochs soon."""
+    soon = [] if spec.pruner == "none" else [f"metrics.flush={LOOK}"]
+    return [str(config), *soon, *overrides(point),
             f"run.name={spec.name}-{Path(output).name.split('-')[0]}", f"run.output={output}",
             f"checkpoint.best={spec.metric}", f"parallel.threads={spec.threads}"]
 

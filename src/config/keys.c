@@ -163,9 +163,11 @@ const dp_key dp_keys[] = {
      .help = "false leaves older gradients in the sum, as forgetting zero_grad() does."},
 
     {KEY(checkpoint, every), DP_KIND_AUTO, "auto",
-     .help = "Epochs between checkpoints; 0: only at the end and on a stop; auto: 1, but "
-             "0 with "
-             "full batches.",
+     .help = "Epochs between checkpoints; 0: only at the end and on a stop; auto: each "
+             "epoch, "
+             "or fewer, so that writing takes 1% of the time at most and a kill loses a "
+             "minute "
+             "or 5% of the run, but 0 with full batches.",
      .change = DP_CHANGE_FREE, .hi = COUNT},
     {KEY(checkpoint, every_steps), DP_KIND_INT, "0",
      .help = "Steps between checkpoints inside an epoch; 0: none.",
@@ -179,7 +181,8 @@ const dp_key dp_keys[] = {
     {KEY(checkpoint, best), DP_KIND_CHOICE, "auto",
      .help =
          "The metric by which best.h5 is chosen; auto: val_loss, else test_loss, else "
-         "train_loss.",
+         "train_loss. It is written when that is cheap, and is exact once the run has "
+         "stopped.",
      .choices = "auto|none|train_loss|val_loss|val_accuracy|test_loss|test_accuracy|"
                 "val_r2|val_mae|test_r2|test_mae"},
 
@@ -187,8 +190,9 @@ const dp_key dp_keys[] = {
      .help = "Steps from one row of /steps to the next.", .change = DP_CHANGE_FREE,
      .lo = 1, .hi = COUNT},
     {KEY(metrics, flush), DP_KIND_REAL, "10",
-     .help = "Seconds between two writes of metrics.h5.", .change = DP_CHANGE_FREE,
-     .hi = INFINITY},
+     .help = "Seconds between two writes of metrics.h5, at least; more where that takes "
+             "over 1% of the time or the file is large.",
+     .change = DP_CHANGE_FREE, .hi = INFINITY},
 
     {KEY(parallel, threads), DP_KIND_AUTO, "auto",
      .help = "Threads a rank; auto: OMP_NUM_THREADS if set, else the rank's share of the "

@@ -160,6 +160,10 @@ dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *s, bool bes
     return DP_OK;
 }
 
+int64_t dp_checkpoint_bytes(const dp_checkpoint *c) {
+    return dp_h5_bytes(c->file);
+}
+
 void dp_checkpoint_drop(dp_checkpoint **checkpoint) {
     dp_checkpoint *c = *checkpoint;
     if (c != NULL) {

@@ -1,6 +1,4 @@
 #include "files/metrics.h"
-#include "base/clock.h"
-#include "base/log.h"
 #include "parts.h"
 #include <assert.h>
 #include <math.h>
@@ -9,16 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Writing may take this part of the time. */
-static const double SHARE = 0.01;
-
 static const char UNITS[] =
     "step, epoch: counted from 1; samples: number; loss, train_loss, val_loss, "
     "test_loss: "
     "mean over samples; lr: as used by the step; grad_norm: L2 norm before clipping; "
     "val_accuracy, test_accuracy: fraction of samples; seconds, *_seconds: s; "
     "samples_per_second: 1/s; val_mae, test_mae: the target's unit; val_r2, test_r2: "
-    "none";
+    "none; checkpoint: step of the newest when this was written, 0 before the first";
 
 const dp_h5_column dp_step_columns[] = {
     DP_I64(dp_step_row, step),    DP_I64(dp_step_row, epoch),
@@ -27,7 +22,7 @@ const dp_h5_column dp_step_columns[] = {
     DP_F64(dp_step_row, seconds), DP_F64(dp_step_row, comm_seconds),
 };
 
-static const dp_h5_column profile_columns[] = {
+const dp_h5_column dp_profile_columns[] = {
     DP_I64(dp_profile_row, epoch),
     DP_F64(dp_profile_row, data_seconds),
     DP_F64(dp_profile_row, forward_seconds),
@@ -53,6 +48,7 @@ typedef struct table {
     size_t size; /* bytes of a row */
     char *rows;  /* owner: this */
     int64_t n, room;
+    int64_t built, saved; /* rows in the newest image; known to be on the disk */
 } table;
 
 struct dp_metrics {
@@ -63,14 +59,13 @@ struct dp_metrics {
     bool tested; /* test_loss and test_accuracy are known */
     double test_loss, test_accuracy;
     bool dirty;
-    int64_t built,
-        saved; /* rows of /steps: in the newest image; known to be on the disk */
-    double least, interval; /* seconds between two writes: as asked for, and as it came */
-    double last;            /* when the last write ended */
+    struct {
+        int64_t now, built, saved;
+    } checkpoint; /* step of the newest: on the disk; as in the newest image; as in the file */
 };
 
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
-                            double flush_seconds, dp_metrics **out) {
+                            dp_metrics **out) {
     dp_metrics *m = calloc(1, sizeof *m);
     if (m == NULL) {
         return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
@@ -89,15 +84,12 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
                                .columns = dp_epoch_columns,
                                .ncolumns = regression ? DP_EPOCH_ALL : DP_EPOCH_PLAIN,
                                .size = sizeof(dp_epoch_row)};
-    m->table[PROFILE] =
-        (table){.name = "/profile",
-                .columns = profile_columns,
-                .ncolumns = sizeof profile_columns / sizeof profile_columns[0],
-                .size = sizeof(dp_profile_row)};
+    m->table[PROFILE] = (table){.name = "/profile",
+                                .columns = dp_profile_columns,
+                                .ncolumns = DP_PROFILE_COLUMNS,
+                                .size = sizeof(dp_profile_row)};
     strcpy(m->status, "running");
     m->dirty = true;
-    m->least = m->interval = flush_seconds;
-    m->last = dp_clock();
     if (!m->path || !m->program || !m->commit || !m->config || !m->kernels) {
         dp_metrics_destroy(&m);
         return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
@@ -154,9 +146,51 @@ dp_status dp_metrics_profile(dp_metrics *metrics, const dp_profile_row *row) {
     return add(metrics, PROFILE, row);
 }
 
-const dp_epoch_row *dp_metrics_epochs(const dp_metrics *metrics, int64_t *n) {
-    *n = metrics->table[EPOCHS].n;
-    return (const dp_epoch_row *)(const void *)metrics->table[EPOCHS].rows;
+/* How many rows at the table's begin have a key (column 0) of up to `last`: rows are in order. */
+static int64_t rows_upto(const table *t, int64_t last) {
+    int64_t from = 0, to = t->n;
+    while (from < to) {
+        int64_t middle = from + (to - from) / 2, key = 0;
+        memcpy(&key, t->rows + (size_t)middle * t->size + t->columns[0].offset, 8);
+        if (key > last) {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    return from;
+}
+
+/* The rows up to `last` that are not saved. */
+static void *unsaved(const table *t, int64_t last, int64_t *n) {
+    int64_t rows = rows_upto(t, last) - t->saved;
+    *n = rows > 0 ? rows : 0;
+    return *n > 0 ? t->rows + (size_t)t->saved * t->size : NULL;
+}
+
+dp_rows dp_metrics_unsaved(const dp_metrics *m, int64_t step, int64_t epoch) {
+    dp_rows rows;
+    rows.steps = unsaved(&m->table[STEPS], step, &rows.nsteps);
+    rows.epochs = unsaved(&m->table[EPOCHS], epoch, &rows.nepochs);
+    rows.profiles = unsaved(&m->table[PROFILE], epoch, &rows.nprofiles);
+    return rows;
+}
+
+int64_t dp_metrics_bytes(const dp_metrics *m) {
+    enum { HEAD = 16384 }; /* what is not rows: facts, texts, the first chunks */
+    int64_t bytes = HEAD;
+    for (int i = 0; i < TABLES; i++) {
+        bytes += m->table[i].n * 8 * m->table[i].ncolumns;
+    }
+    return bytes;
+}
+
+int64_t dp_metrics_unsaved_bytes(const dp_metrics *m) {
+    int64_t bytes = 0;
+    for (int i = 0; i < TABLES; i++) {
+        bytes += (m->table[i].n - m->table[i].saved) * 8 * m->table[i].ncolumns;
+    }
+    return bytes;
 }
 
 void dp_metrics_status(dp_metrics *metrics, const char *status) {
@@ -164,6 +198,15 @@ void dp_metrics_status(dp_metrics *metrics, const char *status) {
         snprintf(metrics->status, sizeof metrics->status, "%s", status);
         metrics->dirty = true;
     }
+}
+
+void dp_metrics_checkpoint(dp_metrics *metrics, int64_t step) {
+    metrics->checkpoint.now = step;
+    metrics->dirty = true;
+}
+
+bool dp_metrics_hides_checkpoint(const dp_metrics *metrics) {
+    return metrics->checkpoint.now > 0 && metrics->checkpoint.saved == 0;
 }
 
 void dp_metrics_final_test(dp_metrics *metrics, double loss, double accuracy) {
@@ -193,6 +236,7 @@ static dp_status put_facts(dp_h5 *f, const dp_metrics *m) {
         int64_t number;
     } numbers[] = {
         {"version", 1},
+        {"checkpoint", m->checkpoint.now},
         {"ranks", facts->ranks},
         {"threads", facts->threads},
         {"nodes", facts->nodes},
@@ -216,6 +260,10 @@ static dp_status put_facts(dp_h5 *f, const dp_metrics *m) {
     return status;
 }
 
+bool dp_metrics_dirty(const dp_metrics *metrics) {
+    return metrics->dirty;
+}
+
 dp_status dp_metrics_build(dp_metrics *m, dp_h5 **out) {
     dp_h5 *f = NULL;
     *out = NULL;
@@ -235,46 +283,39 @@ dp_status dp_metrics_build(dp_metrics *m, dp_h5 **out) {
         return status;
     }
     m->dirty = false;
-    m->built = m->table[STEPS].n;
-    m->last = dp_clock();
+    m->checkpoint.built = m->checkpoint.now;
+    for (int i = 0; i < TABLES; i++) {
+        m->table[i].built = m->table[i].n;
+    }
     *out = f;
     return DP_OK;
 }
 
-void dp_metrics_placed(dp_metrics *metrics, bool placed) {
-    metrics->dirty = metrics->dirty || !placed;
-    metrics->saved = placed ? metrics->built : metrics->saved;
-}
-
-const dp_step_row *dp_metrics_unsaved(const dp_metrics *metrics, int64_t *n) {
-    const table *t = &metrics->table[STEPS];
-    *n = t->n - metrics->saved;
-    return (const dp_step_row *)(const void *)t->rows + metrics->saved;
+void dp_metrics_placed(dp_metrics *m, bool placed) {
+    if (!placed) {
+        m->dirty = true;
+        return;
+    }
+    m->checkpoint.saved = m->checkpoint.built;
+    for (int i = 0; i < TABLES; i++) {
+        m->table[i].saved = m->table[i].built;
+    }
 }
 
 dp_status dp_metrics_flush(dp_metrics *metrics) {
     dp_h5 *f = NULL;
-    double start = dp_clock();
     dp_status status = dp_metrics_build(metrics, &f);
     if (f != NULL) {
         status = dp_h5_place(f);
         dp_h5_close(&f);
         dp_metrics_placed(metrics, status == DP_OK);
-        metrics->last = dp_clock();
-        metrics->interval = fmax(metrics->least, (metrics->last - start) / SHARE);
     }
     return status;
 }
 
-dp_status dp_metrics_tick(dp_metrics *metrics) {
-    bool due = dp_clock() - metrics->last >= metrics->interval;
-    return due ? dp_metrics_flush(metrics) : DP_OK;
-}
-
 /* ---- reading ---- */
 
-/* Reads one table; its rows are in order, so those up to `last` in column 0 are a prefix.
- */
+/* Reads one table up to `last` in column 0. */
 static dp_status load_table(dp_h5 *f, table *t, int64_t last) {
     void *rows = NULL;
     int64_t n = 0;
@@ -283,18 +324,10 @@ static dp_status load_table(dp_h5 *f, table *t, int64_t last) {
     if (status != DP_OK) {
         return status;
     }
-    int64_t kept = 0;
-    for (; kept < n; kept++) {
-        int64_t key = 0;
-        memcpy(&key, (char *)rows + (size_t)kept * t->size + t->columns[0].offset, 8);
-        if (key > last) {
-            break;
-        }
-    }
     free(t->rows);
     t->rows = rows;
-    t->n = kept;
-    t->room = n;
+    t->room = t->n = n;
+    t->n = rows_upto(t, last);
     return DP_OK;
 }
 
@@ -340,17 +373,10 @@ static dp_status append(dp_metrics *m, int which, int64_t n, const char *rows) {
     return status;
 }
 
-dp_status dp_metrics_append(dp_metrics *metrics, int64_t nsteps, const dp_step_row *steps,
-                            int64_t nepochs, const dp_epoch_row *epochs) {
-    dp_status status = append(metrics, STEPS, nsteps, (const char *)steps);
-    return status ? status : append(metrics, EPOCHS, nepochs, (const char *)epochs);
-}
-
-void dp_metrics_read_status(const char *path, char *out, int size) {
-    dp_h5 *f = NULL;
-    if (dp_h5_open(path, &f) != DP_OK ||
-        dp_h5_get_attr_text(f, "/", "status", out, (size_t)size) != DP_OK) {
-        out[0] = '\0';
-    }
-    dp_h5_close(&f);
+dp_status dp_metrics_append(dp_metrics *m, const dp_rows *rows) {
+    dp_status status = append(m, STEPS, rows->nsteps, (const char *)rows->steps);
+    status =
+        status ? status : append(m, EPOCHS, rows->nepochs, (const char *)rows->epochs);
+    return status ? status
+                  : append(m, PROFILE, rows->nprofiles, (const char *)rows->profiles);
 }

@@ -21,6 +21,10 @@ extern const dp_h5_column dp_epoch_columns[DP_EPOCH_ALL];
 enum { DP_STEP_COLUMNS = 8 };
 extern const dp_h5_column dp_step_columns[DP_STEP_COLUMNS];
 
+/** Columns of the table of profiles. */
+enum { DP_PROFILE_COLUMNS = 13 };
+extern const dp_h5_column dp_profile_columns[DP_PROFILE_COLUMNS];
+
 /** One checkpoint file, finished in memory. Owner: the caller, who ends it with dp_h5_close. */
 dp_status dp_snapshot_build(const char *path, const dp_snapshot *snapshot, dp_h5 **out);
 

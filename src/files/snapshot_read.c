@@ -206,24 +206,35 @@ static dp_status get_statistics(dp_h5 *f, const char *path, dp_snapshot *s) {
                   : dp_h5_get_attr_f64s(f, "/data", "std", s->nmean, s->std, &s->nmean);
 }
 
+static dp_status get_table(dp_h5 *f, const char *name, int ncolumns,
+                           const dp_h5_column *columns, size_t size, int64_t *n,
+                           void *rows) {
+    void *found = NULL;
+    dp_status status = dp_h5_get_table(f, name, ncolumns, columns, size, n, &found);
+    memcpy(rows, &found, sizeof found);
+    return status;
+}
+
+static dp_status get_rows(dp_h5 *f, dp_rows *r) {
+    dp_status status = get_table(f, "/metrics/epochs", DP_EPOCH_ALL, dp_epoch_columns,
+                                 sizeof *r->epochs, &r->nepochs, &r->epochs);
+    if (status == DP_OK && dp_h5_has(f, "/metrics/steps")) {
+        status = get_table(f, "/metrics/steps", DP_STEP_COLUMNS, dp_step_columns,
+                           sizeof *r->steps, &r->nsteps, &r->steps);
+    }
+    if (status == DP_OK && dp_h5_has(f, "/metrics/profile")) {
+        status = get_table(f, "/metrics/profile", DP_PROFILE_COLUMNS, dp_profile_columns,
+                           sizeof *r->profiles, &r->nprofiles, &r->profiles);
+    }
+    return status;
+}
+
 static dp_status get_rest(dp_h5 *f, const char *path, dp_snapshot *s) {
     dp_status status = get_statistics(f, path, s);
     for (int i = 0; i < DP_FIELDS && status == DP_OK; i++) {
         status = get_field(f, path, &dp_fields[i], s);
     }
-    void *rows = NULL;
-    status = status
-                 ? status
-                 : dp_h5_get_table(f, "/metrics/epochs", DP_EPOCH_ALL, dp_epoch_columns,
-                                   sizeof(dp_epoch_row), &s->nepochs, &rows);
-    s->epochs = rows;
-    rows = NULL;
-    if (status == DP_OK && dp_h5_has(f, "/metrics/steps")) {
-        status = dp_h5_get_table(f, "/metrics/steps", DP_STEP_COLUMNS, dp_step_columns,
-                                 sizeof(dp_step_row), &s->nsteps, &rows);
-    }
-    s->steps = rows;
-    return status;
+    return status ? status : get_rows(f, &s->rows);
 }
 
 dp_status dp_checkpoint_read(const char *path, dp_snapshot **out) {
@@ -265,8 +276,9 @@ void dp_checkpoint_free(dp_snapshot **snapshot) {
     free(s->columns);
     free(s->mean);
     free(s->std);
-    free(s->epochs);
-    free(s->steps);
+    free(s->rows.epochs);
+    free(s->rows.steps);
+    free(s->rows.profiles);
     free(s);
     *snapshot = NULL;
 }

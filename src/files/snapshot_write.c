@@ -141,19 +141,30 @@ static dp_status put_optimizer(dp_h5 *f, const dp_snapshot *s) {
     return status ? status : dp_h5_attr_texts(f, "/optimizer", "slots", s->nslots, slots);
 }
 
-static dp_status put_rest(dp_h5 *f, const dp_snapshot *s) {
+/* /metrics/epochs is there even if it is empty; the others only with rows. */
+static dp_status put_rows(dp_h5 *f, const dp_snapshot *s) {
+    const dp_rows *r = &s->rows;
     int ncolumns = s->regression ? DP_EPOCH_ALL : DP_EPOCH_PLAIN;
+    dp_status status = dp_h5_put_table(f, "/metrics/epochs", ncolumns, dp_epoch_columns,
+                                       sizeof *r->epochs, r->nepochs, r->epochs);
+    if (status == DP_OK && r->nsteps > 0) {
+        status = dp_h5_put_table(f, "/metrics/steps", DP_STEP_COLUMNS, dp_step_columns,
+                                 sizeof *r->steps, r->nsteps, r->steps);
+    }
+    if (status == DP_OK && r->nprofiles > 0) {
+        status =
+            dp_h5_put_table(f, "/metrics/profile", DP_PROFILE_COLUMNS, dp_profile_columns,
+                            sizeof *r->profiles, r->nprofiles, r->profiles);
+    }
+    return status;
+}
+
+static dp_status put_rest(dp_h5 *f, const dp_snapshot *s) {
     dp_status status = dp_h5_group(f, "/data");
     status = status ? status : dp_h5_attr_f64s(f, "/data", "mean", s->nmean, s->mean);
     status = status ? status : dp_h5_attr_f64s(f, "/data", "std", s->nmean, s->std);
     status = status ? status : dp_h5_group(f, "/state");
-    status = status ? status
-                    : dp_h5_put_table(f, "/metrics/epochs", ncolumns, dp_epoch_columns,
-                                      sizeof(dp_epoch_row), s->nepochs, s->epochs);
-    if (status == DP_OK && s->nsteps > 0) {
-        status = dp_h5_put_table(f, "/metrics/steps", DP_STEP_COLUMNS, dp_step_columns,
-                                 sizeof(dp_step_row), s->nsteps, s->steps);
-    }
+    status = status ? status : put_rows(f, s);
     for (int i = 0; i < DP_FIELDS && status == DP_OK; i++) {
         status = put_field(f, &dp_fields[i], s);
     }

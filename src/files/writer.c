@@ -1,4 +1,5 @@
 #include "files/writer.h"
+#include "base/clock.h"
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
@@ -6,15 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { METRICS, CHECKPOINTS, KINDS };
+
 struct dp_writer {
     bool busy, threaded;
     atomic_bool done;
     pthread_t thread;
-    dp_h5 *metrics;            /* owner: this */
-    dp_checkpoint *checkpoint; /* owner: this */
-    int retries;
-    dp_status status[2]; /* of metrics and checkpoint */
-    char text[2][2048];  /* their messages */
+    dp_job job; /* owner of its files: this */
+    dp_status status[KINDS];
+    char text[KINDS][2048]; /* their messages */
+    double seconds[KINDS];
 };
 
 dp_status dp_writer_create(dp_writer **out) {
@@ -29,22 +31,27 @@ static void note(dp_writer *w, int which, dp_status status) {
     }
 }
 
-/* metrics.h5 comes first, so that it holds every row up to the checkpoint. */
 static void *place(void *arg) {
     dp_writer *w = arg;
-    note(w, 0, w->metrics ? dp_h5_place(w->metrics) : DP_OK);
-    note(w, 1, dp_checkpoint_place(w->checkpoint, w->retries));
+    const dp_job *job = &w->job;
+    double begin = dp_clock_thread();
+    note(w, METRICS, job->metrics ? dp_h5_place(job->metrics) : DP_OK);
+    double middle = dp_clock_thread();
+    dp_status s = job->best ? dp_checkpoint_place(job->best, job->retries) : DP_OK;
+    if (s == DP_OK && job->newest) {
+        s = dp_checkpoint_place(job->newest, job->retries);
+    }
+    note(w, CHECKPOINTS, s);
+    w->seconds[METRICS] = middle - begin;
+    w->seconds[CHECKPOINTS] = dp_clock_thread() - middle;
     atomic_store(&w->done, true);
     return NULL;
 }
 
-void dp_writer_start(dp_writer *w, dp_h5 *metrics, dp_checkpoint *checkpoint,
-                     int retries) {
+void dp_writer_start(dp_writer *w, const dp_job *job) {
     assert(!w->busy);
     w->busy = true;
-    w->metrics = metrics;
-    w->checkpoint = checkpoint;
-    w->retries = retries;
+    w->job = *job;
     atomic_store(&w->done, false);
     /* Signals are for the thread that trains. */
     sigset_t all, before;
@@ -65,9 +72,12 @@ bool dp_writer_idle(const dp_writer *w) {
     return !w->busy || atomic_load(&w->done);
 }
 
-dp_status dp_writer_wait(dp_writer *w, dp_status *metrics, const char **text) {
-    *metrics = DP_OK;
-    *text = "";
+static int64_t bytes_of(const dp_checkpoint *c) {
+    return c ? dp_checkpoint_bytes(c) : 0;
+}
+
+dp_status dp_writer_wait(dp_writer *w, dp_written *out) {
+    *out = (dp_written){.text = ""};
     if (!w->busy) {
         return DP_OK;
     }
@@ -75,18 +85,23 @@ dp_status dp_writer_wait(dp_writer *w, dp_status *metrics, const char **text) {
         pthread_join(w->thread, NULL);
     }
     w->busy = false;
-    dp_h5_close(&w->metrics);
-    dp_checkpoint_drop(&w->checkpoint);
-    *metrics = w->status[0];
-    *text = w->text[0];
-    return w->status[1] == DP_OK ? DP_OK : dp_fail(w->status[1], "%s", w->text[1]);
+    dp_job *job = &w->job;
+    *out = (dp_written){.metrics = w->status[METRICS],
+                        .text = w->text[METRICS],
+                        .seconds = {w->seconds[METRICS], w->seconds[CHECKPOINTS]},
+                        .bytes = {job->metrics ? dp_h5_bytes(job->metrics) : 0,
+                                  bytes_of(job->best) + bytes_of(job->newest)}};
+    dp_h5_close(&job->metrics);
+    dp_checkpoint_drop(&job->best);
+    dp_checkpoint_drop(&job->newest);
+    dp_status s = w->status[CHECKPOINTS];
+    return s == DP_OK ? DP_OK : dp_fail(s, "%s", w->text[CHECKPOINTS]);
 }
 
 void dp_writer_destroy(dp_writer **writer) {
     if (*writer) {
-        dp_status metrics;
-        const char *text;
-        (void)dp_writer_wait(*writer, &metrics, &text);
+        dp_written unused;
+        (void)dp_writer_wait(*writer, &unused);
         free(*writer);
     }
     *writer = NULL;

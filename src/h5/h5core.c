@@ -216,6 +216,10 @@ dp_status dp_h5_finish(dp_h5 *f) {
     return DP_OK;
 }
 
+int64_t dp_h5_bytes(const dp_h5 *f) {
+    return (int64_t)f->size;
+}
+
 dp_status dp_h5_place(dp_h5 *f) {
     dp_h5_seal(f->image, f->size, f->image);
     return dp_file_replace(f->path, f->image, f->size);

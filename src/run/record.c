@@ -109,17 +109,20 @@ static void spread(const double *v, int ranks, double out[3], int *which) {
     out[1] = sum / ranks;
 }
 
-/* Where the epoch's time went, here and over the ranks; a rank that holds the others up is named. */
+/* Where the epoch's time went, here and over the ranks; a rank that holds the others up is named.
+ * What rank 0 wants to save travels with it. */
 static dp_profile_row profile(dp_run *run) {
     enum { NOTICE = 10 }; /* percent of the epoch */
     dp_times t = dp_stepper_times(run->stepper);
     int ranks = dp_comm_size(run->comm), rank = dp_comm_rank(run->comm), slowest = 0,
         other = 0;
-    double all[2 * ranks], compute[3], wait[3];
+    double all[2 * ranks + 1], compute[3], wait[3];
     memset(all, 0, sizeof all);
+    all[2 * ranks] = dp_run_wants_checkpoint(run);
     all[rank] = t.data + t.forward + t.backward + t.update;
     all[ranks + rank] = t.reduce + t.idle;
-    dp_comm_sum(run->comm, all, 2 * ranks);
+    dp_comm_sum(run->comm, all, 2 * ranks + 1);
+    run->due = all[2 * ranks] > 0;
     spread(all, ranks, compute, &slowest);
     spread(all + ranks, ranks, wait, &other);
     double lost = compute[2] - compute[1], whole = compute[1] + wait[1];
@@ -159,7 +162,7 @@ static bool due(const dp_run *run) {
         return true;
     }
     if (strcmp(every, "auto") == 0) {
-        return !run->full_batch;
+        return run->due;
     }
     long n = atol(every);
     return n > 0 && run->at.epoch % n == 0;
@@ -219,14 +222,13 @@ dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
     *finished = last || (patience > 0 && at->patience >= patience);
     log_epoch(run, &row, &score, *finished);
     bool best = better && strcmp(config->checkpoint.best, "none") != 0;
-    /* An epoch of one step is too short to save each time that it improves, unless the best one is
-     * to be scored at the end. */
-    bool quiet =
-        run->full_batch && strcmp(config->checkpoint.every, "auto") == 0 && !validates;
-    if (*finished || due(run) || (best && !quiet)) {
-        return dp_run_checkpoint(run, best);
+    if (best) {
+        at->best_step = at->step;
     }
-    return DP_OK;
+    if (*finished || due(run)) {
+        return dp_run_checkpoint(run, best, *finished ? DP_AT_END : DP_AT_EPOCH);
+    }
+    return best ? dp_run_keep_best(run) : DP_OK;
 }
 
 dp_status dp_run_final_test(dp_run *run) {

@@ -1,8 +1,7 @@
 /* What a run leaves on the disk: rows of steps, checkpoints, its status. */
+#include "base/clock.h"
 #include "base/log.h"
-#include "base/version.h"
 #include "train_impl.h"
-#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,19 +32,27 @@ static void take_result(dp_run *run) {
     if (!dp_writer_busy(run->writer)) {
         return;
     }
-    dp_status metrics = DP_OK;
-    const char *text = NULL;
-    dp_status s = dp_writer_wait(run->writer, &metrics, &text);
-    dp_metrics_placed(run->metrics, metrics == DP_OK);
-    if (s == DP_OK) {
+    dp_written w;
+    dp_status s = dp_writer_wait(run->writer, &w);
+    for (int k = 0; k < DP_WRITES; k++) {
+        if (w.bytes[k] > 0) {
+            dp_budget_note(&run->budget, k, run->handed_at, run->building + w.seconds[k],
+                           w.bytes[k]);
+        }
+    }
+    if (w.bytes[DP_WRITE_METRICS] > 0) {
+        dp_metrics_placed(run->metrics, w.metrics == DP_OK);
+        if (w.metrics != DP_OK) {
+            flush_failed(run, w.metrics, w.text);
+        } else {
+            run->flush_failed = false;
+            run->carried = 0;
+        }
+    } else if (s == DP_OK) {
         run->kept_step = run->handed_step;
+        dp_metrics_checkpoint(run->metrics, run->kept_step);
     } else {
         must_end(run, s);
-    }
-    if (metrics != DP_OK) {
-        flush_failed(run, metrics, text);
-    } else {
-        run->flush_failed = false;
     }
 }
 
@@ -66,29 +73,144 @@ dp_status dp_run_settle(dp_run *run) {
     return dp_comm_agree(run->comm, run->dir ? settle(run) : DP_OK);
 }
 
+/* ---- what is written, and when ---- */
+
+static void hand_over(dp_run *run, double begin, const dp_job *job) {
+    run->handed_at = dp_clock();
+    run->building = dp_clock_thread() - begin;
+    dp_writer_start(run->writer, job);
+}
+
+/* The writer gets metrics.h5. That alone ends no run. */
+static void start_metrics(dp_run *run) {
+    dp_job job = {0};
+    double begin = dp_clock_thread();
+    dp_status s = dp_metrics_build(run->metrics, &job.metrics);
+    if (s != DP_OK) {
+        flush_failed(run, s, dp_status_message());
+    } else if (job.metrics) {
+        hand_over(run, begin, &job);
+    }
+}
+
+/* The writer gets the best state, if that is not on the disk yet, and with `newest` the one that the
+ * run is in, which may be the best one itself. */
+static dp_status start_checkpoints(dp_run *run, bool newest, bool best) {
+    dp_job job = {.retries = (int)run->config.checkpoint.retries};
+    double begin = dp_clock_thread();
+    dp_status s = newest ? dp_run_check_finite(run) : DP_OK;
+    if (s == DP_OK && run->kept.there && !best) {
+        s = dp_run_build(run, true, true, &job.best);
+    }
+    if (s == DP_OK && newest) {
+        s = dp_run_build(run, false, best, &job.newest);
+    }
+    if (s != DP_OK) {
+        dp_checkpoint_drop(&job.best);
+        dp_checkpoint_drop(&job.newest);
+        return s;
+    }
+    run->handed_step = newest ? run->at.step : run->kept.at.step;
+    run->carried += dp_metrics_unsaved_bytes(run->metrics);
+    run->placed += (job.best != NULL) + newest;
+    run->kept.there = false;
+    hand_over(run, begin, &job);
+    return DP_OK;
+}
+
+/* What the run would leave if it ended now. */
+static int64_t final_bytes(const dp_run *run) {
+    int64_t keep = run->config.checkpoint.keep, files = run->placed + 1;
+    return dp_metrics_bytes(run->metrics) +
+           ((files < keep ? files : keep) + 1) * dp_run_state_bytes(run);
+}
+
+static int64_t checkpoint_bytes(const dp_run *run) {
+    return dp_run_state_bytes(run) + dp_metrics_unsaved_bytes(run->metrics);
+}
+
+static bool checkpoint_due(const dp_run *run, double now) {
+    return dp_budget_due(&run->budget, DP_WRITE_CHECKPOINT, now, checkpoint_bytes(run),
+                         final_bytes(run));
+}
+
+static bool metrics_due(const dp_run *run, double now) {
+    int64_t bytes = dp_metrics_bytes(run->metrics);
+    return dp_metrics_dirty(run->metrics) &&
+           (dp_budget_due(&run->budget, DP_WRITE_METRICS, now, bytes, final_bytes(run)) ||
+            (dp_metrics_hides_checkpoint(run->metrics) &&
+             dp_budget_affords(&run->budget, DP_WRITE_METRICS, now, bytes)));
+}
+
+/* Whether metrics.h5 is to be written before a checkpoint that else carries its rows: where they
+ * outweigh the state, and were carried so often that the file costs no more, or where they would stay.
+ * A stop may have little time. */
+static bool rows_first(const dp_run *run, dp_why why) {
+    int64_t rows = dp_metrics_unsaved_bytes(run->metrics);
+    int64_t carried = why == DP_AT_STOP ? rows : run->carried + rows;
+    return rows > dp_run_state_bytes(run) &&
+           (why == DP_AT_END || carried * 2 > dp_metrics_bytes(run->metrics));
+}
+
+bool dp_run_autosaves(const dp_run *run) {
+    return strcmp(run->config.checkpoint.every, "auto") == 0 && !run->full_batch;
+}
+
+bool dp_run_wants_checkpoint(dp_run *run) {
+    double now = dp_clock();
+    if (!run->dir || !dp_run_autosaves(run) || !dp_writer_idle(run->writer)) {
+        return false;
+    }
+    take_result(run);
+    if (!checkpoint_due(run, now)) {
+        return false;
+    }
+    bool rows = rows_first(run, DP_AT_EPOCH) &&
+                dp_budget_affords(&run->budget, DP_WRITE_METRICS, now,
+                                  dp_metrics_bytes(run->metrics));
+    if (rows) {
+        start_metrics(run);
+    }
+    return !rows;
+}
+
 void dp_run_record_step(dp_run *run, const dp_step_result *r, int n, double lr) {
-    if (!run->metrics || (run->at.step - 1) % run->config.metrics.every != 0) {
+    if (!run->metrics) {
         return;
     }
-    dp_step_row row = {.step = run->at.step,
-                       .epoch = run->at.epoch + 1,
-                       .samples = n,
-                       .loss = r->loss,
-                       .lr = lr,
-                       .grad_norm = r->grad_norm,
-                       .seconds = r->seconds,
-                       .comm_seconds = r->comm_seconds};
-    dp_status s = dp_metrics_step(run->metrics, &row);
+    dp_status s = DP_OK;
+    if ((run->at.step - 1) % run->config.metrics.every == 0) {
+        dp_step_row row = {.step = run->at.step,
+                           .epoch = run->at.epoch + 1,
+                           .samples = n,
+                           .loss = r->loss,
+                           .lr = lr,
+                           .grad_norm = r->grad_norm,
+                           .seconds = r->seconds,
+                           .comm_seconds = r->comm_seconds};
+        s = dp_metrics_step(run->metrics, &row);
+    }
+    double now = dp_clock();
+    if (s == DP_OK && !dp_writer_busy(run->writer)) {
+        if (metrics_due(run, now)) {
+            start_metrics(run);
+        } else if (run->kept.there && !dp_run_autosaves(run) &&
+                   checkpoint_due(run, now)) {
+            s = start_checkpoints(run, false, false);
+        }
+    }
     if (s != DP_OK) {
         must_end(run, s);
     }
-    if (dp_writer_busy(run->writer)) {
-        return;
-    }
-    s = dp_metrics_tick(run->metrics);
-    if (s != DP_OK) {
-        flush_failed(run, s, dp_status_message());
-    }
+}
+
+dp_status dp_run_begin_files(dp_run *run) {
+    dp_budget_begin(&run->budget, dp_clock(), run->config.metrics.flush);
+    double begin = dp_clock_thread();
+    dp_status s = dp_metrics_flush(run->metrics);
+    dp_budget_note(&run->budget, DP_WRITE_METRICS, dp_clock(), dp_clock_thread() - begin,
+                   dp_metrics_bytes(run->metrics));
+    return s;
 }
 
 dp_status dp_run_finish(dp_run *run, const char *status) {
@@ -105,148 +227,40 @@ dp_status dp_run_finish(dp_run *run, const char *status) {
     return dp_comm_agree(run->comm, s);
 }
 
-/* The checkpoint's view of the run; arrays are borrowed, only the class names are made
- * here. */
-static void describe(const dp_run *run, dp_snapshot *s, char **names) {
-    const dp_session *session = run->session;
-    const dp_dataset *data = session->data;
-    const dp_model *model = session->model;
-    snprintf(s->program, sizeof s->program, "%s", dp_version_program());
-    snprintf(s->commit, sizeof s->commit, "%s", dp_version_commit());
-    s->ranks = dp_comm_size(run->comm);
-    s->threads = dp_session_step_threads(session);
-    s->config = run->text;
-    s->ntensors = model->ntensors;
-    s->tensors = model->tensors;
-    s->params = model->params;
-    snprintf(s->layers, sizeof s->layers, "%s", model->text);
-    snprintf(s->loss, sizeof s->loss, "%s", run->config.loss.name);
-    s->nshape = data->train.nshape;
-    memcpy(s->shape, data->train.shape, sizeof s->shape);
-    s->nclasses = data->classes > 0 ? data->classes : data->class_name ? 2 : 0;
-    s->classes = data->class_name ? data->class_name : names;
-    if (data->train.column) {
-        s->ncolumns =
-            data->train.features + (data->train.ntargets > 0 ? data->train.ntargets : 1);
-        s->ntargets = s->ncolumns - data->train.features;
-        s->columns = data->train.column;
+/* On rank 0. */
+static dp_status checkpoint(dp_run *run, bool best, dp_why why) {
+    dp_status s = settle(run);
+    if (s == DP_OK && rows_first(run, why)) {
+        start_metrics(run);
+        s = settle(run);
     }
-    snprintf(s->optimizer, sizeof s->optimizer, "%s", run->config.optimizer.name);
-    const char *name = NULL;
-    while (s->nslots < DP_SLOTS && (s->slot[s->nslots] = dp_stepper_slot(
-                                        run->stepper, s->nslots, &name)) != NULL) {
-        snprintf(s->slot_name[s->nslots++], sizeof s->slot_name[0], "%s", name);
-    }
-    snprintf(s->normalize, sizeof s->normalize, "%s", run->config.data.normalize);
-    s->bytes = data->train.bytes;
-    s->nmean = data->nmean;
-    s->mean = data->mean;
-    s->std = data->std;
-    snprintf(s->fingerprint, sizeof s->fingerprint, "%s", data->fingerprint);
-    s->train_samples = data->train_n;
-    s->val_samples = data->val_n;
-    s->test_samples = data->test.n;
+    return s == DP_OK ? start_checkpoints(run, true, best) : s;
 }
 
-/* "0", "1", ... for data sets whose classes have no names. Owner: the caller. */
-static char **number_names(int n) {
-    char **names = calloc((size_t)n + 1, sizeof *names + 12);
-    for (int c = 0; names && c < n; c++) {
-        names[c] = (char *)(names + n + 1) + 12 * c;
-        snprintf(names[c], 12, "%d", c);
-    }
-    return names;
-}
-
-/* The first tensor of the slab with a value that is not finite, or NULL. */
-static const char *bad_name(const dp_model *model, const float *slab) {
-    for (int t = 0; t < model->ntensors; t++) {
-        const dp_tensor *tensor = &model->tensors[t];
-        for (size_t i = 0; i < tensor->count; i++) {
-            if (!isfinite(slab[tensor->offset + i])) {
-                return tensor->name;
-            }
-        }
-    }
-    return NULL;
-}
-
-/* A checkpoint is only worth the good one before it if one can go on from it. */
-static dp_status check_finite(dp_run *run, const dp_snapshot *s) {
-    const dp_model *model = run->session->model;
-    const char *what = "parameters", *bad = bad_name(model, s->params);
-    for (int k = 0; k < s->nslots && bad == NULL; k++) {
-        what = s->slot_name[k];
-        bad = bad_name(model, s->slot[k]);
-    }
-    if (bad == NULL) {
-        return DP_OK;
-    }
-    char text[100];
-    snprintf(text, sizeof text, "first layer with bad %s: %s", what, bad);
-    return dp_run_diverged(run, text);
-}
-
-static dp_status write_checkpoint(dp_run *run, bool best) {
-    char **names = number_names(run->session->data->classes);
-    if (!names) {
-        return dp_fail(DP_EINTERNAL, "out of memory for a checkpoint");
-    }
-    dp_snapshot s = {.epoch = run->at.epoch,
-                     .step = run->at.step,
-                     .position = run->at.position,
-                     .loss_sum = run->at.loss_sum,
-                     .samples = run->at.samples,
-                     .lr = run->at.lr,
-                     .seed = run->config.run.seed,
-                     .best = run->at.best,
-                     .best_step = run->at.best_step,
-                     .patience = run->at.patience,
-                     .regression = !run->session->loss->accuracy};
-    describe(run, &s, names);
-    s.epochs = (dp_epoch_row *)dp_metrics_epochs(run->metrics, &s.nepochs);
-    s.steps = (dp_step_row *)dp_metrics_unsaved(run->metrics, &s.nsteps);
-    dp_h5 *metrics = NULL;
-    dp_checkpoint *checkpoint = NULL;
-    dp_status status = check_finite(run, &s);
-    status = status ? status
-                    : dp_checkpoint_build(dp_rundir_checkpoints(run->dir), &s, best,
-                                          (int)run->config.checkpoint.keep, &checkpoint);
-    status = status ? status : dp_metrics_build(run->metrics, &metrics);
-    if (status == DP_OK) {
-        run->handed_step = s.step;
-        dp_writer_start(run->writer, metrics, checkpoint,
-                        (int)run->config.checkpoint.retries);
-    } else {
-        dp_checkpoint_drop(&checkpoint);
-    }
-    free(names);
-    return status;
-}
-
-dp_status dp_run_checkpoint(dp_run *run, bool best) {
+dp_status dp_run_checkpoint(dp_run *run, bool best, dp_why why) {
     dp_run_land(run);
     dp_stepper_gather(run->stepper);
-    if (best) {
-        run->at.best_step = run->at.step;
-    }
-    dp_status s = run->dir ? settle(run) : DP_OK;
-    if (run->dir && s == DP_OK) {
-        s = write_checkpoint(run, best);
-    }
-    s = dp_comm_agree(run->comm, s);
+    dp_status s = dp_comm_agree(run->comm, run->dir ? checkpoint(run, best, why) : DP_OK);
     if (s == DP_OK) {
         run->saved_step = run->at.step;
     }
     return s;
 }
 
+dp_status dp_run_keep_best(dp_run *run) {
+    dp_run_land(run);
+    dp_stepper_gather(run->stepper);
+    return dp_comm_agree(run->comm, run->dir ? dp_run_remember(run) : DP_OK);
+}
+
 dp_status dp_run_diverged(dp_run *run, const char *where) {
     char kept[64] = "no checkpoint was written before";
     if (run->dir) {
         take_result(run);
+        dp_status s = run->kept.there ? start_checkpoints(run, false, false) : DP_OK;
+        s = s != DP_OK ? s : settle(run);
         dp_metrics_status(run->metrics, "diverged");
-        dp_status s = dp_metrics_flush(run->metrics);
+        s = s != DP_OK ? s : dp_metrics_flush(run->metrics);
         if (s != DP_OK) {
             dp_warn("%s", dp_status_message());
         }

@@ -31,20 +31,16 @@ static dp_status open_files(dp_run *run) {
         dp_file_replace(dp_rundir_config(run->dir), run->text, strlen(run->text));
     if (s == DP_OK) {
         s = dp_metrics_create(dp_rundir_metrics(run->dir), &facts,
-                              !session->loss->accuracy, run->config.metrics.flush,
-                              &run->metrics);
+                              !session->loss->accuracy, &run->metrics);
     }
     if (s == DP_OK && run->start == DP_START_RESUME) {
-        const dp_snapshot *f = run->found;
         s = dp_metrics_load(run->metrics, run->at.step, run->at.epoch);
-        s = s != DP_OK ? s
-                       : dp_metrics_append(run->metrics, f->nsteps, f->steps, f->nepochs,
-                                           f->epochs);
+        s = s != DP_OK ? s : dp_metrics_append(run->metrics, &run->found->rows);
+        dp_metrics_checkpoint(run->metrics, run->found->step);
+        run->placed = 1;
     }
-    if (s == DP_OK) {
-        dp_metrics_status(run->metrics, "running");
-        s = dp_metrics_flush(run->metrics);
-    }
+    dp_checkpoint_free(&run->found);
+    s = s != DP_OK ? s : dp_run_begin_files(run);
     return s == DP_OK ? dp_writer_create(&run->writer) : s;
 }
 
@@ -191,7 +187,7 @@ static dp_status loop(dp_run *run) {
         if (at->position == run->sampler->steps) {
             s = dp_run_end_epoch(run, &finished);
         } else if (every > 0 && at->step % every == 0) {
-            s = dp_run_checkpoint(run, false);
+            s = dp_run_checkpoint(run, false, DP_AT_EPOCH);
         }
         if (s != DP_OK) {
             return s;
@@ -199,7 +195,8 @@ static dp_status loop(dp_run *run) {
         stop = stop || (config->train.max_steps > 0 &&
                         at->step - first >= config->train.max_steps);
         if (stop && !finished) {
-            s = run->saved_step == at->step ? DP_OK : dp_run_checkpoint(run, false);
+            s = run->saved_step == at->step ? DP_OK
+                                            : dp_run_checkpoint(run, false, DP_AT_STOP);
             s = s != DP_OK ? s : dp_run_finish(run, "stopped");
             return s == DP_OK ? DP_STOPPED : s;
         }
@@ -278,6 +275,7 @@ dp_status dp_train(dp_comm *comm, const dp_config *config) {
     }
     dp_writer_destroy(&run->writer);
     dp_metrics_destroy(&run->metrics);
+    dp_run_forget(run);
     dp_checkpoint_free(&run->found);
     dp_rundir_close(&run->dir);
     dp_stepper_destroy(&run->stepper);

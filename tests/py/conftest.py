@@ -54,7 +54,8 @@ def trained(tmp_path_factory, data):
     Its folder must not be changed."""
     return finished(tmp_path_factory, data, "trained", ranks=2,
                     model__layers="dense:24 relu dense:17 relu", optimizer__momentum=0.9,
-                    optimizer__lr=0.3, train__epochs=3, train__log_every=3)
+                    optimizer__lr=0.3, train__epochs=3, train__log_every=3,
+                    checkpoint__every=1)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +65,7 @@ def adam(tmp_path_factory, data):
                     optimizer__lr=0.003, optimizer__schedule="cosine",
                     optimizer__warmup=2, optimizer__min_lr=0.0003,
                     train__epochs=12, data__validation=100,
-                    checkpoint__keep=2)
+                    checkpoint__keep=2, checkpoint__every=1)
 
 
 @pytest.fixture

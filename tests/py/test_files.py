@@ -220,15 +220,6 @@ def test_state_in_the_middle_of_an_epoch(lab):
     np.testing.assert_allclose(attrs["loss_sum"], expected, rtol=1e-6)
 
 
-def test_checkpoint_holds_the_epochs_so_far(run):
-    epochs = run.table("epochs")
-    for i, name in enumerate(run.steps_kept(), 1):
-        with h5py.File(run.checkpoints / name, "r") as file:
-            stored = file["metrics/epochs"][:]
-        assert stored.dtype.names == epochs.dtype.names
-        assert stored.tobytes() == epochs[:i].tobytes(), f"{name}: other rows"
-
-
 def test_keep_removes_old_checkpoints_but_not_the_best(adam):
     run = adam.out()
     epochs = run.table("epochs")

@@ -195,7 +195,7 @@ def test_signal_to_one_rank_stops_all(lab):
 
 def test_divergence_is_exit_5_and_keeps_the_last_good_checkpoint(lab):
     # lr * weight_decay > 2 makes the weights grow by a factor a step, up to infinity
-    lab.config(optimizer__weight_decay=25, train__epochs=100)
+    lab.config(optimizer__weight_decay=25, train__epochs=100, checkpoint__every=1)
     result = lab.run("run.ini").fails(5)
     run = lab.out()
     assert run.status() == "diverged", str(result)
@@ -290,7 +290,7 @@ def test_what_may_change_on_a_resume_changes_no_bit(lab):
 
 
 def test_damaged_newest_checkpoint_is_named_and_passed_over(lab):
-    lab.config(train__epochs=3)
+    lab.config(train__epochs=3, checkpoint__every=1)
     lab.run("run.ini", "run.name=whole").expect(0)
     lab.run("run.ini", "train.max_steps=23").expect(75)
     newest = lab.out().checkpoints / "step-00000023.h5"

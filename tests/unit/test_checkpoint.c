@@ -83,8 +83,7 @@ static dp_snapshot sample(int64_t step) {
                          .best = -0.0,
                          .best_step = 0,
                          .patience = 4,
-                         .nepochs = 2,
-                         .epochs = epochs,
+                         .rows = {.nepochs = 2, .epochs = epochs},
                          .regression = true};
 }
 
@@ -166,9 +165,9 @@ Test(checkpoint, comes_back_bit_for_bit)
     cr_assert(r->epoch == 2 && r->step == 938 && r->position == 17);
     cr_assert(r->loss_sum == 1.0 / 3 && r->samples == 1088 && r->seed == UINT64_MAX - 1);
     cr_assert(r->best == 0 && signbit(r->best) && r->best_step == 0 && r->patience == 4);
-    cr_assert(r->nepochs == 2 && r->regression);
-    cr_assert(r->epochs[0].val_r2 == 0.5 && r->epochs[1].step == 938 &&
-              isnan(r->epochs[1].val_loss) && r->epochs[1].test_mae == 7);
+    cr_assert(r->rows.nepochs == 2 && r->regression);
+    cr_assert(r->rows.epochs[0].val_r2 == 0.5 && r->rows.epochs[1].step == 938 &&
+              isnan(r->rows.epochs[1].val_loss) && r->rows.epochs[1].test_mae == 7);
     dp_checkpoint_free(&r);
     cr_assert_null(r);
 }
@@ -179,14 +178,14 @@ Test(checkpoint, an_image_run_without_lists_comes_back)
     s.nclasses = s.ncolumns = s.ntargets = s.nmean = s.nslots = 0;
     s.classes = s.columns = NULL;
     s.mean = s.std = NULL;
-    s.nepochs = 0;
-    s.epochs = NULL;
+    s.rows.nepochs = 0;
+    s.rows.epochs = NULL;
     s.regression = false;
     s.best = NAN;
     must(dp_checkpoint_write(scratch, &s, false, 3, 0));
     must(dp_checkpoint_read(in("last.h5"), &r));
     cr_assert(r->nclasses == 0 && r->ncolumns == 0 && r->nmean == 0 && r->nslots == 0);
-    cr_assert(r->nepochs == 0 && !r->regression && isnan(r->best));
+    cr_assert(r->rows.nepochs == 0 && !r->regression && isnan(r->best));
     dp_checkpoint_free(&r);
 }
 

@@ -1,0 +1,290 @@
+"""What a run writes and when, and what a start does with the history that is there."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from helpers import TRAIN, Run, assert_same_bits
+
+NEVER = {"metrics__flush": 600}  # metrics.h5 is written at the start and at the end only
+# Epochs of 603 steps, so that the lines of some seconds fit the pipe that nobody reads.
+ENDLESS = {"train__epochs": 100000, "train__batch_size": 1, "train__log_every": 1000000,
+           "metrics__flush": 0, "checkpoint__best": "none"}
+
+
+def carried(path):
+    """The steps and epochs of the rows in a checkpoint: (steps, epochs, epochs of the profile)."""
+    with h5py.File(path, "r") as file:
+        return [file[f"metrics/{name}"][column].tolist() if f"metrics/{name}" in file else []
+                for name, column in (("steps", "step"), ("epochs", "epoch"), ("profile", "epoch"))]
+
+
+def written():
+    """Bytes written by this process and by those it has waited for."""
+    text = Path("/proc/self/io").read_text()
+    return int(dict(line.split(": ") for line in text.splitlines())["wchar"])
+
+
+def model_of(path):
+    with h5py.File(path, "r") as file:
+        return {name: dataset[...].tobytes() for name, dataset in file["model"].items()}
+
+
+def best_step(run, column="test_loss"):
+    epochs = run.table("epochs")
+    return int(epochs["step"][np.nanargmin(epochs[column])])
+
+
+# ---- what is written ----
+
+def test_checkpoints_carry_the_rows_that_metrics_lacks_and_no_more(lab):
+    lab.config(train__epochs=3, checkpoint__every=1, checkpoint__keep=10,
+               checkpoint__best="none", **NEVER)
+    lab.run("run.ini", "train.max_steps=13", "checkpoint.every=0").expect(75)
+    at = lab.out().checkpoints
+    assert carried(at / "step-00000013.h5") == [list(range(1, 14)), [1], [1]]
+    lab.run("run.ini").expect(0)
+    assert carried(at / "step-00000020.h5") == [list(range(14, 21)), [2], [2]]
+    assert carried(at / "step-00000030.h5") == [list(range(14, 31)), [2, 3], [2, 3]]
+
+
+def test_rows_that_outweigh_the_state_stay_out_of_the_last_checkpoint(lab):
+    lab.config(train__epochs=200, checkpoint__every=0, checkpoint__best="none", **NEVER)
+    for steps, code in ((1000, 75), (0, 0)):
+        lab.run("run.ini", f"train.max_steps={steps}").expect(code)
+        assert carried(lab.out().last) == [[], [], []]
+    assert lab.out().table("steps")["step"].tolist() == list(range(1, 2001))
+
+
+def test_rows_are_not_carried_over_and_over(lab):
+    """Where they would come to outweigh the state, metrics.h5 is written first."""
+    lab.config(train__epochs=100, model__layers="", checkpoint__every=1, checkpoint__keep=100,
+               **NEVER)
+    lab.run("run.ini").expect(0)
+    sizes = [path.stat().st_size for path in lab.out().checkpoints.glob("step-*.h5")]
+    assert len(sizes) == 100 and max(sizes) <= 2.5 * min(sizes), (min(sizes), max(sizes))
+    assert lab.out().table("epochs")["epoch"].tolist() == list(range(1, 101))
+
+
+def test_bytes_are_at_most_20_times_the_files(lab):
+    """500 short epochs that nearly all improve: each with a checkpoint, it was 230 times."""
+    lab.config(train__epochs=500, data__limit=128, model__layers="", optimizer__lr=0.001)
+    before = written()
+    lab.run("run.ini").expect(0)
+    bytes_written = written() - before
+    run = lab.out()
+    final = sum(p.stat().st_size for p in run.path.rglob("*")
+                if p.is_file() and not p.is_symlink())
+    assert len(run.table("epochs")) == 500
+    assert bytes_written <= 20 * final, f"{bytes_written / final:.1f} times {final} bytes"
+    assert os.readlink(run.best) == f"step-{best_step(run):08d}.h5"
+
+
+def test_a_kill_loses_no_row_of_any_table(lab):
+    lab.config(**{**ENDLESS, **NEVER, "checkpoint__every": 1, "checkpoint__keep": 1})
+    job = lab.start("run.ini")
+    job.wait_for(lambda: lab.out().last.exists() and
+                 lab.out().last.resolve().name > f"step-{2 * TRAIN:08d}.h5")
+    os.kill(job.pid, signal.SIGKILL)
+    job.end()
+    epoch = int(lab.out().attr("state", "epoch"))
+    lab.run("run.ini", f"train.epochs={epoch + 1}").expect(0)
+    for name in ("epochs", "profile"):
+        assert lab.out().table(name)["epoch"].tolist() == list(range(1, epoch + 2)), name
+    assert lab.out().table("steps")["step"].tolist() == list(range(1, TRAIN * (epoch + 1) + 1))
+
+
+# ---- the best one, which may be written late ----
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_best_is_exact_when_the_run_has_stopped(lab, ranks):
+    """Late or with each checkpoint: the same file by the name of best.h5."""
+    keys = {"train__epochs": 9, "optimizer__lr": 0.9, "optimizer__momentum": 0.9}
+    lab.config(**keys, checkpoint__every=0)
+    lab.config("each.ini", **keys, checkpoint__every=1, checkpoint__keep=20)
+    lab.run("each.ini").expect(0)
+    for stop in (37, 29, 0):
+        lab.run("run.ini", f"train.max_steps={stop}", "run.output=runs/run", ranks=ranks).expect(
+            75 if stop else 0)
+        run, each = lab.out(), lab.out("each")
+        best = best_step(run)
+        assert os.readlink(run.best) == f"step-{best:08d}.h5", f"stop {stop}"
+        assert model_of(run.best) == model_of(each.checkpoints / f"step-{best:08d}.h5")
+        assert run.attr("state", "best_step") == best
+    assert_same_bits(run.bits(), each.bits(), "stopped twice")
+
+
+def test_best_is_exact_with_full_batches(lab):
+    lab.config(train__epochs=30, train__batch_size=0, optimizer__lr=1,
+               optimizer__momentum=0.9)
+    lab.run("run.ini").expect(0)
+    run = lab.out()
+    assert best_step(run) < 30, "the best epoch must not be the last one"
+    assert set(run.steps_kept()) == {f"step-{best_step(run):08d}.h5", "step-00000030.h5"}
+    assert os.readlink(run.best) == f"step-{best_step(run):08d}.h5"
+
+
+def test_best_is_exact_when_the_run_has_diverged(lab):
+    lab.config(optimizer__weight_decay=25, train__epochs=100, checkpoint__every=0,
+               checkpoint__best="train_loss")
+    result = lab.run("run.ini").fails(5)
+    run = lab.out()
+    best = best_step(run, "train_loss")
+    assert run.steps_kept() == [f"step-{best:08d}.h5"]
+    assert os.readlink(run.best) == os.readlink(run.last) == f"step-{best:08d}.h5"
+    assert f"checkpoint of step {best} is kept" in result.err
+
+
+def test_best_of_a_killed_run_is_found_again(lab):
+    """No checkpoint of a later step comes to the disk before the best one."""
+    keys = {"train__epochs": 100000, "optimizer__lr": 0.9, "optimizer__momentum": 0.9,
+            "checkpoint__every": 0, "checkpoint__every_steps": 7}
+    lab.config(**keys)
+    job = lab.start("run.ini", ranks=2)
+    job.wait_for(lambda: lab.out().last.exists() and
+                 lab.out().last.resolve().name > "step-00000100.h5")
+    for pid in [job.pid, *job.ranks()]:
+        os.kill(pid, signal.SIGKILL)
+    job.end()
+    run = lab.out()
+    best = run.attr("state", "best_step")
+    assert os.readlink(run.best) == f"step-{best:08d}.h5"
+    epochs = int(run.attr("state", "epoch")) + 2
+    lab.run("run.ini", f"train.epochs={epochs}").expect(0)
+    lab.config("whole.ini", **{**keys, "train__epochs": epochs})
+    lab.run("whole.ini").expect(0)
+    assert_same_bits(run.bits(), lab.out("whole").bits(), "killed")
+    assert os.readlink(run.best) == os.readlink(lab.out("whole").best)
+    assert model_of(run.best) == model_of(lab.out("whole").best)
+
+
+def test_the_clock_of_auto_changes_no_bit_on_any_ranks(lab):
+    keys = {"train__epochs": 60, "optimizer__momentum": 0.9, "metrics__flush": 0}
+    lab.config(**keys)
+    lab.config("each.ini", **keys, checkpoint__every=1)
+    lab.run("run.ini", ranks=3).expect(0)
+    lab.run("each.ini").expect(0)
+    assert_same_bits(lab.out().bits(), lab.out("each").bits(), "auto")
+    assert os.readlink(lab.out().best) == os.readlink(lab.out("each").best)
+
+
+# ---- a start where no checkpoint can be read ----
+
+def killed(lab, condition, **keys):
+    """A run that was killed once the condition held."""
+    lab.config(**{**ENDLESS, **keys})
+    job = lab.start("run.ini")
+    job.wait_for(condition)
+    os.kill(job.pid, signal.SIGKILL)
+    assert job.end().code == -9
+    assert lab.out().status() == "running"
+    return lab.out()
+
+
+def refused(lab, code, *mentions):
+    before = lab.out().files()
+    result = lab.run("run.ini", "train.epochs=3").fails(code, *mentions, "run.overwrite=true")
+    assert lab.out().files() == before, "a refused start changed the folder"
+    return result
+
+
+def starts_anew(lab, *overrides):
+    lab.run("run.ini", "train.epochs=2", *overrides).expect(0)
+    assert lab.out().table("steps")["step"].tolist() == list(range(1, 2 * TRAIN + 1))
+    assert lab.out().status() == "complete"
+
+
+def test_killed_before_its_first_checkpoint_starts_anew_and_says_so(lab):
+    run = Run(lab.dir / "runs/run")
+    killed(lab, lambda: run.metrics.exists() and len(run.table("steps")) > 0,
+           checkpoint__every=0)
+    step = run.table("steps")["step"][-1]
+    result = lab.run("run.ini", "train.epochs=2").expect(0)
+    assert f"ended after step {step} or later, before its first checkpoint" in result.out
+    assert run.table("steps")["step"].tolist() == list(range(1, 2 * TRAIN + 1))
+
+
+def with_checkpoints(lab):
+    """A killed run whose metrics.h5 has rows and knows of checkpoints."""
+    run = Run(lab.dir / "runs/run")
+
+    def ready():
+        return run.last.exists() and len(run.table("steps")) > 0
+    return killed(lab, ready, checkpoint__every_steps=50)
+
+
+def test_history_whose_checkpoints_are_gone_is_not_overwritten(lab):
+    run = with_checkpoints(lab)
+    rows = run.table("steps")
+    shutil.rmtree(run.checkpoints)
+    run.checkpoints.mkdir()
+    refused(lab, 2, f"{len(rows)} steps of history", f"up to step {rows['step'][-1]}", "gone")
+    starts_anew(lab, "run.overwrite=true")
+
+
+def test_history_whose_checkpoints_are_damaged_is_not_overwritten(lab):
+    run = with_checkpoints(lab)
+    names = run.steps_kept()
+    for name in names:
+        (run.checkpoints / name).write_bytes(b"no checkpoint\n" * 100)
+    for name in ("last.h5", "best.h5"):
+        (run.checkpoints / name).unlink(missing_ok=True)
+    lab.run("run.ini", "train.epochs=3").fails(4, "steps of history", f"{len(names)} damaged")
+    result = refused(lab, 4, "steps of history")
+    assert all(f"{name}.damaged" in result.err for name in names), str(result)
+    starts_anew(lab, "run.overwrite=true")
+    assert not list(run.checkpoints.glob("*.damaged"))
+
+
+def test_damaged_checkpoints_alone_are_not_overwritten(lab):
+    run = with_checkpoints(lab)
+    for name in run.steps_kept():
+        (run.checkpoints / name).write_bytes(b"")
+    run.metrics.unlink()
+    lab.run("run.ini", "train.epochs=3").fails(4, "no history")
+    refused(lab, 4, "no history", ".h5.damaged")
+
+
+def test_damaged_metrics_without_a_checkpoint_are_not_overwritten(lab):
+    run = with_checkpoints(lab)
+    shutil.rmtree(run.checkpoints)
+    run.checkpoints.mkdir()
+    run.metrics.write_bytes(run.metrics.read_bytes()[:700])
+    refused(lab, 4, "metrics.h5")
+    starts_anew(lab, "run.overwrite=true")
+
+
+# ---- fewer epochs than there have been ----
+
+def test_fewer_epochs_than_taken_are_refused(lab):
+    lab.config(train__epochs=3)
+    lab.run("run.ini", "train.max_steps=13").expect(75)
+    before = lab.out().files()
+    lab.run("run.ini", "train.epochs=1").fails(2, "train.epochs = 1", "step 13", "epoch 2")
+    assert lab.out().files() == before
+    lab.run("run.ini", "train.epochs=2").expect(0)
+    assert lab.out().status() == "complete"
+    lab.run("run.ini", "train.epochs=1").fails(2, "train.epochs = 1", "step 20", "epoch 2")
+    assert "is complete" in lab.run("run.ini", "train.epochs=2").expect(0).out
+
+
+def test_complete_is_what_the_checkpoint_says(copy):
+    """Where the last one is damaged, an older one is not the end of the run."""
+    expected = copy.out().bits()
+    copy.out().last.resolve().write_bytes(b"gone")
+    result = copy.run("run.ini").expect(0)
+    assert "step-00000030.h5" in result.err and "resume  from step 20" in result.out
+    assert_same_bits(copy.out().bits(), expected, "completed again")
+    assert copy.out().status() == "complete"
+
+
+def test_a_score_that_only_a_last_epoch_has_is_noted(lab):
+    lab.config(train__epochs=3, train__eval_every=2)
+    lab.run("run.ini").expect(0)
+    result = lab.run("run.ini", "train.epochs=4").expect(0)
+    assert "epoch 3 was scored because it was the last" in result.err, str(result)
