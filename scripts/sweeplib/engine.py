@@ -6,7 +6,7 @@ a checkpoint and puts their trials back. One that dies takes its trainers with i
 tells them when their parent has gone.
 
 What the end of a trainer says, where metrics.h5 does not say complete or diverged:
-    2              the trial has failed: it would fail again
+    2              the trial has failed, as it would again
     away() below   the place is at fault, not the trial: it is put back after a pause that grows.
                    When nothing went better for `wait` seconds, the worker stops
     others         so too, but after TRIES of them without a newer checkpoint it has failed"""

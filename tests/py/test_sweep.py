@@ -217,13 +217,13 @@ exec {TRAINER} "$@"
 
 def test_a_trial_that_gets_nowhere_has_failed_until_the_sweep_is_resumed(tmp_path, data):
     bench = Bench(tmp_path, data, broken(tmp_path, "exit 1"))
-    bench.start("run", bench.spec(trials=2)).communicate()
-    assert "2 trials have failed: `sweep.py resume s`" in bench.run("resume", "s", code=6)
+    out = bench.run("run", bench.spec(trials=2), code=6)
+    assert "2 trials have failed: `sweep.py resume s`" in out
     sweep = bench.sweep()
     assert [row["status"] for row in sweep.results()] == ["failed"] * 2
-    assert all(float(row["seconds"]) > 30 for row in sweep.results())  # twice; the pauses grew
+    assert all(float(row["seconds"]) > 15 for row in sweep.results())  # the pauses grew
     logs = [(sweep.path / name / "log.txt").read_text() for name in sweep.trials()]
-    assert [log.count("on fire") for log in logs] == [10] * 2
+    assert [log.count("on fire") for log in logs] == [5] * 2
     words = "no progress in 5 attempts: trainer: the disk is on fire"
     assert words in bench.run("status", "s") and sweep.results()[0]["message"] == words
     bench.run("resume", "s", TRAINER=str(TRAINER))
@@ -232,7 +232,7 @@ def test_a_trial_that_gets_nowhere_has_failed_until_the_sweep_is_resumed(tmp_pat
 
 
 def test_a_config_that_the_trainer_refuses_fails_at_once(tmp_path, data):
-    bench = Bench(tmp_path, data, broken(tmp_path, "exit 2", "[ ${*#*s-0000} != $* ]"))
+    bench = Bench(tmp_path, data, broken(tmp_path, "exit 2", '[ "${*#*=s-0000}" != "$*" ]'))
     bench.run("run", bench.spec(trials=3), code=6)
     assert [row["status"] for row in bench.sweep().results()] == ["failed", "complete", "complete"]
     assert bench.sweep().results()[0]["message"] == "exit code 2: trainer: the disk is on fire"
@@ -277,8 +277,7 @@ def test_trials_may_grow_and_comments_change_and_the_folder_be_renamed(tmp_path,
     out = bench.run("run", bench.spec("t", trials=6))
     assert out.count(" started: ") == 1 and "`sweep.py report t`" in out
     bench.run("report", "t")
-    assert "run.name=t-best" in bench.run("best", "runs/sweeps/t")
-    assert bench.sweep("t").trials()[:5] and bench.sweep("t").endings() == [1] * 6
+    assert bench.sweep("t").endings() == [1] * 6
 
 
 # ---- pruning ----
