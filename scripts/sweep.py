@@ -157,8 +157,8 @@ def conclude(study, complete, gave_up):
     elif complete:
         print(f"complete, but {bad} trials have failed: `sweep.py resume {name}` tries them again")
     elif gave_up:
-        print(f"sweep: stopped, as nothing went on for {study.spec.wait:g} s ([sweep] wait): "
-              f"{gave_up}: mend that, then `sweep.py resume {name}` goes on", file=sys.stderr)
+        print(f"sweep: stopped: {gave_up}: mend that, then `sweep.py resume {name}` goes on",
+              file=sys.stderr)
     else:
         print(f"stopped: `sweep.py resume {name}` goes on")
     return FAILED if complete and bad else 0 if complete else STOPPED

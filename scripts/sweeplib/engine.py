@@ -203,7 +203,8 @@ class Worker:
     def __init__(self, study, launcher):
         self.study, self.spec, self.launcher = study, study.spec, launcher
         self.running, self.signals, self.write_next = [], [], 0.0
-        self.trouble, self.gave_up = None, ""  # (when it began, faults since), and what it was
+        self.trouble = None  # of the place: when it began, and how many faults since
+        self.gave_up = ""  # why, where it stops without an order
         self.waiter = Waiter()
         self.until = time.monotonic() + (self.spec.max_time or math.inf)
 
@@ -214,11 +215,17 @@ class Worker:
                        signal.SIGUSR2):
             signal.signal(number, lambda n, frame: self.signals.append(n))
         try:
-            while self.turn():
-                pass
-        finally:
-            self.stop_all()
-            results.write(self.study)
+            try:
+                while self.turn():
+                    pass
+            finally:
+                self.stop_all()
+                results.write(self.study)
+        except BrokenPipeError:  # nobody reads what we say
+            raise
+        except OSError as error:  # the study can't be written
+            self.gave_up = f"{error.filename or self.study.folder}: {error.strerror}"
+            return False
         return self.study.final(self.study.trials())
 
     def stopping(self):
@@ -314,7 +321,7 @@ class Worker:
                 patience = began + self.spec.wait - now
             pause = min(self.launcher.pause * 2 ** failures, LONGEST)
             if pause > patience:
-                self.gave_up = why
+                self.gave_up = f"nothing went on for {self.spec.wait:g} s ([sweep] wait): {why}"
                 return False
             self.say(trial, f"is interrupted and waits {pause:g} s", why)
             running.rest = now + pause

@@ -34,7 +34,7 @@ class Bench:
 
     def __init__(self, folder, data, env=None, **config):
         self.dir, self.env = folder, {"TRAINER": str(TRAINER), **(env or {})}
-        config = {"train__epochs": 4, "train__batch_size": 32, **config}
+        config = {"train__epochs": 4, "train__batch_size": 32, "checkpoint__every": 1, **config}
         write_config(folder / "base.ini", data, **config)
 
     def spec(self, stem="s", space=SPACE, slurm=None, **keys):

@@ -9,7 +9,7 @@ import h5py
 import pytest
 
 from helpers import TRAINER, Run, assert_same_bits
-from sweeps import Bench, fake_trainer, two_cores, wait_for, working_in
+from sweeps import SWEEP, Bench, fake_trainer, two_cores, wait_for, working_in
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.together,
@@ -124,6 +124,12 @@ def test_the_seed_decides(done, bench):
     assert first[0] != points(bench, bench.spec("u", seed=2))[0]
     planned = done.run("run", "s.ini", "--dry-run")
     assert all(f"/{name} " in planned for name in done.sweep().trials())
+
+
+def test_optuna_has_nothing_to_warn_of(bench):
+    """No version says that something we call will go."""
+    out = bench.run("run", bench.spec(method="tpe"), "--dry-run", PYTHONWARNINGS="error")
+    assert out.count("trial ") == 6
 
 
 def test_tpe_alone_repeats_itself_and_learns(bench, tmp_path):
@@ -259,6 +265,17 @@ def test_what_is_away_is_waited_for_and_no_trial_fails_for_it(tmp_path, data, ho
     process.communicate(timeout=90)
     assert process.returncode == 0
     assert [row["status"] for row in bench.sweep().results()] == ["complete"] * 3
+
+
+def test_a_study_that_cannot_be_written_stops_the_sweep(tmp_path, data):
+    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
+    limit = subprocess.run(
+        ["sh", "-c", 'ulimit -f 20; exec "$@"', "-", *SWEEP, "run", bench.spec(trials=20)],
+        cwd=tmp_path, env={**os.environ, **bench.env}, text=True, capture_output=True, timeout=60)
+    assert limit.returncode == 75 and len(limit.stderr.splitlines()) == 1
+    assert "File too large: mend that, then `sweep.py resume s` goes on" in limit.stderr
+    bench.run("resume", "s")
+    assert bench.sweep().endings() == [1] * 20
 
 
 # ---- going on otherwise ----
