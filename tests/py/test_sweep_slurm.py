@@ -5,7 +5,9 @@ Skipped where its packages are missing (slurmctld slurmd slurm-client munge) and
 import os
 import signal
 import subprocess
+import sys
 import time
+from unittest import mock
 
 import pytest
 
@@ -13,6 +15,9 @@ from helpers import REPO, TRAINER
 from sweeps import Bench, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
+sys.path.insert(0, str(REPO / "scripts"))
+from sweeplib import slurm as ours  # noqa: E402
+
 CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
 CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
 pytestmark = [pytest.mark.slow, pytest.mark.together,
@@ -107,13 +112,13 @@ class Faults:
         self.cluster, self.bench, self.met = cluster, bench, set()
 
     def owners(self):
-        """{job: (its worker's pid, its trial's number)} of all that work or worked."""
+        """{job: (its worker, its trial's number)} of all that work or worked."""
         found = {}
         for entry in self.bench.sweep().journal():
             work = (entry.get("user_attr") or entry.get("user_attrs") or {}).get("work")
             if work and work["owner"]:
                 number = entry.get("trial_id", len(found))
-                found[work["owner"]["job"]] = work["owner"]["pid"], number
+                found[work["owner"]["job"]] = work["owner"], number
         return found
 
     def in_training(self, number):
@@ -157,12 +162,15 @@ class Faults:
         self.cluster.do("scontrol", "update", f"nodename={node}", "state=resume")
 
     def worker_is_killed(self):
-        """The last task's: that it is dead must be seen, while the array lives."""
-        job = wait_for(lambda: self.unpark() or (
-            self.last() if self.last() in self.owners() else None), 60,
-            lambda: self.cluster.do("squeue"))
+        """The last task's: that it has ended must be seen while others of its array live."""
+        job = wait_for(lambda: self.last() if self.last() in self.owners() else None, 60,
+                       lambda: self.cluster.do("squeue"))
         self.met.add(job)
-        os.kill(self.owners()[job][0], signal.SIGKILL)
+        owner = self.owners()[job][0]
+        with mock.patch.dict(os.environ, self.cluster.env()):
+            assert not ours.has_ended(owner)
+            os.kill(owner["pid"], signal.SIGKILL)
+            wait_for(lambda: ours.has_ended(owner), 20, lambda: self.cluster.do("squeue"))
 
     def task_is_cancelled(self):
         self.cluster.do("scancel", self.next_task()[0])

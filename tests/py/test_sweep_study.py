@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -231,12 +232,16 @@ def test_all_options_of_the_array_stand_on_the_command_line(tmp_path, asked):
 @pytest.mark.parametrize("env, job", [
     ({}, ""), ({"SLURM_JOB_ID": "9"}, "9"),
     ({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3")])
-def test_a_task_of_an_array_is_not_taken_for_the_array(monkeypatch, env, job):
+def test_a_task_of_an_array_is_not_taken_for_the_array(monkeypatch, asked, env, job):
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     assert slurm.my_id() == job and slurm.my_job().get("job", "") == job
+    monkeypatch.setattr(slurm.time, "sleep", mock.Mock(side_effect=InterruptedError))
+    with pytest.raises(InterruptedError):
+        slurm.requeue()
+    assert asked == [("scontrol", "requeue", job)]
 
 
 # ---- the journal and its locks ----
