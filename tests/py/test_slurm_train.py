@@ -208,4 +208,5 @@ def test_a_job_that_gets_nowhere_gives_up(slurm):
 
 
 def test_nothing_lies_in_the_folder_that_the_jobs_were_submitted_from(slurm):
-    assert not list(slurm.lab.dir.glob("*.out")) and len(list(slurm.lab.dir.glob("runs/*.out"))) == 9
+    assert not list(slurm.lab.dir.glob("*.out"))
+    assert len(list(slurm.lab.dir.glob("runs/*.out"))) == 9

@@ -253,7 +253,8 @@ def test_what_is_away_is_waited_for_and_no_trial_fails_for_it(tmp_path, data, ho
     process = bench.start("run", bench.spec(trials=3, wait=2))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 75 and len(err.splitlines()) == 1
-    assert "nothing went on for 2 s" in err and "on fire: mend that, then `sweep.py resume s`" in err
+    assert "nothing went on for 2 s" in err
+    assert "on fire: mend that, then `sweep.py resume s`" in err
     assert out.count("is interrupted and waits") in (1, 2, 3)
     assert "2 stopped  1 waiting" in bench.run("status", "s")
     assert "the disk is on fire" in bench.run("status", "s")

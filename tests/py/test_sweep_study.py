@@ -223,8 +223,8 @@ def test_all_options_of_the_array_stand_on_the_command_line(tmp_path, asked):
     spec = spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, ranks=2)
     slurm.submit(spec, tmp_path, "sweep.py")
     options = asked[-1]
-    for option in ("--array=0-5", "--requeue", "--signal=B:USR1@120", "--ntasks=2", "--time=1:00:00",
-                   "--open-mode=append", f"--output={tmp_path}/slurm/%A_%a.out", "--nodes=1"):
+    for option in ("--array=0-5", "--requeue", "--signal=B:USR1@120", "--ntasks=2",
+                   "--time=1:00:00", "--open-mode=append", f"--output={tmp_path}/slurm/%A_%a.out", "--nodes=1"):
         assert option in options
     assert "#SBATCH" not in (tmp_path / "slurm" / "task.sh").read_text()
 
