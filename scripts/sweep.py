@@ -11,7 +11,8 @@ usage: scripts/sweep.py run    SPEC.ini [--dry-run]    run the trials on this ma
 
 SPEC.ini says what to try (configs/sweep_mlp.ini is one). SWEEP is its name, its folder
 runs/sweeps/NAME, or the SPEC.ini. Environment: TRAINER, the program (default: ./trainer of this
-project). Exit codes: 0 done; 1 internal error; 2 usage, spec or config; 75 stopped: resume it."""
+project). Exit codes: 0 done; 1 internal error; 2 usage, spec or config; 6 done, but trials have
+failed: resume tries them again; 75 stopped: resume it."""
 
 import argparse
 import os
@@ -31,14 +32,14 @@ if __name__ == "__main__":
     packages.need("optuna", "h5py", "matplotlib")
 try:
     from sweeplib import engine, report, results, slurm
-    from sweeplib.spec import SweepError, digest, overrides, read_spec
-    from sweeplib.study import Locks, Study
+    from sweeplib.spec import SweepError, digest, read_spec, same_config
+    from sweeplib.study import Locks, Study, ended, failed
 except ImportError as missing:
     sys.exit(f"sweep: {missing}: install python3-optuna, python3-h5py and python3-matplotlib")
 
 SWEEPS = Path("runs/sweeps")
 PROGRAM = Path(__file__).resolve()
-STOPPED = 75
+FAILED, STOPPED = 6, 75
 UMASK = os.umask(0o22)
 os.umask(UMASK)
 
@@ -62,7 +63,7 @@ def check_points(spec):
     first, *others = spec.edges()
     with tempfile.TemporaryDirectory() as folder:
         def args(point):
-            return engine.arguments(spec, spec.config, f"{folder}/run", point)
+            return engine.arguments(spec, spec.config, "check", f"{folder}/run", point)
         with ThreadPoolExecutor(4) as pool:
             said = [pool.submit(trainer_says, "train", *args(first), "train.max_steps=1")]
             said += [pool.submit(trainer_says, "check", *args(point)) for point in others]
@@ -73,11 +74,14 @@ def check_points(spec):
 
 def differences(folder, spec):
     """What the sweep that is there was given, and this spec wants otherwise."""
-    old, new = read_spec(folder / "spec.ini", folder.name).kept, spec.kept
+    before = read_spec(folder / "spec.ini", folder.name)
+    old, new = before.kept, spec.kept
     found = [f"{what}: was {old.get(what, 'not there')}, is {new.get(what, 'not there')}"
              for what in {**old, **new} if old.get(what) != new.get(what)]
-    changed = (folder / "config.ini").read_bytes() != read(spec, spec.config)
-    return found + [f"{spec.config} has changed"] * changed
+    if spec.trials < before.trials:
+        found.append(f"[sweep] trials: was {before.trials}, is {spec.trials}: it may only grow")
+    same = same_config((folder / "config.ini").read_bytes(), read(spec, spec.config))
+    return found + [f"{spec.config} has changed"] * (not same)
 
 
 def read(spec, path):
@@ -107,7 +111,7 @@ def make(spec):
     if other := differences(folder, spec):
         raise SweepError(f"{folder} holds a sweep with another spec ({'; '.join(other)}): give "
                          "this one another name")
-    results.replace(folder / "spec.ini", text)  # parallel, max_time and [slurm] may be new
+    results.replace(folder / "spec.ini", text)  # trials, parallel, [slurm] ... may be new
     return folder
 
 
@@ -142,16 +146,30 @@ def run_here(folder, launcher):
         raise SweepError(f"{folder} is at work already: `sweep.py status {study.spec.name}`")
     begin(study, "local")
     print(f"{folder}: {study.spec.trials} trials, {launcher.slots} at a time", flush=True)
-    complete = engine.Worker(study, launcher).run()
-    name = study.spec.name
+    worker = engine.Worker(study, launcher)
+    complete = worker.run()
     print(results.status_text(study))
-    print(f"complete: `sweep.py report {name}` draws it" if complete else
-          f"stopped: `sweep.py resume {name}` goes on")
-    return 0 if complete else STOPPED
+    return conclude(study, complete, worker.gave_up)
+
+
+def conclude(study, complete, gave_up):
+    """Says how the sweep ended, as far as it goes. -> the exit code."""
+    name, bad = study.spec.name, sum(map(failed, study.trials()))
+    if complete and not bad:
+        print(f"complete: `sweep.py report {name}` draws it")
+    elif complete:
+        print(f"complete, but {bad} trials have failed: `sweep.py resume {name}` tries them again")
+    elif gave_up:
+        print(f"sweep: stopped: {gave_up}: mend that, then `sweep.py resume {name}` goes on",
+              file=sys.stderr)
+    else:
+        print(f"stopped: `sweep.py resume {name}` goes on")
+    return FAILED if complete and bad else 0 if complete else STOPPED
 
 
 def begin(study, how):
     study.note(engine=how)
+    study.retry_failed()
     (study.folder / "stop").unlink(missing_ok=True)
 
 
@@ -159,7 +177,9 @@ def submit(args):
     spec = read_spec(args.what)
     slurm.check_fit(spec)
     if args.dry_run:
-        print(slurm.script(spec, SWEEPS / spec.name, PROGRAM))
+        folder = SWEEPS / spec.name
+        print(shlex.join(slurm.command(spec, folder, slurm.tasks(spec))))
+        print(slurm.script(folder, PROGRAM))
         return dry_run(spec, engine.InSlurm(spec))
     return submit_folder(make(spec))
 
@@ -174,9 +194,9 @@ def submit_folder(folder):
         if study.final(study.trials()):
             print(f"{folder} is complete")
             return 0
-        job = slurm.submit(study.spec, folder, PROGRAM)
+        job, tasks = slurm.submit(study.spec, folder, PROGRAM)
         study.note(jobs=[*jobs, job])
-    print(f"{folder}: {study.spec.trials} trials, job {job}; "
+    print(f"{folder}: {study.spec.trials} trials, {tasks} at a time, job {job}; "
           f"`sweep.py status {study.spec.name}` shows how far it is")
     return 0
 
@@ -186,10 +206,13 @@ def work(args):
     study = open_study(find(args.what))
     worker = engine.Worker(study, engine.InSlurm(study.spec))
     jobs = study.noted("jobs", [])
-    if worker.run():
+    complete = worker.run()
+    if complete:
         slurm.cancel_waiting(jobs)
     elif signal.SIGUSR1 in worker.signals:  # the time limit is near
         slurm.requeue()
+    if complete or worker.gave_up:
+        return conclude(study, complete, worker.gave_up)
     return 0
 
 
@@ -210,8 +233,8 @@ def dry_run(spec, launcher):
         for number in range(known):
             points.append(study.point(number, points))
             output = SWEEPS / spec.name / f"{number:04d}-{digest(points[-1])}"
-            command = launcher.command() + engine.arguments(
-                spec, output.parent / "config.ini", output, points[-1])
+            command = launcher.command() + engine.trial_arguments(
+                spec, output, points[-1])
             print(f"trial {number}: {shlex.join(command)}")
     if known < spec.trials:
         print(f"trials {known} to {spec.trials - 1}: as the results will suggest")
@@ -229,7 +252,7 @@ def stop(args):
     (study.folder / "stop").touch()
     slurm.cancel_waiting(study.noted("jobs", []))
     until = time.monotonic() + engine.GRACE
-    while (running := [t for t in study.trials() if not t.state.is_finished()
+    while (running := [t for t in study.trials() if not ended(t)
                        and study.is_held(t)]) and time.monotonic() < until:
         time.sleep(0.2)
     name = study.spec.name
@@ -248,10 +271,9 @@ def best(args):
     spec, folder = study.spec, study.folder_of(trial)
     print(f"# {spec.metric} {trial.value:.6g}, trial {trial.number} of {spec.trials}: {folder}")
     print((folder / "config.ini").read_text())
-    ranks = ["mpirun", "-np", str(spec.ranks)] if spec.ranks > 1 else []
-    print("# to train it: " + shlex.join([
-        *ranks, "./trainer", str(study.folder / "config.ini"), *overrides(trial.params),
-        f"run.name={spec.name}-best"]))
+    ranks, name = ["mpirun", "-np", str(spec.ranks)] if spec.ranks > 1 else [], f"{spec.name}-best"
+    print("# to train it: " + shlex.join([*ranks, "./trainer", *engine.arguments(
+        spec, study.folder / "config.ini", name, f"runs/{name}", trial.params)]))
     return 0
 
 

@@ -3,7 +3,13 @@
 The local engine is one worker with `parallel` slots, each with cores of its own; in Slurm, each
 task of the array is one with a single slot. A worker that is told to stop has its trainers write
 a checkpoint and puts their trials back. One that dies takes its trainers with it: the kernel
-tells them when their parent has gone."""
+tells them when their parent has gone.
+
+What the end of a trainer says, where metrics.h5 does not say complete or diverged:
+    2              the trial has failed, as it would again
+    away() below   the place is at fault, not the trial: it is put back after a pause that grows.
+                   When nothing went better for `wait` seconds, the worker stops
+    others         so too, but after TRIES of them without a newer checkpoint it has failed"""
 
 import ctypes
 import math
@@ -18,10 +24,12 @@ import h5py
 
 from sweeplib import results, slurm
 from sweeplib.spec import SweepError, cores, overrides, shown
-from sweeplib.study import Locks, TRIES, remaining
+from sweeplib.study import Locks, TRIES, ended, remaining
 
 GRACE = 60  # seconds for a trainer to write its checkpoint and end
 LOOK = 0.5  # seconds from one look at a running trial to the next
+LONGEST = 60  # seconds of a pause after a failure
+WRONG = 2  # the trainer's exit code for a config that it doesn't take
 SCRIPTS = Path(__file__).resolve().parents[1]
 
 
@@ -52,12 +60,24 @@ def best_of(curve, goal):
     return value, min(epoch for v, epoch in found if v == value)
 
 
-def arguments(spec, config, output, point):
-    """The trainer's command line for one point; a pruner wants to see epochs soon."""
-    soon = [] if spec.pruner == "none" else [f"metrics.flush={LOOK}"]
-    return [str(config), *soon, *overrides(point),
-            f"run.name={spec.name}-{Path(output).name.split('-')[0]}", f"run.output={output}",
-            f"checkpoint.best={spec.metric}", f"parallel.threads={spec.threads}"]
+def away(code):
+    """Whether an exit code speaks of the place: data (3) or files (4) away or full, no program
+    (126, 127), stopped (75) or ended by a signal from outside, also as shells and mpirun say it."""
+    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+    return code in (3, 4, 75, 126, 127) or -code in signals or code - 128 in signals
+
+
+def arguments(spec, config, name, output, point):
+    """The trainer's command line for one point; the bits of a run follow from it."""
+    return [str(config), *overrides(point), f"run.name={name}", f"run.output={output}",
+            f"checkpoint.best={spec.metric}", "train.max_steps=0", "train.max_time=0"]
+
+
+def trial_arguments(spec, folder, point):
+    """The same for a trial in its folder."""
+    name = f"{spec.name}-{folder.name.split('-')[0]}"
+    return [*arguments(spec, folder.parent / "config.ini", name, folder, point),
+            f"parallel.threads={spec.threads}"]
 
 
 def last_words(folder):
@@ -183,6 +203,8 @@ class Worker:
     def __init__(self, study, launcher):
         self.study, self.spec, self.launcher = study, study.spec, launcher
         self.running, self.signals, self.write_next = [], [], 0.0
+        self.trouble = None  # of the place: when it began, and how many faults since
+        self.gave_up = ""  # why, where it stops without an order
         self.waiter = Waiter()
         self.until = time.monotonic() + (self.spec.max_time or math.inf)
 
@@ -193,17 +215,25 @@ class Worker:
                        signal.SIGUSR2):
             signal.signal(number, lambda n, frame: self.signals.append(n))
         try:
-            while self.turn():
-                pass
-        finally:
-            self.stop_all()
-            results.write(self.study)
+            try:
+                while self.turn():
+                    pass
+            finally:
+                self.stop_all()
+                results.write(self.study)
+        except BrokenPipeError:  # nobody reads what we say
+            raise
+        except OSError as error:  # the study can't be written
+            self.gave_up = f"{error.filename or self.study.folder}: {error.strerror}"
+            return False
         return self.study.final(self.study.trials())
 
     def stopping(self):
         """Why, or ""."""
         if self.signals:
             return signal.Signals(self.signals[0]).name
+        if self.gave_up:
+            return self.gave_up
         if (self.study.folder / "stop").exists():
             return "sweep.py stop"
         return "max_time" if time.monotonic() > self.until else ""
@@ -230,7 +260,7 @@ class Worker:
         trials = self.study.trials()
         if self.study.final(trials):
             return False
-        doubt = any(not t.state.is_finished() and not self.study.is_held(t) for t in trials)
+        doubt = any(not ended(t) and not self.study.is_held(t) for t in trials)
         if not doubt and not self.study.locks.take(Locks.GUARD):
             return False
         self.waiter.wait(4 * LOOK)
@@ -248,8 +278,8 @@ class Worker:
             self.finish(trial, 0, status)  # its worker died before it could say so
             return
         slot = min(set(range(self.launcher.slots)) - {r.slot for r in self.running})
-        command = self.launcher.command() + arguments(
-            self.spec, self.study.folder / "config.ini", folder, trial.params)
+        command = self.launcher.command() + trial_arguments(
+            self.spec, folder, trial.params)
         self.running.append(Running(trial, slot, folder, command, self.launcher.pin))
         work = trial.user_attrs["work"]
         new = len(work["tries"]) == 1 and not work["seconds"]
@@ -259,30 +289,46 @@ class Worker:
 
     def end(self, running):
         """A trainer has ended: what it left decides what became of the trial."""
-        trial, seconds = running.trial, running.seconds()
+        trial, seconds, code = running.trial, running.seconds(), running.process.returncode
         status, _ = read_metrics(running.folder, self.spec.metric)
+        why = f"exit code {code}: {last_words(running.folder)}".rstrip(": ")
+        if self.study.progress(trial) != trial.user_attrs["work"]["tries"][-1]:
+            self.trouble = None
         if status in ("complete", "diverged"):
             self.finish(trial, seconds, status)
         elif running.order == "prune":
             self.finish(trial, seconds, "pruned")
-        elif running.order is None and self.rests(running):
+        elif running.order is None and code == WRONG:
+            self.finish(trial, seconds, "failed", why)
+        elif running.order is None and self.rests(running, why):
             return
         else:
-            self.study.put_back(trial, seconds, by_order=running.order == "stop")
+            counts = running.order is None and not away(code)
+            explained = running.order and running.rest is None
+            self.study.put_back(trial, seconds, counts, "" if explained else why)
         self.running.remove(running)
 
-    def rests(self, running):
+    def rests(self, running, why):
         """After a failure nobody asked for the trial keeps its slot for a while. An order to stop
         that comes meanwhile explains the failure, which is then not held against the trial."""
         if running.rest is None:
-            trial, code = running.trial, running.process.returncode
-            self.say(trial, "interrupted", f"exit code {code} {last_words(running.folder)}")
+            trial, now = running.trial, time.monotonic()
             slurm.wait_for_controller()
-            failures = self.study.failures(trial)
-            running.rest = time.monotonic() + self.launcher.pause * 2 ** failures
+            failures, patience = self.study.failures(trial), math.inf
+            if away(running.process.returncode):
+                began, failures = self.trouble or (now, 0)
+                self.trouble = began, failures + 1
+                patience = began + self.spec.wait - now
+            pause = min(self.launcher.pause * 2 ** failures, LONGEST)
+            if pause > patience:
+                self.gave_up = f"nothing went on for {self.spec.wait:g} s ([sweep] wait): {why}"
+                return False
+            self.say(trial, f"is interrupted and waits {pause:g} s", why)
+            running.rest = now + pause
         return time.monotonic() < running.rest
 
     def finish(self, trial, seconds, status, message=""):
+        self.trouble = None
         folder = self.study.folder_of(trial)
         curve = read_metrics(folder, self.spec.metric)[1]
         value, epoch = best_of(curve, self.spec.goal)
@@ -315,7 +361,7 @@ class Worker:
 
     def say(self, trial, what, more):
         trials = self.study.trials()
-        done = sum(t.state.is_finished() for t in trials)
+        done = sum(map(ended, trials))
         best = self.study.best(trials)
         left = remaining(trials, self.spec, self.launcher.slots)
         print(f"{time.strftime('%H:%M:%S')} trial {trial.number} {what}{': ' * bool(more)}{more}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeplib import results
 from sweeplib.engine import read_metrics
-from sweeplib.spec import shown
+from sweeplib.spec import is_number, shown
 
 BLUE, GREY, RED = "#2563a8", "#b8b8b8", "#c0392b"
 STYLE = """
@@ -38,17 +38,22 @@ def importance(values, metric):
     y = ranks(metric)
     if len(y) < 3 or y.std() == 0 or len(set(values)) < 2:
         return 0.0, 0
-    numbers = results.numeric(values)
-    if numbers is not None:
-        r = np.corrcoef(ranks(numbers), y)[0, 1]
+    if all(is_number(value) for value in values):
+        r = np.corrcoef(ranks([float(value) for value in values]), y)[0, 1]
         return abs(r), int(np.sign(r))
     groups = [y[[v == word for v in values]] for word in set(values)]
     between = sum(len(g) * (g.mean() - y.mean()) ** 2 for g in groups)
     return math.sqrt(between / (len(y) * y.var())), 0
 
 
+def having(rows, key):
+    """The trials whose points have the key."""
+    return [row for row in rows if key in row["parameters"]]
+
+
 def varied(rows, spec):
-    return [key for key in spec.space if len({row["parameters"][key] for row in rows}) > 1]
+    return [key for key in spec.space
+            if len({row["parameters"][key] for row in having(rows, key)}) > 1]
 
 
 # ---- pictures: each draws on its figure ----
@@ -93,7 +98,7 @@ def draw_parameters(figure, spec, rows, curves):
     for axes, key in zip(grid, keys):
         words = spec.space[key].kind == "choice"
         places = {w: n for n, w in enumerate(spec.space[key].args)}
-        for some, colour in ((cut, GREY), (done, BLUE)):
+        for some, colour in ((having(cut, key), GREY), (having(done, key), BLUE)):
             values = [r["parameters"][key] for r in some]
             x = [places[v] for v in values] if words else values
             axes.plot(x, [r["value"] for r in some], "o", ms=4, color=colour, alpha=0.7)
@@ -104,7 +109,7 @@ def draw_parameters(figure, spec, rows, curves):
         elif spec.space[key].kind == "log":
             axes.set_xscale("log")
         axes.set(xlabel=key, ylabel=spec.metric)
-        focus(axes, [r["value"] for r in done], spec)
+        focus(axes, [r["value"] for r in having(done, key)], spec)
     for axes in grid[len(keys):]:
         axes.remove()
 
@@ -116,7 +121,7 @@ def draw_curves(figure, spec, rows, curves):
     shown = set()
     for row in sorted(rows, key=lambda r: (r["status"] == "complete", r["value"] == winner)):
         curve = curves[row["trial"]]
-        name, colour, width = ("other", RED, 1) if row["status"] != "complete" else (
+        name, colour, width = (row["status"], RED, 1) if row["status"] != "complete" else (
             "complete", BLUE, 1)
         if row["status"] == "pruned":
             name, colour = "pruned", GREY
@@ -137,7 +142,8 @@ def draw_curves(figure, spec, rows, curves):
 
 def draw_importance(figure, spec, rows, curves):
     done = [r for r in rows if r["status"] == "complete"]
-    found = sorted((*importance([r["parameters"][k] for r in done], [r["value"] for r in done]), k)
+    found = sorted((*importance([r["parameters"][k] for r in having(done, k)],
+                                [r["value"] for r in having(done, k)]), k)
                    for k in varied(rows, spec))
     figure.set_size_inches(7, 0.8 + 0.4 * len(found))
     axes = figure.subplots()
@@ -181,7 +187,7 @@ def order(rows, spec):
 def cell(value, link=None):
     text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     text = html.escape(text)
-    kind = ' class="text"' if results.numeric([value]) is None else ""
+    kind = "" if value is None or is_number(value) else ' class="text"'
     if link:
         text = f'<a href="{html.escape(link)}/">{text}</a>'
     return f"<td{kind}>{text}</td>"
@@ -193,7 +199,7 @@ def table_html(spec, rows):
     for row in order(rows, spec):
         cells = [cell(row["trial"], row["folder"].name), cell(row["status"]), cell(row["value"]),
                  cell(row["epoch"]), cell(round(row["seconds"], 1)),
-                 *(cell(row["parameters"][k]) for k in spec.space), cell(row["message"])]
+                 *(cell(row["parameters"].get(k)) for k in spec.space), cell(row["message"])]
         lines.append(f'<tr class="{row["status"]}">' + "".join(cells) + "</tr>")
     return '<div class="table"><table>' + "\n".join(lines) + "</table></div>"
 

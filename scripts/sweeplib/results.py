@@ -1,6 +1,5 @@
 """What came of the trials, as tables: results.csv and results.h5, and lines for the user."""
 
-import contextlib
 import csv
 import io
 import os
@@ -10,7 +9,7 @@ import h5py
 import numpy as np
 
 from sweeplib.spec import shown
-from sweeplib.study import Locks, remaining
+from sweeplib.study import Locks, ended, remaining
 
 
 def clock(seconds):
@@ -22,7 +21,7 @@ def rows(study, trials=None):
     """One dict a trial; value and epoch are None where there is none."""
     found = []
     for trial in study.trials() if trials is None else trials:
-        result = trial.user_attrs.get("result") if trial.state.is_finished() else None
+        result = trial.user_attrs.get("result") if ended(trial) else None
         status = (result["status"] if result else
                   "running" if study.is_held(trial) else "stopped")
         spent = result or trial.user_attrs["work"]
@@ -30,18 +29,23 @@ def rows(study, trials=None):
                       "value": result["value"] if result else None,
                       "epoch": result["epoch"] if result else None,
                       "seconds": spent["seconds"], "parameters": trial.params,
-                      "message": result["message"] if result else "",
+                      "message": spent.get("message", ""),
                       "folder": study.folder_of(trial)})
     return found
 
 
-def columns(study, table):
-    """{name: list}: the tables' columns, in their order."""
-    names = {"trial": "trial", "status": "status", study.spec.metric: "value", "epoch": "epoch",
-             "seconds": "seconds"}
-    out = {name: [row[key] for row in table] for name, key in names.items()}
-    out |= {key: [row["parameters"][key] for row in table] for key in study.spec.space}
-    return out | {"folder": [row["folder"].name for row in table]}
+def columns(spec, table):
+    """{name: (type, values)}: the tables' columns, in their order. None: there is no value, as of a
+    parameter that the point doesn't have; an empty text is written as in a spec."""
+    names = {"trial": (int, "trial"), "status": (str, "status"), spec.metric: (float, "value"),
+             "epoch": (int, "epoch"), "seconds": (float, "seconds")}
+    out = {name: (kind, [row[key] for row in table]) for name, (kind, key) in names.items()}
+    for key, dimension in spec.space.items():
+        kind = float if dimension.type is int and dimension.when else dimension.type
+        values = [row["parameters"].get(key) for row in table]
+        out[key] = kind, ['""' if value == "" else value for value in values]
+    return {**out, "folder": (str, [row["folder"].name for row in table]),
+            "message": (str, [row["message"] for row in table])}
 
 
 def replace(path, data):
@@ -54,23 +58,14 @@ def replace(path, data):
         part.unlink(missing_ok=True)
 
 
-def numeric(values):
-    with contextlib.suppress(ValueError):
-        return [np.nan if v is None else float(v) for v in values]
-    return None
-
-
 def as_hdf5(spec, table):
-    kinds, data = [], []
-    for name, values in table.items():
-        numbers = None if name in ("status", "folder") else numeric(values)
-        kind = (h5py.string_dtype() if numbers is None else
-                np.int64 if name == "trial" else np.float64)
-        kinds.append((name, kind))
-        data.append(numbers if numbers is not None else list(map(str, values)))
-    records = np.empty(len(table["trial"]), dtype=kinds)
-    for (name, _), values in zip(kinds, data):
-        records[name] = values
+    """Where there is no value: NaN, "", or 0 for an epoch, as they count from 1."""
+    kinds = {int: np.int64, float: np.float64, str: h5py.string_dtype()}
+    missing = {int: 0, float: np.nan, str: ""}
+    count = len(table["trial"][1])
+    records = np.empty(count, dtype=[(name, kinds[kind]) for name, (kind, _) in table.items()])
+    for name, (kind, values) in table.items():
+        records[name] = [missing[kind] if v is None else kind(v) for v in values]
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file["trials"] = records
@@ -82,14 +77,15 @@ def as_csv(table):
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(table)
-    writer.writerows(["" if v is None else v for v in row] for row in zip(*table.values()))
+    columns = [values for _, values in table.values()]
+    writer.writerows(["" if v is None else v for v in row] for row in zip(*columns))
     return text.getvalue().encode()
 
 
 def write(study):
     study.locks.take(Locks.RESULTS, wait=True)  # an older state must not replace a newer one
     try:
-        table = columns(study, rows(study))
+        table = columns(study.spec, rows(study))
         replace(study.folder / "results.csv", as_csv(table))
         replace(study.folder / "results.h5", as_hdf5(study.spec, table))
     except OSError as error:

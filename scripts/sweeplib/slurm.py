@@ -1,6 +1,7 @@
 """What a sweep asks of Slurm: one job array whose tasks each work until no trial is left."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -25,8 +26,15 @@ def ask(*command, timeout=20):
         return 1, "", f"{command[0]} does not answer"
 
 
+def my_id():
+    """This job's id, "" outside of Slurm. A task of an array is named by its place: its own number
+    is, for the last one, that of the whole array, which Slurm's commands then take it for."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
+
+
 def my_job():
-    job = os.environ.get("SLURM_JOB_ID")
+    job = my_id()
     return {"job": job, "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0))} if job else {}
 
 
@@ -57,14 +65,14 @@ def requeue():
     """Puts this very job back into the queue; Slurm then ends it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for _ in range(10):
-        if ask("scontrol", "requeue", os.environ["SLURM_JOB_ID"])[0] == 0:
+        if ask("scontrol", "requeue", my_id())[0] == 0:
             time.sleep(60)
         time.sleep(3)
 
 
 def wait_for_controller():
     """A step that did not start, or was lost, says nothing of its trial while nobody answers."""
-    while my_job() and "is DOWN" in ask("scontrol", "ping")[1]:
+    while my_id() and "is DOWN" in ask("scontrol", "ping")[1]:
         time.sleep(2)
 
 
@@ -114,31 +122,45 @@ def check_fit(spec):
                          f"{spec.ranks}: a node needs a rank")
 
 
+def most_tasks():
+    """How long an array may be here."""
+    found = re.findall(r"^Max(?:ArraySize|JobCount)\s*=\s*(\d+)",
+                       ask("scontrol", "show", "config")[1], re.M)
+    return max(1, min(map(int, found), default=1001))
+
+
 def tasks(spec):
-    """Spare tasks take the place of lost ones; Slurm's usual limit is 1001."""
-    return min(spec.trials, 1000)
+    """As many as work at a time: each of them works until no trial is left."""
+    return min(spec.trials, spec.parallel or spec.trials, most_tasks())
 
 
-def script(spec, folder, program):
+def command(spec, folder, count):
+    """sbatch with all its options: those in a script yield to the user's SBATCH_ variables."""
     s = spec.slurm
-    limit = f"%{min(spec.parallel, tasks(spec))}" if spec.parallel else ""
-    options = [f"--job-name={spec.name}", f"--array=0-{tasks(spec) - 1}{limit}", "--requeue",
+    options = [f"--job-name={spec.name}", f"--array=0-{count - 1}", "--requeue",
                f"--signal=B:USR1@{s['notice']}", f"--nodes={s['nodes']}", f"--ntasks={spec.ranks}",
                f"--cpus-per-task={spec.threads}", f"--time={s['time']}", "--open-mode=append",
-               f"--output={folder}/slurm/%A_%a.out"]
+               "--export=ALL", f"--output={folder}/slurm/%A_%a.out"]
     options += [f"--{key}={s[key]}" for key in ("partition", "account") if s[key]]
-    lines = [f"#SBATCH {option}" for option in options + [shlex.join([e]) for e in s["extra"]]]
+    return ["sbatch", "--parsable", *options, *s["extra"], f"{folder}/slurm/task.sh"]
+
+
+def script(folder, program):
     worker = shlex.join([sys.executable, str(program), "work", str(folder)])
     # exec: the signals that Slurm sends to the batch script are to reach the worker itself.
-    return "\n".join(["#!/bin/sh", *lines, f"exec {worker}", ""])
+    return f"#!/bin/sh\nexec {worker}\n"
 
 
 def submit(spec, folder, program):
-    """The array's job id."""
+    """(the array's job id, its tasks): fewer than wanted where a limit is met that only sbatch
+    knows, as that of an account."""
     (Path(folder) / "slurm").mkdir(exist_ok=True)
-    path = Path(folder) / "slurm" / "task.sh"
-    path.write_text(script(spec, folder, program))
-    code, out, err = ask("sbatch", "--parsable", str(path), timeout=60)
-    if code:
-        raise SweepError("sbatch refused the sweep: " + " ".join(err.split()))
-    return out.strip().split(";")[0]
+    (Path(folder) / "slurm" / "task.sh").write_text(script(folder, program))
+    count = tasks(spec)
+    while True:
+        code, out, err = ask(*command(spec, folder, count), timeout=60)
+        if code == 0:
+            return out.strip().split(";")[0], count
+        if count == 1 or not re.search("limit|array", err, re.I):
+            raise SweepError("sbatch refused the sweep: " + " ".join(err.split()))
+        count //= 2

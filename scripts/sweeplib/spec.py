@@ -5,7 +5,6 @@ differs from another's asks for other trials."""
 
 import configparser
 import hashlib
-import itertools
 import math
 import os
 import re
@@ -24,16 +23,35 @@ METRICS = ("train_loss val_loss val_accuracy val_r2 val_mae "
            "test_loss test_accuracy test_r2 test_mae").split()
 OURS = ("run.name", "run.output", "run.resume", "run.overwrite", "checkpoint.best",
         "parallel.threads", "train.max_steps", "train.max_time")
-# May differ when a sweep goes on: no trial depends on them. (The config's text is compared.)
-FREE = ("config", "parallel", "max_time")
+# May differ when a sweep goes on: no trial depends on them. (The config's keys are compared, and
+# trials may only be raised.)
+FREE = ("config", "trials", "parallel", "max_time", "wait")
 
 
 @dataclass
 class Dimension:
-    """One key of the space: choice of texts; int, uniform or log between two numbers."""
+    """One key of the space: choice of texts; int, uniform or log between two numbers. With `when`
+    (a key, some of its values) only points where that key has one of the values hold this one."""
 
     kind: str
     args: list
+    when: tuple = None
+
+    def __str__(self):
+        return f"{self.kind} {self.args}" + (" when {} {}".format(*self.when) if self.when else "")
+
+    def active(self, point):
+        """Whether the point, known up to this key, has it."""
+        return self.when is None or point.get(self.when[0]) in self.when[1]
+
+    @property
+    def type(self):
+        """int, float or str: what all its values are, also those that are written as texts."""
+        if self.kind != "choice":
+            return int if self.kind == "int" else float
+        if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in self.args):
+            return int
+        return float if all(is_number(text) for text in self.args) else str
 
     def distribution(self):
         from optuna import distributions as d
@@ -64,25 +82,53 @@ class Spec(SimpleNamespace):
     def size(self):
         """Points in the space; inf where a dimension is continuous."""
         lists = [d.listed() for d in self.space.values()]
-        return math.inf if None in lists else math.prod(map(len, lists))
+        return math.inf if None in lists else self.count(list(self.space), {})
 
-    def points(self):
-        """All points of a finite space, the last key running fastest."""
-        for values in itertools.product(*(d.listed() for d in self.space.values())):
-            yield dict(zip(self.space, values))
+    def count(self, keys, point):
+        """The points of a finite space that continue `point` with the keys, all that follow it."""
+        deciding, total = {d.when[0] for d in self.space.values() if d.when}, 1
+        for n, key in enumerate(keys):
+            dimension = self.space[key]
+            if key in deciding and dimension.active(point):
+                return total * sum(self.count(keys[n + 1:], {**point, key: value})
+                                   for value in dimension.listed())
+            total *= len(dimension.listed()) if dimension.active(point) else 1
+        return total
 
     def grid_point(self, number):
+        """The points of a finite space in order, the last key running fastest."""
+        point, keys = {}, list(self.space)
+        for n, key in enumerate(keys):
+            if not self.space[key].active(point):
+                continue
+            for value in self.space[key].listed():
+                point[key] = value
+                below = self.count(keys[n + 1:], point)
+                if number < below:
+                    break
+                number -= below
+        return point
+
+    def holding(self, key=None, value=None):
+        """The first point where the key has the value, and each other key its first one."""
+        wanted = {}
+        while key:
+            wanted[key], when = value, self.space[key].when
+            key, value = (when[0], when[1][0]) if when else (None, None)
         point = {}
-        for key, dimension in reversed(self.space.items()):
-            number, index = divmod(number, len(dimension.listed()))
-            point[key] = dimension.listed()[index]
-        return {key: point[key] for key in self.space}
+        for name, dimension in self.space.items():
+            if dimension.active(point):
+                point[name] = wanted.get(name, dimension.args[0])
+        return point
 
     def edges(self):
         """Points that hold each choice and both ends of each range at least once."""
-        ends = {k: list(d.args) for k, d in self.space.items()}
-        first = {k: v[0] for k, v in ends.items()}
-        return [first] + [{**first, k: v} for k, vs in ends.items() for v in vs[1:]]
+        found = [self.holding()]
+        for key, dimension in self.space.items():
+            for value in dimension.args:
+                if (point := self.holding(key, value)) not in found:
+                    found.append(point)
+        return found
 
 
 def overrides(point):
@@ -97,7 +143,32 @@ def digest(point):
     return hashlib.sha256("\n".join(sorted(overrides(point))).encode()).hexdigest()[:8]
 
 
+def is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 # ---- reading ----
+
+def read_ini(data):
+    """{section: {key: value}} of an INI file's bytes, by the trainer's rules: a line is a key
+    however far it is indented; ';' and '#' begin comments, at its start or after a blank."""
+    ini = configparser.ConfigParser(delimiters=("=", ":"), interpolation=None, strict=True,
+                                    inline_comment_prefixes=(";", "#"), default_section="")
+    ini.optionxform = str
+    ini.read_string("\n".join(map(str.strip, data.decode("utf-8-sig").split("\n"))))
+    return {name: dict(section) for name, section in ini.items() if name}
+
+
+def same_config(a, b):
+    """Whether two configs, in bytes, say the same."""
+    try:
+        return read_ini(a) == read_ini(b)
+    except (UnicodeError, configparser.Error):
+        return a == b
+
 
 def number_in(low, high=math.inf, real=False):
     def parse(text):
@@ -142,6 +213,8 @@ SWEEP = {  # name: (parse, default as text or None where it must be given, what 
     "seed": (number_in(0, 2**63), "1", "a whole number"),
     "pruner": (one_of("none", "halving", "median"), "none", "none, halving or median"),
     "max_time": (number_in(0, real=True), "0", "seconds until it stops, 0: no limit"),
+    "wait": (number_in(0, real=True), "600",
+             "seconds to wait where data, disk or nodes are away, before it stops"),
 }
 SLURM = {
     "partition": (str, "", "a partition"),
@@ -173,18 +246,35 @@ def read_section(path, name, table, section):
     return out
 
 
-def read_dimension(where, text):
+def read_when(where, words, above):
+    """What follows `when`: a key that stands above in [space], and some of its values."""
+    if len(words) < 2:
+        raise SweepError(f"{where}: when takes a key and some of its values, such as "
+                         "when optimizer.name sgd")
+    key, *texts = words
+    if key not in above:
+        raise SweepError(f"{where}: when {key}: this key must stand in [space], above")
+    values = above[key].listed()
+    if values is None:
+        raise SweepError(f"{where}: when {key}: this key must be a choice or int")
+    known = {str(value): value for value in values}
+    if unknown := next((text for text in texts if text not in known), None):
+        raise SweepError(f"{where}: when {key} {unknown}: it is one of {shlex.join(known)}")
+    return key, [known[text] for text in texts]
+
+
+def read_dimension(where, key, text, above):
     try:
         kind, *args = shlex.split(text)
     except ValueError as error:
         raise SweepError(f"{where}: {error or 'is empty'}: write choice, int, uniform or log "
                          "with values") from None
+    when = None
+    if "when" in args:
+        when = read_when(where, args[args.index("when") + 1:], above)
+        args = args[:args.index("when")]
     if kind == "choice":
-        if not args:
-            raise SweepError(f"{where}: an empty choice: list the values after it")
-        if len(set(args)) < len(args):
-            raise SweepError(f"{where}: a value appears twice in the choice: list each once")
-        return Dimension(kind, args)
+        return Dimension(kind, check_choice(where, key, text, args), when)
     if kind not in ("int", "uniform", "log"):
         raise SweepError(f"{where}: '{kind}' is none of choice, int, uniform, log")
     try:
@@ -196,7 +286,19 @@ def read_dimension(where, text):
                          f"{'whole ' * (kind == 'int')}numbers, the lower one first") from None
     if kind == "log" and low <= 0:
         raise SweepError(f"{where}: {text}: log needs a range above 0")
-    return Dimension(kind, [low, high])
+    return Dimension(kind, [low, high], when)
+
+
+def check_choice(where, key, text, args):
+    if not args:
+        raise SweepError(f"{where}: an empty choice: list the values after it")
+    # No model is one activation, so this is one model's list of layers, taken for several models.
+    if key == "model.layers" and not set(text) & set("\"'\\") and any(":" not in a for a in args):
+        raise SweepError(f'{where}: {text}: each word is a model here: quote each list of layers, '
+                         f'as in choice "{" ".join(args)}"')
+    if len({float(a) if is_number(a) else a for a in args}) < len(args):
+        raise SweepError(f"{where}: a value appears twice in the choice: list each once")
+    return args
 
 
 def check_trials(path, spec):
@@ -215,25 +317,21 @@ def check_trials(path, spec):
 
 
 def read_spec(path, name=None):
-    """A spec without a name of its own has `name`, else the file's."""
-    ini = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=True,
-                                    inline_comment_prefixes=(";", "#"), default_section="")
-    ini.optionxform = str
+    """A sweep's own spec has the name of its folder, another the one it gives, else its file's."""
     try:
-        with open(path, encoding="utf-8") as file:
-            ini.read_file(file)
+        ini = read_ini(Path(path).read_bytes())
     except (OSError, UnicodeError, configparser.Error) as error:
         text = error.strerror if isinstance(error, OSError) else str(error).replace("\n", " ")
         raise SweepError(f"{path}: can't be read: {text}") from None
-    for section in ini.sections():
+    for section in ini:
         if section not in ("sweep", "space", "slurm"):
             raise SweepError(f"{path}: unknown section [{section}]: a spec has [sweep], [space] "
                              "and [slurm]")
     for section in ("sweep", "space"):
-        if not ini.has_section(section) or not ini[section]:
+        if not ini.get(section):
             raise SweepError(f"{path}: section [{section}] is missing: see configs/sweep_mlp.ini")
     sweep = read_section(path, "sweep", SWEEP, ini["sweep"])
-    sweep["name"] = sweep["name"] or name or Path(path).stem
+    sweep["name"] = name or sweep["name"] or Path(path).stem
     if sweep["goal"] == "auto":
         sweep["goal"] = "max" if HIGHER.search(sweep["metric"]) else "min"
     space = {}
@@ -241,12 +339,12 @@ def read_spec(path, name=None):
         where = f"{path}: [space] {key}"
         if key in OURS:
             raise SweepError(f"{where}: the sweep sets this key itself: take it out")
-        space[key] = read_dimension(where, text)
-    slurm = read_section(path, "slurm", SLURM, ini["slurm"] if "slurm" in ini else {})
+        space[key] = read_dimension(where, key, text, space)
+    slurm = read_section(path, "slurm", SLURM, ini.get("slurm", {}))
     spec = Spec(path=str(path), **sweep, space=space, slurm=slurm)
     check_trials(path, spec)
     spec.kept = {f"[sweep] {k}": str(getattr(spec, k)) for k in SWEEP if k not in FREE}
-    spec.kept |= {f"[space] {k}": f"{d.kind} {d.args}" for k, d in space.items()}
+    spec.kept |= {f"[space] {k}": str(dimension) for k, dimension in space.items()}
     return spec
 
 

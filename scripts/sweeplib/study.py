@@ -6,17 +6,21 @@ what happened, the lock on a trial says whether its worker lives.
 
 A trial in the journal has Optuna's state and two attributes, each written as a whole:
     work    owner    who is at it: host, pid, started (job, restarts in Slurm); None: put back
-            tries    the checkpoint each attempt began from, without those stopped by order
+            tries    the checkpoint each attempt began from, without those ended from outside
             seconds  spent by earlier attempts that could say so
+            message  why it was put back, where nobody ordered it
     result  status complete|pruned|diverged|failed, value, epoch, seconds, message; written
             before the state: a worker that dies between the two is followed by one that
-            repeats it"""
+            repeats it
+A failed trial keeps Optuna's state RUNNING, since a later start of the sweep tries it again, and
+Optuna's final states are for ever."""
 
 import contextlib
 import datetime
 import fcntl
 import hashlib
 import itertools
+import math
 import os
 import random
 import socket
@@ -25,8 +29,13 @@ import warnings
 from pathlib import Path
 
 import optuna
-from optuna.storages import JournalFileStorage, JournalStorage
+from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
+
+try:
+    from optuna.storages.journal import JournalFileBackend
+except ImportError:  # before Optuna 4
+    from optuna.storages import JournalFileStorage as JournalFileBackend
 
 from sweeplib import slurm
 from sweeplib.spec import SweepError, digest
@@ -37,8 +46,16 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 TRIES = 5  # attempts in a row without a newer checkpoint, after which a trial has failed
 REDRAWS = 100
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED,
-          "failed": TrialState.FAIL,
           "diverged": TrialState.PRUNED}  # so that the sampler learns to keep away
+
+
+def failed(trial):
+    return (trial.user_attrs.get("result") or {}).get("status") == "failed"
+
+
+def ended(trial):
+    """Whether nothing is left to do for it, until a later start tries it again if it failed."""
+    return trial.state.is_finished() or failed(trial)
 
 
 class Locks:
@@ -111,7 +128,7 @@ class JournalLock:
         self.release()
 
 
-class Journal(JournalFileStorage):
+class Journal(JournalFileBackend):
     """Reads under the lock too: a reader must not see, and count, half of a line."""
 
     def __init__(self, path, lock):
@@ -120,7 +137,7 @@ class Journal(JournalFileStorage):
 
     def read_logs(self, log_number_from):
         with self.lock:
-            return super().read_logs(log_number_from)
+            return list(super().read_logs(log_number_from))
 
 
 def started(pid):
@@ -160,18 +177,22 @@ class Study:
             pruners = {"none": optuna.pruners.NopPruner, "median": optuna.pruners.MedianPruner,
                        "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(1)}
             if not self.storage.get_all_studies():
-                optuna.create_study(storage=self.storage, study_name=spec.name, direction={
-                    "min": "minimize", "max": "maximize"}[spec.goal])
-            self.study = optuna.load_study(study_name=spec.name, storage=self.storage,
+                optuna.create_study(storage=self.storage, study_name=spec.name,
+                                    direction=self.direction())
+            name = self.storage.get_all_studies()[0].study_name  # the folder may be renamed
+            self.study = optuna.load_study(study_name=name, storage=self.storage,
                                            pruner=pruners[spec.pruner]())
-        self.id = self.storage.get_study_id_from_name(spec.name)
+        self.id = self.storage.get_study_id_from_name(name)
+
+    def direction(self):
+        return {"min": "minimize", "max": "maximize"}[self.spec.goal]
 
     def trials(self):
         return self.storage.get_all_trials(self.id, deepcopy=False)
 
     def final(self, trials):
         """Whether nothing is left to do."""
-        return len(trials) >= self.spec.trials and all(t.state.is_finished() for t in trials)
+        return len(trials) >= self.spec.trials and all(map(ended, trials))
 
     def folder_of(self, trial):
         return self.folder / f"{trial.number:04d}-{digest(trial.params)}"
@@ -181,8 +202,8 @@ class Study:
         pick = max if self.spec.goal == "max" else min
         return pick(found, key=lambda t: t.value) if found else None
 
-    def set_work(self, trial, owner, tries, seconds):
-        work = {"owner": owner, "tries": tries, "seconds": seconds}
+    def set_work(self, trial, owner, tries, seconds, message=""):
+        work = {"owner": owner, "tries": tries, "seconds": seconds, "message": message}
         self.storage.set_trial_user_attr(trial._trial_id, "work", work)
 
     def note(self, **attributes):
@@ -195,18 +216,33 @@ class Study:
 
     # ---- points ----
 
+    def seen(self):
+        """The study as the sampler is to see it: diverged trials are the worst of all, whatever
+        they scored before."""
+        seen = optuna.create_study(direction=self.direction())
+        for trial in self.trials():
+            bad = (trial.user_attrs.get("result") or {}).get("status") == "diverged"
+            seen.add_trial(optuna.trial.create_trial(
+                state=trial.state, value=trial.value, params=trial.params,
+                distributions=trial.distributions,
+                intermediate_values={} if bad else trial.intermediate_values))
+        return seen
+
     def draw(self, number, seed):
         if self.spec.method == "random":
-            sampler = optuna.samplers.RandomSampler(seed=seed)
+            study, sampler = self.study, optuna.samplers.RandomSampler(seed=seed)
         else:
-            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+            study, sampler = self.seen(), optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         blank = FrozenTrial(number=number, trial_id=-1, state=TrialState.RUNNING, value=None,
                             datetime_start=None, datetime_complete=None, params={},
                             distributions={}, user_attrs={}, system_attrs={},
                             intermediate_values={})
-        return {key: dimension.tidy(sampler.sample_independent(
-                    self.study, blank, key, dimension.distribution()))
-                for key, dimension in self.spec.space.items()}
+        point = {}
+        for key, dimension in self.spec.space.items():
+            if dimension.active(point):
+                point[key] = dimension.tidy(sampler.sample_independent(
+                    study, blank, key, dimension.distribution()))
+        return point
 
     def point(self, number, earlier):
         """The point of a trial. It follows from the spec, the number and the points before it;
@@ -219,7 +255,8 @@ class Study:
             if digest(point) not in used:
                 return point
         # Only a small finite space is so full; check_trials saw that it is large enough.
-        unused = [p for p in self.spec.points() if digest(p) not in used]
+        points = map(self.spec.grid_point, range(self.spec.size))
+        unused = [p for p in points if digest(p) not in used]
         return random.Random(seed_of(self.spec.seed, number)).choice(unused)
 
     # ---- taking, putting back, ending ----
@@ -233,7 +270,7 @@ class Study:
             now = self.trials()
             for number in dead:
                 trial = now[number]
-                if not trial.state.is_finished() and self.same_owner(trial, trials[number]) \
+                if not ended(trial) and self.same_owner(trial, trials[number]) \
                         and self.locks.take(Locks.TRIAL + number):
                     work = trial.user_attrs["work"]
                     self.set_work(trial, myself(), [*work["tries"], self.progress(trial)],
@@ -250,7 +287,7 @@ class Study:
         template = FrozenTrial(
             number=-1, trial_id=-1, state=TrialState.RUNNING, value=None,
             datetime_start=datetime.datetime.now(), datetime_complete=None, params=params,
-            distributions={k: d.distribution() for k, d in self.spec.space.items()},
+            distributions={k: self.spec.space[k].distribution() for k in params},
             user_attrs={"work": {"owner": myself(), "tries": [""], "seconds": 0.0}},
             system_attrs={}, intermediate_values={})
         # One line of the journal: a trial is there with all its parameters, or not at all.
@@ -270,7 +307,7 @@ class Study:
         return trial.number in self.mine or self.locks.taken(Locks.TRIAL + trial.number)
 
     def is_dead(self, trial):
-        if trial.state.is_finished() or self.is_held(trial):
+        if ended(trial) or self.is_held(trial):
             return False
         owner = trial.user_attrs["work"]["owner"]
         return owner is None or has_ended(owner)
@@ -286,19 +323,30 @@ class Study:
         tries = trial.user_attrs["work"]["tries"]
         return len(list(itertools.takewhile(lambda step: step == tries[-1], tries[::-1]))) - 1
 
-    def put_back(self, trial, seconds, by_order):
-        """For another worker, or this one, to go on with."""
+    def put_back(self, trial, seconds, counts, message=""):
+        """For another worker, or this one, to go on with; an attempt that ended from outside
+        doesn't count."""
         work = trial.user_attrs["work"]
-        tries = work["tries"][:-1] if by_order else work["tries"]
-        self.set_work(trial, None, tries, work["seconds"] + seconds)
+        tries = work["tries"] if counts else work["tries"][:-1]
+        self.set_work(trial, None, tries, work["seconds"] + seconds, message)
         self.let_go(trial)
 
     def finish(self, trial, seconds, **result):
         result["seconds"] = seconds + trial.user_attrs["work"]["seconds"]
         self.storage.set_trial_user_attr(trial._trial_id, "result", result)
-        values = None if result["value"] is None else [result["value"]]
-        self.storage.set_trial_state_values(trial._trial_id, STATES[result["status"]], values)
+        if not failed(self.storage.get_trial(trial._trial_id)):
+            values = None if result["value"] is None else [result["value"]]
+            self.storage.set_trial_state_values(trial._trial_id, STATES[result["status"]], values)
         self.let_go(trial)
+
+    def retry_failed(self):
+        """Puts back the trials that have failed, their tries forgotten."""
+        with self.lock:
+            for trial in self.trials():
+                if failed(trial) and not trial.state.is_finished():
+                    seconds = trial.user_attrs["result"]["seconds"]
+                    self.set_work(trial, None, [], seconds)
+                    self.storage.set_trial_user_attr(trial._trial_id, "result", None)
 
     def let_go(self, trial):
         self.mine.discard(trial.number)
@@ -307,11 +355,12 @@ class Study:
     # ---- pruning ----
 
     def prunes(self, trial, curve):
-        """Reports epochs {epoch: value} that are new; whether the trial is to end for them."""
+        """Reports epochs {epoch: value} that are new and have a score; whether the trial is to end
+        for them."""
         if self.spec.pruner == "none":
             return False
         for epoch, value in sorted(curve.items()):
-            if epoch not in trial.intermediate_values:
+            if math.isfinite(value) and epoch not in trial.intermediate_values:
                 self.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
                 trial = self.storage.get_trial(trial._trial_id)
                 if self.study.pruner.prune(self.study, trial):
@@ -321,7 +370,7 @@ class Study:
 
 def remaining(trials, spec, slots=1):
     """Seconds until all are done, at the pace so far; None while there is none."""
-    done = [t for t in trials if t.state.is_finished()]
+    done = [t for t in trials if ended(t)]
     if not done:
         return None
     pace = sum(t.user_attrs["result"]["seconds"] for t in done) / len(done)

@@ -61,7 +61,7 @@ class Bench:
             out, err = process.communicate()
             raise AssertionError(f"no end within {timeout} s\n{out}\n{err}") from None
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-        return out if code in (0, 75) else err
+        return out if code in (0, 6, 75) else err
 
     def sweep(self, name="s"):
         return Sweep(self.dir / "runs" / "sweeps" / name)

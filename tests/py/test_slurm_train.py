@@ -25,13 +25,18 @@ import torture  # noqa: E402
 
 # Every node is a host of its own by name, and a checkpoint takes 0.1 s, so that a run lasts.
 # Ranks of a node that is cut off have nobody to write to, so each has a file.
+# A rank of `hang` stops in the first start, and `bad` can't train at all.
 HOST = """#!/bin/sh
 trap : USR1 TERM
-export FAULT_DIR={runs} FAULT_SLOW=100
-LD_PRELOAD={shim} unshare -u sh -c 'hostname $SLURMD_NODENAME; exec {trainer} "$@"' - "$@" \\
-    >$SLURM_JOB_NAME.$SLURM_PROCID.${{SLURM_RESTART_COUNT:-0}} 2>&1
+export FAULT_DIR={runs} FAULT_SLOW=100 NAME=$SLURM_JOB_NAME$SLURM_ARRAY_TASK_ID
+start=$SLURM_PROCID.${{SLURM_RESTART_COUNT:-0}}
+[ $NAME != bad ] || exit 1
+export STOPS=$([ $NAME.$start = hang.1.0 ] && echo yes)
+LD_PRELOAD={shim} unshare -u sh -c 'hostname $SLURMD_NODENAME
+[ -z "$STOPS" ] || (sleep 4; kill -STOP $$) & exec {trainer} "$@"' - "$@" run.name=$NAME \\
+    >$NAME.$start 2>&1
 code=$?
-echo "exit code $code" >>$SLURM_JOB_NAME.$SLURM_PROCID.${{SLURM_RESTART_COUNT:-0}}
+echo "exit code $code" >>$NAME.$start
 exit $code
 """
 RUN = {"optimizer__momentum": 0.9, "train__epochs": 800, "checkpoint__every": 5,
@@ -39,7 +44,7 @@ RUN = {"optimizer__momentum": 0.9, "train__epochs": 800, "checkpoint__every": 5,
 
 
 class Slurm:
-    """A cluster of five nodes, and one job of each kind on it."""
+    """A cluster of nine nodes, and one job of each kind on it."""
 
     def __init__(self, folder, data):
         self.folder, self.lab = folder, Lab(folder / "runs-here", data)
@@ -48,7 +53,7 @@ class Slurm:
         host.write_text(HOST.format(shim=torture.build_shim(folder), trainer=TRAINER,
                                     runs=self.lab.dir / "runs"))
         host.chmod(0o755)
-        subprocess.run([CLUSTER, "start", str(folder), "5", "2"], check=True, timeout=60)
+        subprocess.run([CLUSTER, "start", str(folder), "9", "2"], check=True, timeout=60)
         lines = (folder / "env").read_text().split("\n")
         self.env = {**os.environ, "TRAINER": str(host),
                     **dict(w.split("=", 1) for line in lines for w in line.split()[1:])}
@@ -58,11 +63,13 @@ class Slurm:
         return subprocess.run(command, env=self.env, cwd=self.lab.dir, text=True, timeout=60,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.strip()
 
-    def submit(self, name, *options):
-        config = self.lab.config(f"{name}.ini", **RUN)
-        self.jobs[name] = self.do("sbatch", "--parsable", "-J", name, "-N1", "-n2",
-                                  "--exclusive", *options,
-                                  str(REPO / "scripts/slurm/train.sbatch"), str(config))
+    def submit(self, name, *options, array=(), **keys):
+        """As an array, its tasks are known as name0, name1 ..."""
+        config = self.lab.config(f"{name}.ini", **{**RUN, **keys})
+        options += ("--array=" + ",".join(map(str, array)),) if array else ()
+        job = self.do("sbatch", "--parsable", "-J", name, "-N1", "-n2", "--exclusive", *options,
+                      str(REPO / "scripts/slurm/train.sbatch"), str(config))
+        self.jobs |= {f"{name}{task}": f"{job}_{task}" for task in array} or {name: job}
 
     def show(self, name, key):
         found = re.search(rf"\b{key}=(\S+)", self.do("scontrol", "show", "job", self.jobs[name]))
@@ -70,7 +77,8 @@ class Slurm:
 
     def output(self, name, start=None):
         """The job's, or what its rank 0 wrote in that start."""
-        path = self.lab.dir / (f"{name}-{self.jobs[name]}.out" if start is None
+        stem = name.rstrip("0123456789")
+        path = self.lab.dir / (f"runs/{stem}-{self.jobs[name]}.out" if start is None
                                else f"{name}.0.{start}")
         return path.read_text() if path.exists() else ""
 
@@ -118,25 +126,31 @@ class Slurm:
             elif time.monotonic() > since + 10:
                 self.do("scontrol", "update", f"jobid={self.jobs[name]}", "StartTime=now")
                 self.do("scontrol", "release", self.jobs[name])
-        assert not set(states.values()) & {"FAILED", "TIMEOUT"}, f"{states}"
-        return set(states.values()) == {"COMPLETED"}
+        bad = {name for name, state in states.items() if state in ("FAILED", "TIMEOUT")}
+        assert bad <= {"bad", "steps"}, f"{states}"
+        return set(states.values()) <= {"COMPLETED", "FAILED"}
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory, data):
-    """All four jobs at once, each with its mishap; most of the time they wait."""
+    """All jobs at once, each with its mishap; most of the time they wait."""
     folder = tmp_path_factory.mktemp("s")
     try:
         slurm = Slurm(folder, data)
         slurm.submit("limit", "-t1", "--signal=USR1@30")
         for name in ("requeue", "down", "split"):
             slurm.submit(name)
-        for name in slurm.jobs:
+        slurm.submit("array", array=(0, 1))
+        slurm.submit("hang", parallel__timeout=8)
+        slurm.submit("steps", train__max_steps=40)
+        slurm.submit("bad")
+        for name in slurm.jobs.keys() - {"bad"}:
             slurm.wait_for(f"{name}'s start",
                            lambda n=name: slurm.lab.out(n).last.exists(), 60)
         slurm.do("scontrol", "requeue", slurm.jobs["requeue"])
         slurm.down(slurm.show("down", "NodeList"))
         slurm.cut_off("split")
+        slurm.do("scancel", "--signal=USR1", slurm.jobs["array1"])  # it has the array's own number
         slurm.wait_for("the end of all", slurm.ended, 300)
         yield slurm
     finally:
@@ -152,7 +166,9 @@ def whole(data, tmp_path_factory):
 
 @pytest.mark.parametrize("name, words", [
     ("limit", "stopped after a checkpoint: requeued"),
-    ("requeue", "restart 1"), ("down", "restart 1"), ("split", "restart 1")])
+    ("requeue", "restart 1"), ("down", "restart 1"), ("split", "restart 1"),
+    ("array1", "stopped after a checkpoint: requeued"),
+    ("hang", "goes on from its last checkpoint: requeued")])
 def test_job_ends_with_the_bits_of_an_uninterrupted_run(slurm, whole, name, words):
     output = slurm.output(name)
     assert words in output, output
@@ -171,3 +187,26 @@ def test_cut_off_ranks_yield_to_the_new_ones(slurm):
 
 def test_time_limit_stops_with_75(slurm):
     assert "exit code 75" in slurm.output("limit", 0), slurm.output("limit", 0)[-1000:]
+
+
+def test_a_task_of_an_array_requeues_itself_alone(slurm, whole):
+    assert slurm.show("array0", "Restarts") == "0" and slurm.show("array1", "Restarts") == "1"
+    assert_same_bits(slurm.lab.out("array0").bits(), whole, "array0")
+
+
+def test_max_steps_ends_the_job(slurm):
+    output = slurm.output("steps")
+    assert "by train.max_steps or max_time" in output and "requeued" not in output, output
+    assert slurm.lab.out("steps").status() == "stopped"
+    assert slurm.show("steps", "ExitCode") == "75:0"
+
+
+def test_a_job_that_gets_nowhere_gives_up(slurm):
+    output = slurm.output("bad")
+    assert output.count("== ended with exit code 1\n") == 3, output
+    assert output.count(": requeued") == 2 and output.endswith(": given up\n")
+
+
+def test_nothing_lies_in_the_folder_that_the_jobs_were_submitted_from(slurm):
+    assert not list(slurm.lab.dir.glob("*.out"))
+    assert len(list(slurm.lab.dir.glob("runs/*.out"))) == 9

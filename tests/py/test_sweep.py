@@ -8,8 +8,8 @@ import subprocess
 import h5py
 import pytest
 
-from helpers import TRAINER
-from sweeps import Bench, fake_trainer, two_cores, wait_for, working_in
+from helpers import TRAINER, Run, assert_same_bits
+from sweeps import SWEEP, Bench, fake_trainer, two_cores, wait_for, working_in
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.together,
@@ -64,12 +64,24 @@ def test_best_prints_the_winner_and_how_to_train_it(done):
     winner = min(rows, key=lambda row: float(row["test_loss"]))
     out = done.run("best", "s")
     assert f"trial {winner['trial']} of 6" in out and f"\nlr = {winner['optimizer.lr']}\n" in out
-    command = out.strip().split("# to train it: ")[1]
-    again = subprocess.run(command.replace("./trainer", str(TRAINER)), shell=True, cwd=done.dir,
-                           env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert again.returncode == 0
-    with h5py.File(done.dir / "runs/s-best/metrics.h5") as file:
-        assert file["epochs"]["test_loss"].min() == float(winner["test_loss"])
+
+
+def test_the_command_for_the_best_gives_the_bits_of_its_trial(bench):
+    """Also where patience follows the metric, and the config has limits and a folder of its own."""
+    with open(bench.dir / "base.ini", "a") as file:
+        file.write("[run]\noutput = taken\n")
+    text = (bench.dir / "base.ini").read_text()
+    (bench.dir / "base.ini").write_text(text.replace(
+        "epochs = 4", "epochs = 40\npatience = 2\nmax_steps = 3"))
+    space = {"optimizer.lr": "choice 0.3", "train.batch_size": "choice 16"}
+    bench.run("run", bench.spec(space=space, method="grid", trials=None, metric="test_accuracy"))
+    command = bench.run("best", "s").strip().split("# to train it: ")[1]
+    assert subprocess.run(command.replace("./trainer", str(TRAINER)), shell=True, cwd=bench.dir,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    assert not (bench.dir / "taken").exists()
+    best, trial = Run(bench.dir / "runs" / "s-best"), bench.sweep().runs()[0]
+    assert len(trial.table("epochs")) < 40  # patience ended it
+    assert_same_bits(best.bits(), trial.bits(), command)
 
 
 def test_the_report_is_one_page_of_its_own(done):
@@ -112,6 +124,12 @@ def test_the_seed_decides(done, bench):
     assert first[0] != points(bench, bench.spec("u", seed=2))[0]
     planned = done.run("run", "s.ini", "--dry-run")
     assert all(f"/{name} " in planned for name in done.sweep().trials())
+
+
+def test_optuna_has_nothing_to_warn_of(bench):
+    """No version says that something we call will go."""
+    out = bench.run("run", bench.spec(method="tpe"), "--dry-run", PYTHONWARNINGS="error")
+    assert out.count("trial ") == 6
 
 
 def test_tpe_alone_repeats_itself_and_learns(bench, tmp_path):
@@ -191,19 +209,93 @@ def test_stop_and_max_time_end_it_too(tmp_path, data):
     assert "stops after a checkpoint: max_time" in bench.run("run", "s.ini", code=75)
 
 
-def test_a_trial_that_gets_nowhere_has_failed(tmp_path, data):
-    bench = Bench(tmp_path, data)
-    wrong = tmp_path / "wrong"
-    wrong.write_text('#!/bin/sh\ncase $* in *max_steps=1*|check*) exit 0 ;; esac\n'
-                     'echo "trainer: the disk is on fire" >&2\nexit 4\n')
-    wrong.chmod(0o755)
-    bench.run("run", bench.spec(trials=2), TRAINER=str(wrong))
+def broken(folder, how, when="true"):
+    """The trainer, but it ends so instead of training where the shell's condition holds."""
+    path = folder / "broken"
+    path.write_text(f"""#!/bin/sh
+case $* in *max_steps=1|check*) ;; *) if {when}; then
+    echo "trainer: the disk is on fire" >&2; {how}; fi ;; esac
+exec {TRAINER} "$@"
+""")
+    path.chmod(0o755)
+    return {"TRAINER": str(path)}
+
+
+def test_a_trial_that_gets_nowhere_has_failed_until_the_sweep_is_resumed(tmp_path, data):
+    bench = Bench(tmp_path, data, broken(tmp_path, "exit 1"))
+    out = bench.run("run", bench.spec(trials=2), code=6)
+    assert "2 trials have failed: `sweep.py resume s`" in out
     sweep = bench.sweep()
     assert [row["status"] for row in sweep.results()] == ["failed"] * 2
     assert all(float(row["seconds"]) > 15 for row in sweep.results())  # the pauses grew
     logs = [(sweep.path / name / "log.txt").read_text() for name in sweep.trials()]
     assert [log.count("on fire") for log in logs] == [5] * 2
-    assert "no progress in 5 attempts: trainer: the disk is on fire" in bench.run("status", "s")
+    words = "no progress in 5 attempts: trainer: the disk is on fire"
+    assert words in bench.run("status", "s") and sweep.results()[0]["message"] == words
+    bench.run("resume", "s", TRAINER=str(TRAINER))
+    assert [row["status"] for row in sweep.results()] == ["complete"] * 2
+    assert sweep.endings() == [1] * 2
+
+
+def test_a_config_that_the_trainer_refuses_fails_at_once(tmp_path, data):
+    bench = Bench(tmp_path, data, broken(tmp_path, "exit 2", '[ "${*#*=s-0000}" != "$*" ]'))
+    bench.run("run", bench.spec(trials=3), code=6)
+    assert [row["status"] for row in bench.sweep().results()] == ["failed", "complete", "complete"]
+    assert bench.sweep().results()[0]["message"] == "exit code 2: trainer: the disk is on fire"
+    log = (bench.sweep().runs()[0].path / "log.txt").read_text()
+    assert log.count("on fire") == 1
+
+
+@pytest.mark.parametrize("how", ["exit 3", "exit 4", "kill -KILL $$"])
+def test_what_is_away_is_waited_for_and_no_trial_fails_for_it(tmp_path, data, how):
+    bench = Bench(tmp_path, data, broken(tmp_path, how, "[ -e away ]"))
+    (tmp_path / "away").touch()
+    process = bench.start("run", bench.spec(trials=3, wait=2))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 75 and len(err.splitlines()) == 1
+    assert "nothing went on for 2 s" in err
+    assert "on fire: mend that, then `sweep.py resume s`" in err
+    assert out.count("is interrupted and waits") in (1, 2, 3)
+    assert "2 stopped  1 waiting" in bench.run("status", "s")
+    assert "the disk is on fire" in bench.run("status", "s")
+    process = bench.start("run", bench.spec(trials=3, wait=600))
+    for line in process.stdout:
+        if "is interrupted and waits 4 s" in line:  # as many attempts as would fail a trial
+            (tmp_path / "away").unlink()
+            break
+    process.communicate(timeout=90)
+    assert process.returncode == 0
+    assert [row["status"] for row in bench.sweep().results()] == ["complete"] * 3
+
+
+def test_a_study_that_cannot_be_written_stops_the_sweep(tmp_path, data):
+    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
+    limit = subprocess.run(
+        ["sh", "-c", 'ulimit -f 20; exec "$@"', "-", *SWEEP, "run", bench.spec(trials=20)],
+        cwd=tmp_path, env={**os.environ, **bench.env}, text=True, capture_output=True, timeout=60)
+    assert limit.returncode == 75 and len(limit.stderr.splitlines()) == 1
+    assert "File too large: mend that, then `sweep.py resume s` goes on" in limit.stderr
+    bench.run("resume", "s")
+    assert bench.sweep().endings() == [1] * 20
+
+
+# ---- going on otherwise ----
+
+def test_trials_may_grow_and_comments_change_and_the_folder_be_renamed(tmp_path, data):
+    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
+    bench.run("run", bench.spec(trials=3))
+    names = bench.sweep().trials()
+    config = tmp_path / "base.ini"
+    config.write_text("# a comment\n" + config.read_text())
+    assert "trials: was 3, is 2: it may only grow" in bench.run("run", bench.spec(trials=2), code=2)
+    out = bench.run("run", bench.spec(trials=5))
+    assert out.count(" started: ") == 2 and bench.sweep().trials()[:3] == names
+    (tmp_path / "runs/sweeps/s").rename(tmp_path / "runs/sweeps/t")
+    assert "5 complete" in bench.run("status", "t")
+    out = bench.run("run", bench.spec("t", trials=6))
+    assert out.count(" started: ") == 1 and "`sweep.py report t`" in out
+    bench.run("report", "t")
+    assert bench.sweep("t").endings() == [1] * 6
 
 
 # ---- pruning ----

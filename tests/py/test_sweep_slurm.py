@@ -5,7 +5,9 @@ Skipped where its packages are missing (slurmctld slurmd slurm-client munge) and
 import os
 import signal
 import subprocess
+import sys
 import time
+from unittest import mock
 
 import pytest
 
@@ -13,6 +15,9 @@ from helpers import REPO, TRAINER
 from sweeps import Bench, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
+sys.path.insert(0, str(REPO / "scripts"))
+from sweeplib import slurm as ours  # noqa: E402
+
 CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
 CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
 pytestmark = [pytest.mark.slow, pytest.mark.together,
@@ -66,8 +71,8 @@ def bench(folder, data, cluster):
     return Bench(folder, data, {"TRAINER": str(slow), **cluster.env()}, train__epochs=40)
 
 
-def spec(bench, **slurm):
-    return bench.spec(trials=12, ranks=2, parallel=4, slurm={
+def spec(bench, parallel=4, **slurm):
+    return bench.spec(trials=12, ranks=2, parallel=parallel, slurm={
         "time": "5", "extra": "--mem=100", **slurm})
 
 
@@ -75,7 +80,11 @@ def spec(bench, **slurm):
 def clean(cluster, data, tmp_path_factory):
     """The sweep that nothing happens to."""
     found = bench(tmp_path_factory.mktemp("clean"), data, cluster)
-    found.run("submit", spec(found))
+    # More trials than an array may have tasks, and variables that overrule what a script says.
+    found.out = found.run("submit", spec(found, parallel=9), SBATCH_TIMELIMIT="0:10",
+                          SBATCH_JOB_NAME="other", SBATCH_OUTPUT="other.out",
+                          SBATCH_SIGNAL="B:TERM@60", SBATCH_NO_REQUEUE="1")
+    found.job = cluster.do("scontrol", "-o", "show", "job")
     wait_for(lambda: "12 complete" in found.run("status", "s"), 120,
              lambda: found.run("status", "s"))
     wait_for(lambda: not cluster.do("squeue", "-h"), 20, lambda: cluster.do("squeue"))
@@ -88,6 +97,9 @@ def test_an_array_runs_each_trial_once(clean):
     assert [row["status"] for row in sweep.results()] == ["complete"] * 12
     outputs = "".join(p.read_text() for p in (sweep.path / "slurm").glob("*.out"))
     assert outputs.count(" started: ") == 12 and " goes on " not in outputs
+    assert "6 at a time" in clean.out and len(list((sweep.path / "slurm").glob("*.out"))) <= 6
+    assert "JobName=s " in clean.job and "TimeLimit=00:05:00" in clean.job
+    assert "Requeue=1" in clean.job and "Requeue=0" not in clean.job
     planned = clean.run("run", "s.ini", "--dry-run") if len(os.sched_getaffinity(0)) > 7 else \
         clean.run("submit", "s.ini", "--dry-run")
     assert all(f"/{name} " in planned for name in sweep.trials())
@@ -100,24 +112,30 @@ class Faults:
         self.cluster, self.bench, self.met = cluster, bench, set()
 
     def owners(self):
-        """{job: (its worker's pid, its trial's number)} of all that work or worked."""
+        """{job: (its worker, its trial's number)} of all that work or worked."""
         found = {}
         for entry in self.bench.sweep().journal():
             work = (entry.get("user_attr") or entry.get("user_attrs") or {}).get("work")
             if work and work["owner"]:
                 number = entry.get("trial_id", len(found))
-                found[work["owner"]["job"]] = work["owner"]["pid"], number
+                found[work["owner"]["job"]] = work["owner"], number
         return found
 
     def in_training(self, number):
         runs = [run for run in self.bench.sweep().runs() if run.path.name[:4] == f"{number:04d}"]
         return any(run.last.exists() and run.status() == "running" for run in runs)
 
+    def last(self):
+        """The task whose own number is that of the whole array."""
+        own = (line.split() for line in self.cluster.do(
+            "squeue", "-h", "-t", "R", "-o", "%i %A %F").splitlines())
+        return next((task for task, job, array in own if job == array), None)
+
     def task(self, training=False):
         """(job id, node) of a task at work on a trial, to which nothing was done yet."""
         self.unpark()
         owners = self.owners()
-        for line in self.cluster.do("squeue", "-h", "-t", "R", "-o", "%A %N").splitlines():
+        for line in self.cluster.do("squeue", "-h", "-t", "R", "-o", "%i %N").splitlines():
             job, node = line.split()
             if job in owners and job not in self.met and (
                     not training or self.in_training(owners[job][1])):
@@ -130,7 +148,7 @@ class Faults:
 
     def unpark(self):
         """Slurm has a requeued job wait for two minutes; the test does not."""
-        queue = self.cluster.do("squeue", "-h", "-t", "PD", "-o", "%A %r")
+        queue = self.cluster.do("squeue", "-h", "-t", "PD", "-o", "%i %r")
         for job, reason in (line.split(None, 1) for line in queue.splitlines()):
             if "BeginTime" in reason:
                 self.cluster.do("scontrol", "update", f"jobid={job}", "StartTime=now")
@@ -144,8 +162,15 @@ class Faults:
         self.cluster.do("scontrol", "update", f"nodename={node}", "state=resume")
 
     def worker_is_killed(self):
-        job, _ = self.next_task()
-        os.kill(self.owners()[job][0], signal.SIGKILL)
+        """The last task's: that it has ended must be seen while others of its array live."""
+        job = wait_for(lambda: self.last() if self.last() in self.owners() else None, 60,
+                       lambda: self.cluster.do("squeue"))
+        self.met.add(job)
+        owner = self.owners()[job][0]
+        with mock.patch.dict(os.environ, self.cluster.env()):
+            assert not ours.has_ended(owner)
+            os.kill(owner["pid"], signal.SIGKILL)
+            wait_for(lambda: ours.has_ended(owner), 20, lambda: self.cluster.do("squeue"))
 
     def task_is_cancelled(self):
         self.cluster.do("scancel", self.next_task()[0])
@@ -170,8 +195,8 @@ def test_no_trial_is_lost_or_doubled_whatever_happens(clean, cluster, data, tmp_
     (tmp_path / "hold").touch()
     hurt.run("submit", spec(hurt, time="1", notice="15"))
     faults = Faults(cluster, hurt)
-    faults.node_goes_down()
     faults.worker_is_killed()
+    faults.node_goes_down()
     faults.controller_restarts()
     faults.task_is_requeued()
     faults.task_is_cancelled()

@@ -1,12 +1,16 @@
 """The parts of a sweep that need no trainer: specs, the study's journal and its locks."""
 
+import csv
 import json
+import math
 import multiprocessing
 import re
 import signal
 import sys
 import time
+from unittest import mock
 
+import h5py
 import numpy as np
 import pytest
 
@@ -15,9 +19,9 @@ from sweeps import SPACE, Bench, Sweep, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 sys.path.insert(0, str(REPO / "scripts"))
-from sweeplib import report, slurm  # noqa: E402
-from sweeplib.spec import SweepError, read_spec  # noqa: E402
-from sweeplib.study import Locks, Study  # noqa: E402
+from sweeplib import report, results, slurm  # noqa: E402
+from sweeplib.spec import SweepError, digest, read_spec, same_config  # noqa: E402
+from sweeplib.study import Locks, Study, failed  # noqa: E402
 
 pytestmark = pytest.mark.together  # only one worker loads Optuna
 GRID = {"optimizer.lr": "choice 0.1 0.3", "train.batch_size": "choice 16 32 64"}
@@ -40,12 +44,210 @@ def test_importance_is_rank_correlation():
     assert list(report.ranks([3, 1, 3, 2])) == [2.5, 0, 2.5, 1]
 
 
+# ---- specs ----
+
+def spec_in(folder, space, method="random", trials=6, **keys):
+    keys = {"config": "c", "metric": "val_loss", "method": method, "trials": trials, **keys}
+    text = "[sweep]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) + "[space]\n"
+    folder.mkdir(exist_ok=True)
+    (folder / "s.ini").write_text(text + "".join(f"{k} = {v}\n" for k, v in space.items()))
+    return read_spec(folder / "s.ini")
+
+
+def test_a_spec_may_have_a_bom_indented_lines_and_comments(tmp_path):
+    (tmp_path / "s.ini").write_bytes(
+        b"\xef\xbb\xbf[sweep] ; what to try\r\n  config = c   # the run\r\n"
+        b"    method = grid\r\n\tmetric: val_loss\r\n        # a comment\r\n"
+        b"  [space]\r\n    optimizer.lr = choice 0.1 0.2 ; rates\r\n      run.seed = int 1 2\r\n")
+    spec = read_spec(tmp_path / "s.ini")
+    assert (spec.config, spec.method, spec.size, list(spec.space)) == (
+        "c", "grid", 4, ["optimizer.lr", "run.seed"])
+
+
+@pytest.mark.parametrize("other, same", [
+    (b"\xef\xbb\xbf; new\n[run]\n  seed = 3 # new\n\n[train]\nepochs: 4\n", True),
+    (b"[run]\nseed = 4\n[train]\nepochs = 4\n", False),
+    (b"[run]\nseed = 3\nseed = 3\n", False)])
+def test_configs_are_the_same_whatever_their_comments(other, same):
+    assert same_config(b"[run] ; old\nseed = 3\n[train]\nepochs = 4 ; few\n", other) == same
+
+
+CONDITIONAL = {"optimizer.name": "choice sgd adam", "optimizer.lr": "choice 0.1 0.2",
+               "optimizer.momentum": "choice 0 0.9 when optimizer.name sgd",
+               "optimizer.nesterov": "choice true false when optimizer.momentum 0.9",
+               "optimizer.beta1": "choice 0.8 0.9 when optimizer.name adam"}
+
+
+@pytest.mark.parametrize("method", ["grid", "random", "tpe"])
+def test_a_key_is_there_only_where_another_has_the_value(tmp_path, method):
+    spec = spec_in(tmp_path, CONDITIONAL, method, "auto" if method == "grid" else 10)
+    assert spec.size == 2 * (1 + 2) + 2 * 2  # momentum 0; 0.9 with both nesterovs; adam's
+    study, points = Study(tmp_path, spec), []
+    for number in range(10):
+        points.append(study.point(number, points))
+    assert len({digest(point) for point in points}) == 10
+    for point in points:
+        expected = {"optimizer.name", "optimizer.lr"} | (
+            {"optimizer.beta1"} if point["optimizer.name"] == "adam" else {"optimizer.momentum"})
+        if point.get("optimizer.momentum") == "0.9":
+            expected.add("optimizer.nesterov")
+        assert set(point) == expected
+    if method == "grid":
+        assert points == [spec.grid_point(n) for n in range(10)]
+        assert [p["optimizer.name"] for p in points] == ["sgd"] * 6 + ["adam"] * 4
+
+
+def test_what_is_checked_beforehand_holds_each_value_where_it_is_active(tmp_path):
+    edges = spec_in(tmp_path, CONDITIONAL).edges()
+    assert {(k, v) for point in edges for k, v in point.items()} == {
+        ("optimizer.name", "sgd"), ("optimizer.name", "adam"), ("optimizer.lr", "0.1"),
+        ("optimizer.lr", "0.2"), ("optimizer.momentum", "0"), ("optimizer.momentum", "0.9"),
+        ("optimizer.nesterov", "true"), ("optimizer.nesterov", "false"),
+        ("optimizer.beta1", "0.8"), ("optimizer.beta1", "0.9")}
+    assert len(edges) == 6 and all("optimizer.nesterov" not in p or
+                                   p["optimizer.momentum"] == "0.9" for p in edges)
+
+
+# ---- tables ----
+
+def test_columns_have_types_and_are_empty_only_where_there_is_nothing(tmp_path):
+    study = Study(tmp_path, spec_in(tmp_path, {
+        "optimizer.name": "choice sgd adam", "model.layers": 'choice "" "dense:4"',
+        "train.batch_size": "choice 16 32", "data.limit": "int 100 300",
+        "optimizer.lr": "choice 0.1 1e-2",
+        "optimizer.momentum": "choice 0 0.9 when optimizer.name sgd",
+        "optimizer.alpha": "int 1 2 when optimizer.name adam"}, trials=12))
+    for number in range(12):
+        trial = study.claim()
+        bad = dict(status="diverged", value=None, epoch=None, message="")
+        good = dict(status="complete", value=0.5, epoch=2, message="")
+        study.finish(trial, 1.5, **(good if number else bad))
+    results.write(study)
+    with h5py.File(tmp_path / "results.h5") as file:
+        table = file["trials"][:]
+    kinds = {"trial": "i", "status": "O", "val_loss": "f", "epoch": "i", "seconds": "f",
+             "optimizer.name": "O", "model.layers": "O", "train.batch_size": "i",
+             "data.limit": "i", "optimizer.lr": "f", "optimizer.momentum": "f",
+             "optimizer.alpha": "f", "folder": "O", "message": "O"}
+    assert {name: table.dtype[name].kind for name in table.dtype.names} == kinds
+    with open(tmp_path / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(table) == 12 and list(rows[0]) == list(kinds)
+    assert (rows[0]["val_loss"], rows[0]["epoch"], table["epoch"][0]) == ("", "", 0)
+    for row, record, trial in zip(rows, table, study.trials()):
+        sgd = trial.params["optimizer.name"] == "sgd"
+        assert (row["optimizer.momentum"] == "") == (not sgd) == math.isnan(
+            record["optimizer.momentum"])
+        assert (row["optimizer.alpha"] == "") == sgd == math.isnan(record["optimizer.alpha"])
+        layers = trial.params["model.layers"] or '""'
+        assert row["model.layers"] == layers == record["model.layers"].decode()
+        assert int(row["data.limit"]) == record["data.limit"] == trial.params["data.limit"]
+    page = report.write(study).read_text()
+    assert page.count("<td></td>") >= 12 and "optimizer.momentum" in page
+
+
+# ---- what the pruner and the sampler see ----
+
+def test_an_epoch_without_a_score_prunes_nobody(tmp_path):
+    study = Study(tmp_path, spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, pruner="halving"))
+    first = study.claim()
+    assert not study.prunes(first, {1: 0.5, 2: 0.4})
+    study.finish(first, 1, status="complete", value=0.4, epoch=2, message="")
+    trial = study.claim()
+    assert not study.prunes(trial, {1: math.nan, 2: 0.1, 3: math.inf})
+    assert study.trials()[1].intermediate_values == {2: 0.1}
+    assert study.prunes(study.claim(), {1: math.nan, 2: 0.9})
+
+
+def test_a_diverged_trial_is_the_worst_for_the_sampler_whatever_it_scored_before(tmp_path):
+    study = Study(tmp_path, spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, "tpe",
+                                    pruner="median"))
+    for status in ("diverged", "pruned"):
+        trial = study.claim()
+        assert not study.prunes(trial, {1: 0.1, 2: 0.1})
+        study.finish(trial, 1, status=status, value=None, epoch=None, message="")
+    assert [row["status"] for row in results.rows(study)] == ["diverged", "pruned"]
+    assert [t.intermediate_values for t in study.seen().trials] == [{}, {1: 0.1, 2: 0.1}]
+
+
+def test_a_failed_trial_is_tried_again_when_the_sweep_starts_again(tmp_path):
+    study = Study(tmp_path, spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, trials=2))
+    bad = dict(status="failed", value=None, epoch=None, message="wrong")
+    for _ in range(2):
+        study.finish(study.claim(), 1, **bad)
+    assert study.final(study.trials()) and study.claim() is None
+    study.retry_failed()
+    assert not study.final(study.trials()) and not any(map(failed, study.trials()))
+    again = [study.claim() for _ in range(2)]
+    assert [t.number for t in again] == [0, 1]
+    study.finish(again[0], 1, **bad)
+    study.finish(again[1], 1, status="complete", value=1.0, epoch=1, message="")
+    assert [(r["status"], r["seconds"]) for r in results.rows(study)] == [
+        ("failed", 2), ("complete", 2)]
+
+
+# ---- what Slurm is asked ----
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Stands in for Slurm: arrays of up to asked.most are taken. -> the commands."""
+    class Asked(list):
+        most, config = 10**6, "MaxArraySize            = 1001\nMaxJobCount             = 10000\n"
+    log = Asked()
+
+    def ask(*command, timeout=20):
+        log.append(command)
+        if command[0] != "sbatch":
+            return 0, log.config, ""
+        last = int(re.search(r"--array=0-(\d+)", " ".join(command))[1])
+        return (0, "77\n", "") if last < log.most else (
+            1, "", "sbatch: error: AssocMaxSubmitJobLimit: Job violates accounting/QOS policy (job "
+                   "submit limit, user's size and/or time limits)")
+    monkeypatch.setattr(slurm, "ask", ask)
+    return log
+
+
+@pytest.mark.parametrize("trials, parallel, config, most, tasks", [
+    (50, 4, None, 9999, 4), (3, 40, None, 9999, 3), (50, "auto", None, 9999, 50),
+    (5000, "auto", None, 9999, 1001), (50, "auto", "MaxArraySize = 5\nMaxJobCount = 9\n", 9999, 5),
+    (50, "auto", "MaxArraySize = 99\nMaxJobCount = 9\n", 9999, 9),
+    (50, 40, None, 12, 10), (5000, 2000, "", 9999, 1001)])
+def test_an_array_has_as_many_tasks_as_are_needed_and_allowed(tmp_path, asked, trials, parallel,
+                                                              config, most, tasks):
+    spec = spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, trials=trials, parallel=parallel)
+    asked.most, asked.config = most, asked.config if config is None else config
+    assert slurm.submit(spec, tmp_path, "sweep.py") == ("77", tasks)
+
+
+def test_all_options_of_the_array_stand_on_the_command_line(tmp_path, asked):
+    spec = spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, ranks=2)
+    slurm.submit(spec, tmp_path, "sweep.py")
+    options = asked[-1]
+    for option in ("--array=0-5", "--requeue", "--signal=B:USR1@120", "--ntasks=2",
+                   "--time=1:00:00", "--open-mode=append", f"--output={tmp_path}/slurm/%A_%a.out", "--nodes=1"):
+        assert option in options
+    assert "#SBATCH" not in (tmp_path / "slurm" / "task.sh").read_text()
+
+
+@pytest.mark.parametrize("env, job", [
+    ({}, ""), ({"SLURM_JOB_ID": "9"}, "9"),
+    ({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3")])
+def test_a_task_of_an_array_is_not_taken_for_the_array(monkeypatch, asked, env, job):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert slurm.my_id() == job and slurm.my_job().get("job", "") == job
+    monkeypatch.setattr(slurm.time, "sleep", mock.Mock(side_effect=InterruptedError))
+    with pytest.raises(InterruptedError):
+        slurm.requeue()
+    assert asked == [("scontrol", "requeue", job)]
+
+
 # ---- the journal and its locks ----
 
 def study_in(folder, trials=6):
-    text = f"[sweep]\nconfig = c\nmethod = random\nmetric = val_loss\ntrials = {trials}\n[space]\n"
-    (folder / "s.ini").write_text(text + "optimizer.lr = uniform 0 1\n")
-    return Study(folder, read_spec(folder / "s.ini"))
+    return Study(folder, spec_in(folder, {"optimizer.lr": "uniform 0 1"}, trials=trials))
 
 
 def in_a_child(work, *args):
@@ -177,6 +379,13 @@ def test_64_workers_with_some_killed_do_each_trial_once(tmp_path):
 @pytest.mark.parametrize("keys, space, says", [
     ({}, {"optimizer.lr": "choice"}, "an empty choice"),
     ({}, {"optimizer.lr": "choice 1 1"}, "appears twice"),
+    ({}, {"optimizer.lr": "choice 0.1 1e-1"}, "appears twice"),
+    ({}, {"model.layers": "choice dense:64 relu dense:64"}, 'choice "dense:64 relu dense:64"'),
+    ({}, {"optimizer.lr": "log 0.1 1 when"}, "takes a key and some of its values"),
+    ({}, {"optimizer.lr": "log 0.1 1 when optimizer.name sgd"}, "must stand in [space], above"),
+    ({}, {"optimizer.lr": "log 0.1 1", "run.seed": "int 1 2 when optimizer.lr 1"},
+     "must be a choice or int"),
+    ({}, {**GRID, "run.seed": "int 1 2 when train.batch_size 15"}, "it is one of 16 32 64"),
     ({}, {"optimizer.lr": "log 0 1"}, "above 0"),
     ({}, {"optimizer.lr": "uniform 1 0"}, "the lower one first"),
     ({}, {"optimizer.lr": "int 1 2.5"}, "whole numbers"),

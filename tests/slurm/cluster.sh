@@ -89,6 +89,8 @@ JobCompLoc=$folder/log/jobs
 SlurmdParameters=config_overrides
 JobRequeue=1
 KillWait=5
+# So few that tests meet this limit.
+MaxArraySize=6
 SlurmdTimeout=20
 PropagateResourceLimits=NONE
 CONF
