@@ -91,7 +91,9 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(SAN_OBJ) $(LIB)
 $(BUILD)/tests/mpi/%: tests/mpi/%.c $(SAN_OBJ) $(LIB)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(SAN_OBJ) $(LIB) $(LDLIBS)
-test-programs: $(BUILD)/trainer $(UNIT) $(MULTI)
+# T=csv: only the programs whose name contains csv.
+NAMED     = $(if $(T),$(foreach p,$1,$(if $(findstring $(T),$(notdir $p)),$p)),$1)
+test-programs: $(BUILD)/trainer $(call NAMED,$(UNIT) $(MULTI))
 
 BENCH    := $(BUILD)/bench/gemm
 $(BUILD)/bench/%: scripts/bench/%.c $(LIB)
@@ -107,11 +109,11 @@ run: ## install what is missing, get MNIST, train configs/mlp.ini on it (NP=rank
 test: ## install what is missing, run every test (SAN=1: the quick ones, with sanitizers)
 	@scripts/install-deps.sh
 	@$(MAKE) $(JOBS) test-programs
-	@BUILD=$(BUILD) tests/run.sh $(if $(filter 1,$(SAN)),quick,all)
+	@BUILD=$(BUILD) tests/run.sh $(if $(filter 1,$(SAN)),quick,all) $(T)
 
-check: ## run the quick tests, under a minute
+check: ## run the quick tests, under a minute (T=csv: only those whose name contains csv)
 	@$(MAKE) $(JOBS) test-programs
-	@BUILD=$(BUILD) tests/run.sh quick
+	@BUILD=$(BUILD) tests/run.sh quick $(T)
 
 torture: all ## kill runs N times (500) at random, SEED fixes how, and see that nothing is lost
 	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/torture.py $(if $(N),-n $(N)) \

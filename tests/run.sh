@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Runs the tests that make has built: `tests/run.sh quick|all`, as `make check` and `make test` do.
-# Environment: BUILD (the build folder), PYTHON, MNIST_DIR.
+# Runs the tests that make has built: `tests/run.sh quick|all [NAME]`, as `make check` and `make test`
+# do. NAME: only the programs in tests/unit and tests/mpi, and the tests in tests/py, whose name
+# contains it. Environment: BUILD (the build folder), PYTHON, MNIST_DIR.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=scripts/mpi-env.sh
 . scripts/mpi-env.sh
 
 extent=${1:?quick or all}
+only=${2-}
 build=${BUILD:-build}
 python=${PYTHON:-/usr/bin/python3}
+shopt -s nullglob
+unit_files=(tests/unit/*"$only"*.c)
+multi_files=(tests/mpi/*"$only"*.c)
 TRAINER=$(realpath "$build")/trainer
 export TRAINER
 logs=$(mktemp -d)
@@ -49,12 +54,12 @@ unit_one() {
 # Each Criterion program counts its own tests; one that dies before it says so is one failure.
 unit() {
     local file name jobs=0 counts
-    for file in tests/unit/*.c; do
+    for file in "${unit_files[@]}"; do
         [ $((jobs++)) -lt "$(nproc)" ] || wait -n
         unit_one "$(basename "$file" .c)" &
     done
     wait
-    for file in tests/unit/*.c; do
+    for file in "${unit_files[@]}"; do
         name=$(basename "$file" .c)
         counts=$(sed -n 's/.*Tested: .*Passing: .*Failing: .*Crashing: .*/&/p' "$logs/$name" |
             sed 's/\x1b\[[0-9;]*m//g' | tr -dc '0-9|\n' | tail -n 1)
@@ -72,7 +77,7 @@ unit() {
 # The first line of a program may say on how many ranks it is to run: /* ranks: 1 2 3 */
 multi_rank() {
     local file name ranks start code
-    for file in tests/mpi/*.c; do
+    for file in "${multi_files[@]}"; do
         name=$(basename "$file" .c)
         for ranks in $(sed -n '1s/.*ranks:\([ 0-9]*\).*/\1/p;1q' "$file" | grep . || echo 2); do
             start=$(now)
@@ -99,10 +104,11 @@ count() {
 
 py_tests() {
     local code=0 last errors
-    "$python" -m pytest -q -p no:cacheprovider -rs --durations=5 "$@" tests/py 2>&1 | tee "$logs/pytest"
+    "$python" -m pytest -q -p no:cacheprovider -rs --durations=5 ${only:+-k "$only"} "$@" tests/py 2>&1 | tee "$logs/pytest"
     code=${PIPESTATUS[0]}
     last=$(tail -n 1 "$logs/pytest")
-    errors=$(($(count failed) + $(count errors?)))
+    [ "$code" -ne 5 ] || [ -z "$only" ] || code=0 # none of that name
+    errors=$(($(count failed) + $(count 'errors?')))
     [ "$code" -eq 0 ] || [ $errors -gt 0 ] || errors=1
     passed=$((passed + $(count passed)))
     skipped=$((skipped + $(count skipped)))
@@ -118,11 +124,15 @@ else
     echo "MNIST is not here: the tests that train on it are skipped"
 fi
 start=$(now)
-part "includes" includes
+[ -n "$only" ] || part "includes" includes
 part "units (Criterion)" unit
 part "several ranks (mpirun)" multi_rank
 part "users' view (pytest), quick" py_tests -m "not slow"
 [ "$extent" = quick ] || part "users' view (pytest), slow" py_tests -m slow
 printf '\n== summary\n%s%-28s %5s %44s\n\n' "$summary" "all" "" "$(seconds "$start")"
+if [ $((passed + failed + skipped)) -eq 0 ]; then
+    echo "no ${only:+$extent }test's name contains '$only'" >&2
+    failed=1
+fi
 echo "tests: $passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]

@@ -309,6 +309,23 @@ def test_make_help_lists_the_targets():
     assert all(len(line.split()) > 2 for line in lines)
 
 
+def test_a_name_picks_the_tests(tmp_path):
+    build = tmp_path / "build"
+    (build / "tests/unit").mkdir(parents=True)
+    (build / "trainer").touch()
+    for name, text in [("build/tests/unit/test_tree", "echo 'Tested: 7 | Passing: 7 | Failing: 0 | Crashing: 0'"),
+                       ("python", 'echo "$@" >&2; echo "2 passed, 9 deselected"')]:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    picked = run("tests/run.sh", "quick", "tree", BUILD=str(build), PYTHON=str(tmp_path / "python"))
+    assert picked.returncode == 0, picked.stdout
+    assert "tests: 9 passed, 0 failed" in picked.stdout and "test_csv" not in picked.stdout
+    assert "-k tree" in picked.stdout
+    (tmp_path / "python").write_text('#!/bin/sh\necho "9 deselected"; exit 5\n')
+    none = run("tests/run.sh", "quick", "no_such", BUILD=str(build), PYTHON=str(tmp_path / "python"))
+    assert none.returncode == 1 and "no quick test's name contains 'no_such'" in none.stderr
+
+
 # ---- what README.md shows ----
 
 README = (TOP / "README.md").read_text()
