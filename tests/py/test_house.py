@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import TRAINER
+from helpers import TRAINER, assert_same_bits, environment
 
 TOP = Path(__file__).resolve().parents[2]
 NAMES = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte",
@@ -229,6 +229,38 @@ def test_make_help_lists_the_targets():
     assert " ".join(line.split()[0] for line in lines) == \
         "all run test check torture bench format lint info clean"
     assert all(len(line.split()) > 2 for line in lines)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_chosen_compiler_compiles_and_mpi_is_found(tmp_path, compiler):
+    lines = run("make", "-nB", "V=1", f"CC={compiler}", f"BUILD={tmp_path}", f"{tmp_path}/trainer",
+                MAKEFLAGS="").stdout.splitlines()
+    for source, program in (("comm/comm", "mpicc"), ("base/tree", compiler),
+                            ("kernels/set", compiler)):
+        found = [line.split()[0] for line in lines if f" src/{source}.c" in line and " -c " in line]
+        assert found and set(found) == {program}, (source, found)
+    wrapped = run("make", "--no-print-directory", "--eval=show: ; @mpicc --showme:command", "show",
+                  f"CC={compiler}", MAKEFLAGS="").stdout
+    assert wrapped == compiler + "\n" or "showme" in wrapped, wrapped
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("clang"), reason="clang is not installed")
+def test_clang_builds_without_a_warning_and_trains_the_same_bits(lab):
+    built = run("make", f"-j{len(os.sched_getaffinity(0))}", "CC=clang", f"BUILD={lab.dir}/build",
+                f"{lab.dir}/build/trainer", MAKEFLAGS="")
+    assert built.returncode == 0 and built.stderr == "", built.stderr
+    lab.config(model__layers="dense:24 relu dense:17 tanh", optimizer__name="adam",
+               optimizer__lr=0.01)
+    lab.run("run.ini").expect(0)
+    for ranks, threads in ((1, 1), (1, 2), (2, 1)):
+        name = f"clang{ranks}{threads}"
+        done = subprocess.run(
+            [*(["mpirun", "-np", str(ranks)] if ranks > 1 else []), lab.dir / "build/trainer",
+             "run.ini", f"run.name={name}", f"parallel.threads={threads}"], cwd=lab.dir,
+            env=environment(ranks == 1), timeout=60, check=False)
+        assert done.returncode == 0
+        assert_same_bits(lab.out(name).bits(), lab.out().bits(), f"{ranks} x {threads}, clang")
 
 
 # ---- what README.md shows ----
