@@ -1,5 +1,6 @@
 #include "comm/shared.h"
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "comm_impl.h"
@@ -13,8 +14,8 @@
 #include <unistd.h>
 
 struct dp_desk {
-    _Atomic int phase;
-    char rest[DP_ALIGN - sizeof(int)]; /* a cache line each: no false sharing */
+    dp_event phase;
+    char rest[DP_ALIGN - sizeof(dp_event)]; /* a cache line each: no false sharing */
 };
 
 static size_t aligned(size_t bytes) {
@@ -165,14 +166,17 @@ void dp_shared_meet(dp_shared *s) {
     if (!s->map) {
         return;
     }
-    int phase = ++s->phase;
-    atomic_store_explicit(&s->desk[s->me].phase, phase, memory_order_release);
+    const double turn = 0.1; /* seconds between two looks at who hangs */
+    uint32_t phase = ++s->phase;
+    dp_event_set(&s->desk[s->me].phase, phase);
     dp_patience wait = dp_patience_begin(s->comm, "the gradients' exchange");
     for (int m = 0; m < s->members; m++) {
+        dp_event *other = &s->desk[m].phase;
+        uint32_t now = atomic_load_explicit(&other->count, memory_order_acquire);
         /* The difference, since phases may wrap. */
-        while (atomic_load_explicit(&s->desk[m].phase, memory_order_acquire) - phase <
-               0) {
-            dp_patience_wait(&wait);
+        while ((int32_t)(now - phase) < 0) {
+            dp_patience_check(&wait);
+            now = dp_event_wait(other, now, turn);
         }
     }
 }

@@ -142,6 +142,27 @@ def test_a_rank_that_hangs_is_named_and_ends_the_job(lab):
     gone(ranks)
 
 
+@pytest.mark.parametrize("more", [(), ("parallel.allreduce=mpi",)])
+def test_a_job_that_was_suspended_goes_on(lab, more):
+    """All ranks are stopped for longer than the patience, and continued one after the other."""
+    timeout = 2
+    lab.config(train__epochs=1000000, train__log_every=1, metrics__flush=0.1)
+    job = lab.start("run.ini", f"parallel.timeout={timeout}", *more, ranks=3)
+    job.wait_for(lambda: lab.out().metrics.exists())
+    ranks = job.ranks()
+    for signum, pause in ((signal.SIGSTOP, timeout + 1), (signal.SIGCONT, 0.3)):
+        for pid in ranks:
+            os.kill(pid, signum)
+            time.sleep(0.3)
+        time.sleep(pause)
+    seen = lab.out().metrics.stat().st_ino
+    job.wait_for(lambda: lab.out().metrics.stat().st_ino != seen)     # written anew: it trains
+    for pid in ranks:
+        os.kill(pid, signal.SIGUSR1)
+    result = job.end()
+    assert result.code == 75 and not result.errors, result
+
+
 def test_a_rank_that_dies_ends_the_others(lab):
     lab.config(train__epochs=100000, train__log_every=1)
     job = lab.start("run.ini", ranks=3)
