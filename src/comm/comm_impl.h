@@ -11,7 +11,8 @@
 struct dp_comm {
     MPI_Comm world, node;
     int rank, size;
-    int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores;
+    int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores,
+        first_cores;
     int speaker;
     double timeout;   /* seconds without a sign of life from a rank */
     bool said_short;  /* of shared memory */
@@ -20,6 +21,11 @@ struct dp_comm {
     pthread_t holder; /* the thread that calls MPI */
     atomic_bool naps; /* while it waits */
 };
+
+/* launch.c: mpirun or srun started this process; no launcher of parallel programs did: neither mpirun,
+ * nor srun with any version of PMI, nor aprun. */
+bool dp_launched(void);
+bool dp_launched_by_nobody(void);
 
 /* Waiting for other ranks: gives way to others on the core, and ends the job, naming the rank, when
  * one shows no sign of life for comm->timeout seconds in which this one was there to see it. */
