@@ -224,6 +224,26 @@ def test_the_launcher_passes_its_line_on(tmp_path):
     assert run(TOP / "scripts/run.sh", "-n", "0", "c.ini").returncode == 2
 
 
+@pytest.mark.parametrize("group, files, most", [
+    ("0::/", {"cpu.max": "max 100000"}, 64), ("0::/", {"cpu.max": "150000 100000"}, 2),
+    ("0::/job/step", {"job/cpu.max": "300000 100000", "job/step/cpu.max": "max 100000"}, 3),
+    ("3:cpu,cpuacct:/job/step", {"cpu/job/cpu.cfs_quota_us": "100000",
+                                 "cpu/job/cpu.cfs_period_us": "50000",
+                                 "cpu/job/step/cpu.cfs_quota_us": "-1",
+                                 "cpu/job/step/cpu.cfs_period_us": "50000"}, 2)])
+def test_the_launcher_counts_what_groups_allow(tmp_path, group, files, most):
+    """`most` on a machine of 64 cores."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"9:cpuset:/other\n{group}\n")
+    for name, text in files.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    done = run("bash", "-euc", f"nproc() {{ echo 64; }}; . scripts/mpi-env.sh; cores",
+               CGROUP_ROOT=str(tmp_path))
+    assert (done.stdout, done.stderr) == (f"{most}\n", ""), done
+
+
 def test_make_help_lists_the_targets():
     lines = run("make", "--no-print-directory", "help", MAKEFLAGS="").stdout.splitlines()
     assert " ".join(line.split()[0] for line in lines) == \
