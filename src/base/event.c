@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <math.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
@@ -49,19 +48,9 @@ static uint32_t doze(dp_event *event, uint32_t old, double seconds) {
     return now;
 }
 
-uint32_t dp_event_wait(dp_event *event, uint32_t old, double seconds) {
-    /* What a sleeper's waking takes is worth spinning for; more is where waits were short so far. */
-    static const double least = 2e-6, most = 100e-6, more = 1e-6;
-    static _Thread_local double spins = 100e-6;
+uint32_t dp_event_wait(dp_event *event, uint32_t old, bool spins, double seconds) {
+    const double most = 100e-6; /* about what sleeping and being woken cost at worst */
     uint32_t now = atomic_load_explicit(&event->count, memory_order_acquire);
-    if (now != old) {
-        return now;
-    }
-    now = spin(event, old, spins);
-    if (now != old) {
-        spins = fmin(spins + more, most);
-        return now;
-    }
-    spins = fmax(spins / 2, least);
-    return doze(event, old, seconds);
+    now = now == old && spins ? spin(event, old, most) : now;
+    return now == old ? doze(event, old, seconds) : now;
 }

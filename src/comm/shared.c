@@ -6,6 +6,7 @@
 #include "comm_impl.h"
 #include <assert.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 
 struct dp_desk {
     dp_event phase;
-    char rest[DP_ALIGN - sizeof(dp_event)]; /* a cache line each: no false sharing */
+    _Atomic int cpu;                                      /* where the member was then */
+    char rest[DP_ALIGN - sizeof(dp_event) - sizeof(int)]; /* no two in a cache line */
 };
 
 static size_t aligned(size_t bytes) {
@@ -168,6 +170,8 @@ void dp_shared_meet(dp_shared *s) {
     }
     const double turn = 0.1; /* seconds between two looks at who hangs */
     uint32_t phase = ++s->phase;
+    int here = sched_getcpu();
+    s->desk[s->me].cpu = here;
     dp_event_set(&s->desk[s->me].phase, phase);
     dp_patience wait = dp_patience_begin(s->comm, "the gradients' exchange");
     for (int m = 0; m < s->members; m++) {
@@ -176,7 +180,7 @@ void dp_shared_meet(dp_shared *s) {
         /* The difference, since phases may wrap. */
         while ((int32_t)(now - phase) < 0) {
             dp_patience_check(&wait);
-            now = dp_event_wait(other, now, turn);
+            now = dp_event_wait(other, now, s->desk[m].cpu != here, turn);
         }
     }
 }

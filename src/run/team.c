@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include <assert.h>
 #include <omp.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -24,28 +25,46 @@ static struct {
     int threads; /* 0: not open */
     call now;
     line arrived, passed; /* the barrier */
+    _Atomic short
+        cpu[DP_MOST_THREADS]; /* where each was seen last, from 1; not often written */
     line start
         [DP_MOST_THREADS]; /* each but the first waits at its own: not all are called */
 } crew __attribute__((aligned(DP_ALIGN)));
+
+/* Whether another of the first n threads was last seen on this core: it may need it. Threads that sleep
+ * are often woken where the one is that wakes them, if no core is idle. */
+static bool has_company(int id, int n) {
+    short here = (short)(sched_getcpu() + 1);
+    bool found = false;
+    if (atomic_load_explicit(&crew.cpu[id], memory_order_relaxed) != here) {
+        atomic_store_explicit(&crew.cpu[id], here, memory_order_relaxed);
+    }
+    for (int k = 0; k < n; k++) {
+        short there = atomic_load_explicit(&crew.cpu[k], memory_order_relaxed);
+        found = found || (k != id && there == here);
+    }
+    return found;
+}
 
 void dp_team_barrier(dp_team team) {
     if (team.n == 1) {
         return;
     }
+    bool spins = !has_company(team.id, team.n);
     uint32_t before =
         atomic_load_explicit(&crew.passed.event.count, memory_order_relaxed);
     if (atomic_fetch_add(&crew.arrived.count, 1) + 1 == team.n) {
         atomic_store_explicit(&crew.arrived.count, 0, memory_order_relaxed);
         dp_event_set(&crew.passed.event, before + 1);
     } else {
-        dp_event_wait(&crew.passed.event, before, 0);
+        dp_event_wait(&crew.passed.event, before, spins, 0);
     }
 }
 
 /* A thread other than the first. */
 static void serve(int id) {
     for (uint32_t seen = 0;;) {
-        seen = dp_event_wait(&crew.start[id].event, seen, 0);
+        seen = dp_event_wait(&crew.start[id].event, seen, !has_company(id, 1), 0);
         if (!crew.now.work) {
             return;
         }

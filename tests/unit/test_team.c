@@ -130,11 +130,11 @@ static void *set_late(void *arg) {
 Test(event, a_wait_ends_with_the_count_or_the_time)
 {
     dp_event event = {0};
-    cr_assert_eq(dp_event_wait(&event, 1, 0), 0, "another count already");
-    cr_assert_eq(dp_event_wait(&event, 0, 0.01), 0, "nobody sets it");
+    cr_assert_eq(dp_event_wait(&event, 1, true, 0), 0, "another count already");
+    cr_assert_eq(dp_event_wait(&event, 0, true, 0.01), 0, "nobody sets it");
     pthread_t other;
     pthread_create(&other, NULL, set_late, &event);
-    cr_assert_eq(dp_event_wait(&event, 0, 0), 7);
+    cr_assert_eq(dp_event_wait(&event, 0, true, 0), 7);
     pthread_join(other, NULL);
     cr_assert_eq(event.sleepers, 0);
 }
