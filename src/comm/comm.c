@@ -26,8 +26,7 @@ static void on_mpi_error(MPI_Comm *where, int *code, ...) {
 /* How many cores this rank may use, and the ranks of its host together. */
 static void count_cores(dp_comm *comm) {
     cpu_set_t mine, all, first;
-    CPU_ZERO(&first);
-    sched_getaffinity(0, sizeof first, &first);
+    dp_cores_first(&first);
     MPI_Allreduce(MPI_IN_PLACE, &first, (int)sizeof first, MPI_BYTE, MPI_BOR, comm->node);
     comm->first_cores = CPU_COUNT(&first);
     dp_cores_mask(&mine);

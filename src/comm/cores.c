@@ -6,20 +6,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-void dp_cores_mask(cpu_set_t *out) {
-    CPU_ZERO(out);
-    int places = omp_get_proc_bind() == omp_proc_bind_false ? 0 : omp_get_num_places();
-    for (int p = 0; p < places; p++) {
-        int id[CPU_SETSIZE], n = omp_get_place_num_procs(p);
-        if (n <= CPU_SETSIZE) {
-            omp_get_place_proc_ids(p, id);
-        }
-        for (int k = 0; k < n && n <= CPU_SETSIZE; k++) {
+/* OpenMP's places, or 0 where it binds nobody. */
+static int count_places(void) {
+    return omp_get_proc_bind() == omp_proc_bind_false ? 0 : omp_get_num_places();
+}
+
+static void add_place(int place, cpu_set_t *out) {
+    int id[CPU_SETSIZE], n = omp_get_place_num_procs(place);
+    if (n <= CPU_SETSIZE) {
+        omp_get_place_proc_ids(place, id);
+        for (int k = 0; k < n; k++) {
             CPU_SET((size_t)id[k], out);
         }
     }
+}
+
+void dp_cores_mask(cpu_set_t *out) {
+    CPU_ZERO(out);
+    for (int p = 0; p < count_places(); p++) {
+        add_place(p, out);
+    }
     if (CPU_COUNT(out) == 0 && sched_getaffinity(0, sizeof *out, out) != 0) {
         CPU_SET(0, out);
+    }
+}
+
+void dp_cores_first(cpu_set_t *out) {
+    int place = omp_get_place_num(); /* -1: a runtime that binds in its first region */
+    dp_cores_mask(out);
+    if (count_places() > 0) {
+        CPU_ZERO(out);
+        add_place(place < 0 ? 0 : place, out);
     }
 }
 

@@ -8,6 +8,9 @@
  * of its places: it has bound the first thread to one of them before main begins. */
 void dp_cores_mask(cpu_set_t *out);
 
+/* Of these, those of the first thread. */
+void dp_cores_first(cpu_set_t *out);
+
 /* How many cores' worth of time the cgroups of this process allow, theirs and all above them, at least
  * 1; INT_MAX without a limit. Version 2 (cpu.max) and 1 (cpu.cfs_quota_us). `root` is put before the
  * paths of /proc and /sys: "" but in tests. */
