@@ -248,7 +248,7 @@ def workload(folder, data, cores, peak, name, torch):
 def crowd(folder, data, cores):
     """What threads cost on cores that others use: beside two busy loops a core, which one thread and
     more have alike."""
-    say("\nBeside two busy loops a core, seconds an epoch (6,400 samples; the table: 150): the median and "
+    say("\nBeside two busy loops a core, milliseconds an epoch (6,400 samples; the table: 150): the median and "
         "the best\nof five with one thread; then with more, and the ratio of the medians. In brackets: "
         "forced to so many")
     flower = folder / "table.csv"
@@ -271,7 +271,7 @@ def crowd(folder, data, cores):
             one = np.median(found["x1"])
             text = f"  {name:15s} batch {batch:4d}"
             for way, seconds in found.items():
-                text += f"   {way} {np.median(seconds):.4f} s ({min(seconds):.4f})"
+                text += f"   {way} {1e3 * np.median(seconds):.3g} ({1e3 * min(seconds):.3g})"
                 if way != "x1":
                     text += f" = {np.median(seconds) / one:.2f}x"
                 kind = "crowd" if len(ways[way]) == 1 else "crowd, forced"
