@@ -2,6 +2,9 @@
 
 CC       := gcc
 MPICC    := mpicc
+# The MPI wrappers compile and link with the same compiler, or two OpenMP runtimes would meet.
+export OMPI_CC  := $(CC)
+export MPICH_CC := $(CC)
 BUILD    := build
 SAN      ?=
 NP       ?=
@@ -22,7 +25,6 @@ BUILD    := build/san
 CFLAGS   += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 KERNEL_O := -O1 # with sanitizers, -O3 takes minutes
 SAN_OBJ  := $(BUILD)/tests/sanitize.o
-$(SAN_OBJ): CC := $(MPICC)
 endif
 
 KERNEL_O ?= -O3
@@ -77,10 +79,12 @@ $(BUILD)/src/kernels/set_%.o: src/kernels/set.c
 	@mkdir -p $(@D) && echo "  CC   $@"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(KERNEL_O) $(SET_$*) -DDP_SET=$* -DDP_SET_$* -c -o $@ $<
 
-$(BUILD)/src/comm/%.o: CC := $(MPICC)
+# A CC of the command line would win over a target's own CC.
+COMPILE  := $(CC)
+$(BUILD)/src/comm/%.o $(SAN_OBJ): COMPILE := $(MPICC)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D) && echo "  CC   $@"
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(Q)$(COMPILE) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 # Tests: one Criterion program a file in tests/unit, one program for mpirun a file in tests/mpi.
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))

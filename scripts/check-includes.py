@@ -15,8 +15,8 @@ FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in f
 HOMES = [
     (re.compile(r'include\s*[<"](hdf5|hdf5_hl|H5\w*)\.h[>"]'), ["src/h5"], "use h5/h5file.h"),
     (re.compile(r'include\s*[<"]mpi\.h[>"]'), ["src/comm"], "use comm/comm.h"),
-    (re.compile(r'include\s*[<"]omp\.h[>"]|pragma\s+omp\b'), ["src/kernels", "src/run", "include/run"],
-     "threads belong to the kernels and the step"),
+    (re.compile(r'include\s*[<"]omp\.h[>"]|pragma\s+omp\b'), ["src/run", "src/comm"],
+     "threads belong to run/team.h, the cores that they may use to src/comm"),
 ]
 DIRECTIVE = re.compile(r"^\s*#\s*((?:include|pragma)\b.*)|_Pragma\s*\(\s*\"(.*?)\"")
 QUOTED = re.compile(r'include\s*"([^"]+)"')

@@ -3,14 +3,30 @@
 # refuses to run as root or with more ranks than cores, binds a lone rank to one core, and spins
 # where ranks share cores. A variable that is already set stays as it is.
 
-# cores: those that this process may use, by affinity and by the container's quota.
+# cores: those that this process may use, by affinity and by the quotas of its groups and all
+# above them (CGROUP_ROOT comes before /proc and /sys: for tests).
 cores() {
-    local n quota period
+    local root=${CGROUP_ROOT-} n controllers path top quota period
     n=$(nproc)
-    if read -r quota period 2>/dev/null </sys/fs/cgroup/cpu.max && [ "$quota" != max ]; then
-        quota=$(((quota + period - 1) / period))
-        [ "$quota" -ge "$n" ] || n=$quota
-    fi
+    while IFS=: read -r _ controllers path; do
+        case ,$controllers, in
+        ,,) top=$root/sys/fs/cgroup ;;
+        *,cpu,*) top=$root/sys/fs/cgroup/cpu ;;
+        *) continue ;;
+        esac
+        path=${path%/}
+        while :; do
+            { read -r quota period <"$top$path/cpu.max" ||
+                { read -r quota <"$top$path/cpu.cfs_quota_us" &&
+                    read -r period <"$top$path/cpu.cfs_period_us"; }; } 2>/dev/null || quota=max
+            if [ "$quota" != max ] && [ "$quota" -gt 0 ]; then
+                quota=$(((quota + period - 1) / period))
+                [ "$quota" -ge "$n" ] || n=$quota
+            fi
+            [ -n "$path" ] || break
+            path=${path%/*}
+        done
+    done < <(cat "$root/proc/self/cgroup" 2>/dev/null)
     echo "$n"
 }
 

@@ -16,6 +16,12 @@ typedef struct dp_comm dp_comm;
  *  MPI: collective.  Owner: the caller, who ends it with dp_comm_finalize. */
 dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out);
 
+/** Whether a launcher of another MPI, or srun without the right --mpi, has started several processes
+ *  that this MPI does not know of, so that each is rank 0 of 1. Where a script started this one that is
+ *  only warned of: runs side by side are made so. Of several processes, one speaks (dp_comm_speaks).
+ *  MPI: local.  Errors: DP_EUSAGE */
+dp_status dp_comm_check_launch(dp_comm *comm);
+
 /** MPI: collective. *comm may be NULL. */
 void dp_comm_finalize(dp_comm **comm);
 
@@ -29,7 +35,9 @@ int dp_comm_node_cores(
     const dp_comm *comm); /* cores that the ranks of this host may use */
 int dp_comm_mask_cores(const dp_comm *comm); /* cores that this rank is bound to */
 int dp_comm_allowed_cores(
-    const dp_comm *comm);          /* that the launcher may use on this host */
+    const dp_comm *comm); /* that the launcher may use on this host */
+/* That the first threads of this host's ranks are bound to now, by whatever binds them. */
+int dp_comm_first_cores(const dp_comm *comm);
 bool dp_comm_yields(void);         /* MPI gives way to others while it waits */
 const char *dp_comm_library(void); /* "Open MPI 4.1.4" */
 

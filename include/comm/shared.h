@@ -8,6 +8,7 @@
 
 #include "comm/comm.h"
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct dp_shared {
     dp_comm *comm;
@@ -19,7 +20,7 @@ typedef struct dp_shared {
     int me;         /* this rank's place in its domain */
     void *common;   /* the same memory for all members, zeroed; DP_ALIGN */
     void **own; /* [members] each member's part, readable and writable by all; zeroed */
-    int phase;  /* meetings so far */
+    uint32_t phase;       /* meetings so far */
     struct dp_desk *desk; /* [members] where each member leaves its phase */
     void *map;
     size_t map_bytes;

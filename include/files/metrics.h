@@ -13,7 +13,8 @@ typedef struct dp_step_row {
     int64_t step, epoch, samples; /* step and epoch from 1; samples: the global batch */
     double loss;                  /* batch mean before the update */
     double lr, grad_norm;
-    double seconds, comm_seconds; /* the whole step; the part spent in exchange */
+    double seconds, comm_seconds; /* the whole step, and any time in which the job was
+                                     suspended in it; the part spent in exchange */
 } dp_step_row;
 
 /** A row of /epochs. NaN where a column doesn't apply. */

@@ -6,7 +6,7 @@ installed, an epoch of each workload beside PyTorch where it is installed, and w
 tree of sums, evaluation and checkpoints cost. Writes build/bench/report.txt and
 build/bench/bench.csv, which scripts/plot_bench.py draws. Wants a quiet machine. Where there is none,
 everybody takes turns and the best of short stretches counts, so that a neighbour of the machine
-slows nobody more than another."""
+slows nobody more than another. A part that takes too long is ended, and the rest goes on."""
 
 import argparse
 import csv
@@ -17,10 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from parts import ended, in_time, limit, output, part, process
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", "build"))
@@ -43,22 +46,6 @@ def say(text=""):
     report.write(text + "\n")
 
 
-def environment(threads):
-    """A quiet one: these make an installed OpenBLAS forget the CPU that it runs on."""
-    env = {k: v for k, v in os.environ.items()
-           if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MAKEFLAGS", "MAKELEVEL")}
-    return {**env, "OMP_NUM_THREADS": str(threads)}
-
-
-def output(*command, threads, cwd=None):
-    done = subprocess.run([str(c) for c in command], env=environment(threads), cwd=cwd, text=True,
-                          capture_output=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}:\n"
-                 f"{done.stdout}{done.stderr}")
-    return done.stdout
-
-
 def gemms(cores):
     """Our kernels and the peers', each checked by its program before it is timed."""
     shapes, peak, memory = {}, {}, {}
@@ -70,20 +57,31 @@ def gemms(cores):
     peers = [name for name in PEERS if (OUT / f"peer_{name}").exists()]
     for name in set(PEERS) - set(peers):
         say(f"{name} is not installed: left out")
+
+    def run(name, *command):
+        text = part(f"the GEMMs of {name}", lambda: output(*command, "0.01", threads=cores))
+        return text.splitlines() if text else []
+
     for _ in range(GEMM_ROUNDS):
-        for line in output(OUT / "gemm", "auto", "0.01", threads=cores).splitlines()[1:]:
+        ours = run("trainer", OUT / "gemm", "auto")
+        if not ours:
+            return {}
+        for line in ours[1:]:
             if found := re.match(r"memory, (\d+) threads: (\S+) GB/s", line):
                 threads, value = int(found[1]), float(found[2])
                 memory[threads] = max(memory.get(threads, 0), value)
                 continue
-            part = re.split(r"\s+(?:->\s+)?", line.strip())
-            inputs, outputs, batch, threads = map(int, part[1:5])
-            peak[threads] = max(peak.get(threads, 0), float(part[5]))
-            note((inputs, outputs, batch, threads), OURS[part[0]], [float(v) for v in part[6::2]])
-        for name in peers:
-            for line in output(OUT / f"peer_{name}", "0.01", threads=cores).splitlines():
-                part = re.split(r"\s+(?:->\s+)?", line.strip())
-                note(tuple(map(int, part[1:5])), part[0], [float(v) for v in part[5:]])
+            field = re.split(r"\s+(?:->\s+)?", line.strip())
+            inputs, outputs, batch, threads = map(int, field[1:5])
+            peak[threads] = max(peak.get(threads, 0), float(field[5]))
+            note((inputs, outputs, batch, threads), OURS[field[0]], [float(v) for v in field[6::2]])
+        for name in peers[:]:
+            lines = run(name, OUT / f"peer_{name}")
+            if not lines:
+                peers.remove(name)
+            for line in lines:
+                field = re.split(r"\s+(?:->\s+)?", line.strip())
+                note(tuple(map(int, field[1:5])), field[0], [float(v) for v in field[5:]])
     for threads, value in sorted(peak.items()):
         rows.append(("peak", "FMA", "", threads, "machine", value, "GFLOP/s"))
         rows.append(("memory", "read and write", "", threads, "machine", memory[threads], "GB/s"))
@@ -180,29 +178,32 @@ def epoch_seconds(run, batch):
 
 
 class Torch:
-    """PyTorch with a number of threads, in a process of its own; None where it is not installed."""
+    """PyTorch with a number of threads, in a process of its own."""
+
+    @staticmethod
+    def is_here():
+        return subprocess.run([sys.executable, "-c", "import torch"], capture_output=True,
+                              check=False).returncode == 0
 
     @classmethod
-    def find(cls, threads):
-        have = subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, check=False)
-        return cls(threads) if have.returncode == 0 else None
+    @contextmanager
+    def start(cls, threads):
+        with process([sys.executable, TOP / "scripts/bench/torch_epoch.py", threads], threads,
+                     stdin=subprocess.PIPE) as child:
+            yield cls(child)
 
-    def __init__(self, threads):
-        self.process = subprocess.Popen(
-            [sys.executable, TOP / "scripts/bench/torch_epoch.py", str(threads)], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(threads))
+    def __init__(self, child):
+        self.process = child
 
     def seconds(self, widths, batch):
         widths = ",".join(map(str, widths))
-        print(widths, batch, stretch(batch), file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):
+            print(widths, batch, stretch(batch), file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
+        in_time()
         if not answer:
             sys.exit("bench: PyTorch's process ended")
         return float(answer)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def epochs(folder, data, cores, peak):
@@ -210,52 +211,93 @@ def epochs(folder, data, cores, peak):
         "20 steps),\nas a share of the FMA peak; PyTorch likewise; then our best whole epoch. SGD with "
         "momentum.\nx2 and more: threads that may be used; parallel.threads = auto takes fewer for small "
         "steps")
-    torches = {threads: Torch.find(threads) for threads in sorted({1, cores})}
-    if not torches[1]:
+    torch = Torch.is_here()
+    if not torch:
         say("PyTorch is not installed: left out")
-    for name, widths in WORKLOADS.items():
-        widths = [int(w) for w in widths.split(",")]
-        layers = " ".join(f"dense:{w} relu" for w in widths[1:-1])
+    for name in WORKLOADS:
+        part(f"epochs of {name}", workload, folder, data, cores, peak, name, torch)
+
+
+def workload(folder, data, cores, peak, name, torch):
+    widths = [int(w) for w in WORKLOADS[name].split(",")]
+    layers = " ".join(f"dense:{w} relu" for w in widths[1:-1])
+    counts = sorted({1, cores})
+    with ExitStack() as stack:
+        peers = {n: stack.enter_context(Torch.start(n)) for n in counts if torch}
         for batch in BATCHES:
             text = f"  {name:15s} batch {batch:4d}"
-            for threads, peer in torches.items():
-                ours, torch = [], []
+            for threads in counts:
+                ours, theirs = [], []
                 for _ in range(ROUNDS):
                     ours.append(epoch_seconds(train(folder, data, threads, layers, batch), batch))
-                    if peer:
-                        torch.append(peer.seconds(widths, batch))
+                    if torch:
+                        theirs.append(peers[threads].seconds(widths, batch))
                 seconds, whole = np.min(ours, axis=0)
-                share = 100 * flops(widths) / seconds * 1e-9 / peak[threads]
-                text += f"   x{threads} {seconds:6.3f} s {share:2.0f}%"
+                text += f"   x{threads} {seconds:6.3f} s"
+                if threads in peak:
+                    text += f" {100 * flops(widths) / seconds * 1e-9 / peak[threads]:2.0f}%"
                 rows.append(("epoch", name, batch, threads, "trainer", seconds, "s"))
                 rows.append(("whole epoch", name, batch, threads, "trainer", whole, "s"))
                 if torch:
-                    text += f", PyTorch {min(torch):6.3f} s = {min(torch) / seconds:.1f}x"
-                    rows.append(("epoch", name, batch, threads, "PyTorch", min(torch), "s"))
+                    text += f", PyTorch {min(theirs):6.3f} s = {min(theirs) / seconds:.1f}x"
+                    rows.append(("epoch", name, batch, threads, "PyTorch", min(theirs), "s"))
                 text += f" ({whole:.3f} s)"
             say(text)
-    for peer in filter(None, torches.values()):
-        peer.close()
+
+
+def crowd(folder, data, cores):
+    """What threads cost on cores that others use: beside two busy loops a core, which one thread and
+    more have alike."""
+    say("\nBeside two busy loops a core, milliseconds an epoch (6,400 samples; the table: 150): the median and "
+        "the best\nof five with one thread; then with more, and the ratio of the medians. In brackets: "
+        "forced to so many")
+    flower = folder / "table.csv"
+    flower.write_text("a,b,c,d,kind\n" + "".join(
+        f"{k % 7},{k % 11},{k % 5},{k % 13},{k % 3}\n" for k in range(150)), encoding="utf-8")
+    cases = {"table 4-16-3": ("dense:16 relu", 16, 40, "data.dir=", f"data.train={flower}",
+                              "data.target=kind"),
+             "784-32-10": ("dense:32 relu", 64, 10, "data.limit=6400"),
+             "784-512-512-10": ("dense:512 relu dense:512 relu", 64, 1, "data.limit=6400")}
+    ways = {"x1": (1,), f"x{cores}": (cores,), f"(x{cores})": (cores, f"parallel.threads={cores}")}
+    with ExitStack() as stack:
+        for _ in range(2 * cores):
+            stack.enter_context(process([sys.executable, "-c", "while True: pass"], 1))
+        for name, (layers, batch, count, *more) in cases.items():
+            found = {way: [] for way in ways}
+            for _ in range(5):
+                for way, (threads, *forced) in ways.items():
+                    run = train(folder, data, threads, layers, batch, *more, *forced, epochs=count)
+                    found[way].append(column(run, "epochs", "seconds").sum() / count)
+            one = np.median(found["x1"])
+            text = f"  {name:15s} batch {batch:4d}"
+            for way, seconds in found.items():
+                text += f"   {way} {1e3 * np.median(seconds):.3g} ({1e3 * min(seconds):.3g})"
+                if way != "x1":
+                    text += f" = {np.median(seconds) / one:.2f}x"
+                kind = "crowd" if len(ways[way]) == 1 else "crowd, forced"
+                rows.append((kind, name, batch, ways[way][0], "trainer", np.median(seconds), "s"))
+            say(text)
 
 
 def first_step(folder, data, threads, *what, **keys):
     """Seconds from the command to the first step's loss; peak memory of the whole run in MB."""
+    in_time()
     began = time.perf_counter()
-    with subprocess.Popen(command(folder, data, *what, **keys), env=environment(threads),
-                          cwd=folder, text=True, stdout=subprocess.PIPE) as process:
-        for line in process.stdout:
+    with process(command(folder, data, *what, **keys), threads, cwd=folder) as child:
+        for line in child.stdout:
             if line.startswith("loss:"):
                 break
         first, peak = time.perf_counter() - began, 0
-        while process.poll() is None:
+        while child.poll() is None:
             try:
-                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+                status = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8")
                 peak = max([peak, *map(int, re.findall(r"VmHWM:\s*(\d+) kB", status))])
             except OSError:
                 pass  # it has just ended
             time.sleep(0.01)
-    if process.returncode not in (0, 75):
-        sys.exit(f"bench: a run ended with {process.returncode}")
+    in_time()
+    if child.returncode not in (0, 75):
+        sys.exit(f"bench: a run ended with {child.returncode}")
     return first, peak * 1024e-6
 
 
@@ -314,22 +356,28 @@ def costs(folder, data, cores):
 def main():
     cores = len(os.sched_getaffinity(0))
     peak = gemms(cores)
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
+    with tempfile.TemporaryDirectory() as name:
+        folder, data = Path(name), Path(name) / "data"
         (data / "gz").mkdir(parents=True)
         made_up_images(data)
-        epochs(Path(folder), data, cores, peak)
-        costs(Path(folder), data, cores)
+        epochs(folder, data, cores, peak)
+        part("what is around the steps", costs, folder, data, cores)
+        part("beside busy loops", crowd, folder, data, cores)
     with open(OUT / "bench.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow("kind what batch threads who value unit".split())
         writer.writerows(rows)
     say(f"\nWritten: {OUT / 'report.txt'}, {OUT / 'bench.csv'}; "
         "draw them with: python3 scripts/plot_bench.py")
+    if ended:
+        sys.exit(f"bench: took too long and was ended: {', '.join(ended)}")
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=float, default=limit["seconds"], metavar="SECONDS",
+                        help="after which a part is ended (%(default)s)")
+    limit["seconds"] = parser.parse_args().limit
     OUT.mkdir(parents=True, exist_ok=True)
     with open(OUT / "report.txt", "w", encoding="utf-8") as report:
         main()

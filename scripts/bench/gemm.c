@@ -9,14 +9,17 @@
  * product in both, and percent of the peak that as many threads reach at once. At the end the
  * memory's GB/s. Each kernel's result is held against the reference first; a wrong one ends the
  * program with 1. */
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/tree.h"
 #include "kernels/ref.h"
+#include "run/team.h"
 #include <math.h>
-#include <omp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { BLOCK = 16, WHOLE = DP_STRIP, KINDS = 3 };
 static const char *const kinds[KINDS] = {"forward", "dinput", "dweight"};
@@ -179,61 +182,85 @@ static void verify(const dp_kernels *set, const problem *p, bool fused) {
     verify_outputs(p);
 }
 
+/* What the threads of a measurement share. */
+typedef struct timing {
+    const dp_kernels *set;
+    const problem *p;
+    int kind, threads;
+    bool fused, more;
+    double seconds, sum; /* to spend; what the threads have found together */
+    pthread_mutex_t lock;
+} timing;
+
+static void bursts(dp_team team, void *arg) {
+    timing *t = arg;
+    double flop = 2.0 * t->p->N * t->p->I * t->p->O, start = dp_clock();
+    int calls = 1 + (int)(1e8 * t->threads / flop), burst = 0;
+    do {
+        dp_team_barrier(team);
+        double before = dp_clock();
+        for (int c = 0; c < calls; c++) {
+            run(t->set, team, t->p, t->kind, t->fused);
+            dp_team_barrier(team);
+        }
+        /* One thread's clock decides for all when to stop, or some would wait for others that have. */
+        if (team.id == 0) {
+            double after = dp_clock();
+            t->sum = fmax(t->sum, flop * calls / (after - before) * 1e-9);
+            t->more = ++burst < 3 || after - start < t->seconds;
+        }
+        dp_team_barrier(team);
+    } while (t->more);
+}
+
 /* GFLOP/s of `threads` threads together: the best of bursts of about a millisecond, three at
  * least. */
 static double rate(const dp_kernels *set, const problem *p, int kind, bool fused,
                    int threads, double seconds) {
-    double flop = 2.0 * p->N * p->I * p->O, best = 0;
-    int calls = 1 + (int)(1e8 * threads / flop);
-#pragma omp parallel num_threads(threads)
-    {
-        dp_team team = {omp_get_thread_num(), threads};
-        double start = omp_get_wtime(), before = start, after = start;
-        for (int burst = 0; burst < 3 || after - start < seconds; burst++) {
-#pragma omp barrier
-            before = omp_get_wtime();
-            for (int c = 0; c < calls; c++) {
-                run(set, team, p, kind, fused);
-#pragma omp barrier
-            }
-            after = omp_get_wtime();
-            /* One thread's clock decides for all when to stop. */
-#pragma omp single copyprivate(after)
-            best = fmax(best, flop * calls / (after - before) * 1e-9);
-        }
-    }
-    return best;
+    timing t = {.set = set,
+                .p = p,
+                .kind = kind,
+                .threads = threads,
+                .fused = fused,
+                .seconds = seconds};
+    dp_team_run(threads, bursts, &t);
+    return t.sum;
+}
+
+static void burn(dp_team team, void *arg) {
+    timing *t = arg;
+    double mine = dp_kernels_peak(t->set, t->seconds);
+    pthread_mutex_lock(&t->lock);
+    t->sum += mine;
+    pthread_mutex_unlock(&t->lock);
 }
 
 static double peak(const dp_kernels *set, int threads, double seconds) {
-    double sum = 0;
-#pragma omp parallel num_threads(threads)
-    {
-        double mine = dp_kernels_peak(set, seconds);
-#pragma omp critical
-        sum += mine;
-    }
-    return sum;
+    timing t = {.set = set, .seconds = seconds, .lock = PTHREAD_MUTEX_INITIALIZER};
+    dp_team_run(threads, burn, &t);
+    return t.sum;
 }
 
-/* GB/s that `threads` threads together read and write, of arrays too large for a cache: the best of
- * five passes. */
+enum { LARGE = 1 << 23 }; /* floats: too many for a cache */
+
+static void add(dp_team team, void *arg) {
+    float **array = arg;
+    size_t begin = (size_t)LARGE / 16 * (size_t)team.id / (size_t)team.n * 16;
+    size_t end = (size_t)LARGE / 16 * (size_t)(team.id + 1) / (size_t)team.n * 16;
+    dp_tree_add(array[0] + begin, array[1] + begin, end - begin);
+}
+
+/* GB/s that `threads` threads together read and write: the best of five passes. */
 static double bandwidth(int threads) {
-    size_t n = (size_t)1 << 23;
-    float *left = floats(n), *right = floats(n);
+    float *array[2] = {floats(LARGE), floats(LARGE)};
     double best = 0;
     for (int pass = 0; pass < 6; pass++) {
-        double start = omp_get_wtime();
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int part = 0; part < threads; part++) {
-            size_t begin = n / 16 * part / threads * 16;
-            size_t end = n / 16 * (part + 1) / threads * 16;
-            dp_tree_add(left + begin, right + begin, end - begin);
-        }
-        double seconds = omp_get_wtime() - start;
-        best = pass > 0 ? fmax(best, 3e-9 * n * sizeof *left / seconds) : 0;
+        double start = dp_clock();
+        dp_team_run(threads, add, array);
+        double seconds = dp_clock() - start;
+        best = pass > 0 ? fmax(best, 3e-9 * LARGE * sizeof **array / seconds) : 0;
     }
-    dp_memory_free(&left), dp_memory_free(&right);
+    dp_memory_free(&array[0]), dp_memory_free(&array[1]);
     return best;
 }
 
@@ -251,33 +278,46 @@ static void measure(const dp_kernels *set, const problem *p, bool fused, int thr
     fflush(stdout);
 }
 
-int main(int argc, char **argv) {
-    const dp_kernels *set = dp_kernels_find(argc > 1 ? argv[1] : "auto");
-    double seconds = argc > 2 ? atof(argv[2]) : 0.05;
-    if (!set || seconds <= 0) {
-        fprintf(stderr, "usage: gemm [%s [SECONDS]]\n", dp_kernels_available());
-        return 2;
-    }
-    int counts[2] = {1, omp_get_max_threads()};
+typedef struct task {
+    const dp_kernels *set;
+    double seconds;
+    int threads; /* the most */
+} task;
+
+static dp_status table(void *arg) {
+    const task *t = arg;
+    int counts[2] = {1, t->threads}, ncounts = t->threads > 1 ? 2 : 1;
     printf("%-5s %-13s %5s %7s %8s", "", "layer", "batch", "threads", "peak");
     for (int kind = 0; kind < KINDS; kind++) {
         printf("  %8s    %%", kinds[kind]);
     }
-    printf("   (GFLOP/s, %s)\n", set->name);
+    printf("   (GFLOP/s, %s)\n", t->set->name);
     for (size_t l = 0; l < sizeof layers / sizeof *layers; l++) {
         for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
             problem p = problem_create(batches[b], layers[l][0], layers[l][1]);
             for (int fused = 0; fused < 2; fused++) {
-                verify(set, &p, fused);
-                for (int t = 0; t < (counts[1] > 1 ? 2 : 1); t++) {
-                    measure(set, &p, fused, counts[t], seconds);
+                verify(t->set, &p, fused);
+                for (int k = 0; k < ncounts; k++) {
+                    measure(t->set, &p, fused, counts[k], t->seconds);
                 }
             }
             problem_destroy(&p);
         }
     }
-    for (int t = 0; t < (counts[1] > 1 ? 2 : 1); t++) {
-        printf("memory, %d threads: %.1f GB/s\n", counts[t], bandwidth(counts[t]));
+    for (int k = 0; k < ncounts; k++) {
+        printf("memory, %d threads: %.1f GB/s\n", counts[k], bandwidth(counts[k]));
     }
-    return 0;
+    return DP_OK;
+}
+
+int main(int argc, char **argv) {
+    const char *threads = getenv("OMP_NUM_THREADS");
+    task t = {.set = dp_kernels_find(argc > 1 ? argv[1] : "auto"),
+              .seconds = argc > 2 ? atof(argv[2]) : 0.05,
+              .threads = threads ? atoi(threads) : (int)sysconf(_SC_NPROCESSORS_ONLN)};
+    if (!t.set || t.seconds <= 0 || t.threads < 1 || t.threads > DP_MOST_THREADS) {
+        fprintf(stderr, "usage: gemm [%s [SECONDS]]\n", dp_kernels_available());
+        return 2;
+    }
+    return dp_team_open(t.threads, table, &t);
 }

@@ -26,6 +26,7 @@ WIDTHS = [784, 512, 512, 10]
 BATCHES = (64, 1024)
 ALONE = (16, 64, 256, 1024)  # batch sizes on one host: what computing costs
 MBIT = {10000: 150, 1000: 60, 100: 20}  # rates, and the steps that are measured at each
+LIMIT = 300                             # seconds, after which a run is ended and left out
 WARM = 5                                # steps that are not
 COLUMNS = ("hosts batch mbit step_seconds compute_seconds comm_seconds latency_seconds "
            "gap_seconds bytes_per_second widths cores").split()
@@ -38,7 +39,7 @@ def step_times(hosts, folder, trainer, name, count, batch, steps, arguments):
                f"train.max_steps={WARM + steps}", "parallel.threads=1", "parallel.overlap=off",
                *arguments]
     done = subprocess.run(hosts.mpirun([1] * count, command, folder), env=environment(),
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=LIMIT)
     if done.returncode != 75:  # stopped by max_steps
         sys.exit(f"the run {name} ended with exit code {done.returncode}")
     with h5py.File(folder / "runs" / name / "metrics.h5", "r") as file:
@@ -53,7 +54,7 @@ def link_costs(hosts, folder, count):
     """(latency, gap, bytes/s) between `count` hosts in pairs."""
     done = subprocess.run(hosts.mpirun([1] * count, [folder / "link"], folder), check=True,
                           env=environment(), text=True, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE)
+                          stdout=subprocess.PIPE, timeout=LIMIT)
     return [float(word) for word in done.stdout.split()]
 
 
@@ -71,12 +72,17 @@ def measure(folder, trainer, arguments, repeat):
     with Hosts(4) as hosts:
         rate, links = None, {1: (None, None, None)}
         for count, batch, mbit in cases:
-            if mbit != rate:
-                hosts.rate(mbit)
-                rate = mbit
-                links.update({n: link_costs(hosts, folder, n) for n in (2, 4)})
-            runs = [step_times(hosts, folder, trainer, f"{count}-{batch}-{mbit}-{k}", count,
-                               batch, MBIT.get(mbit, 100), arguments) for k in range(repeat)]
+            try:
+                if mbit != rate:
+                    hosts.rate(mbit)
+                    rate = mbit
+                    links.update({n: link_costs(hosts, folder, n) for n in (2, 4)})
+                runs = [step_times(hosts, folder, trainer, f"{count}-{batch}-{mbit}-{k}", count,
+                                   batch, MBIT.get(mbit, 100), arguments) for k in range(repeat)]
+            except subprocess.TimeoutExpired:
+                hosts.clear()
+                print(f"{count} hosts, batch {batch}: ended after {LIMIT} s", file=sys.stderr)
+                continue
             step, comm = min(runs)
             yield dict(zip(COLUMNS, (count, batch, mbit, step, step - comm, comm, *links[count])),
                        **fixed)

@@ -147,8 +147,12 @@ int dp_tree_push(dp_tree_walk *walk, dp_node node) {
     return merges;
 }
 
-DP_CLONES void dp_tree_add(float *restrict left, const float *restrict right, size_t n) {
+DP_CLONES static void add(float *restrict left, const float *restrict right, size_t n) {
     for (size_t i = 0; i < n; i++) {
         left[i] += right[i];
     }
+}
+
+void dp_tree_add(float *restrict left, const float *restrict right, size_t n) {
+    add(left, right, n);
 }

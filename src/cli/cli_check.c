@@ -4,6 +4,7 @@
 #include "run/doctor.h"
 #include "run/session.h"
 #include "run/step.h"
+#include "run/team.h"
 #include "run/train.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,8 +82,9 @@ static void print_speed(const dp_session *session, double sample) {
            flop * 1e-9, peak, floor, epoch, 100 * floor / epoch);
 }
 
-/* Memory and speed of the steps as they would be. */
-static dp_status print_cost(const dp_session *session) {
+/* Memory and speed of the steps as they would be. arg: the session. */
+static dp_status print_cost(void *arg) {
+    const dp_session *session = arg;
     dp_stepper *stepper = NULL;
     dp_status s = dp_stepper_create(
         session->comm, &session->config, session->data, session->model, session->loss,
@@ -121,7 +123,7 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
         s = dp_train_check(session);
     }
     if (s == DP_OK) {
-        s = print_cost(session);
+        s = dp_team_open(session->threads, print_cost, session);
     }
     if (s == DP_OK) {
         dp_log("ok: nothing was trained");

@@ -2,8 +2,11 @@
 #include "cli.h"
 #include "run/evaluate.h"
 #include "run/session.h"
+#include "run/team.h"
 
-static dp_status score(dp_session *session) {
+/* arg: a session with its data. */
+static dp_status score(void *arg) {
+    const dp_session *session = arg;
     const dp_dataset *data = session->data;
     if (data->test.n == 0) {
         return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
@@ -36,7 +39,7 @@ dp_status dp_cli_eval(dp_comm *comm, int argc, char **argv) {
     dp_session *session = NULL;
     dp_status s = dp_session_open(comm, argv[0], argc - 1, argv + 1, &session);
     s = s != DP_OK ? s : dp_session_read(session, NULL, false);
-    s = s != DP_OK ? s : score(session);
+    s = s != DP_OK ? s : dp_team_open(session->threads, score, session);
     dp_session_destroy(&session);
     return s;
 }

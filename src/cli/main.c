@@ -42,7 +42,8 @@ int main(int argc, char **argv) {
         return status;
     }
     dp_log_enable(dp_comm_rank(comm) == 0);
-    status = run(comm, argc, argv);
+    status = dp_comm_check_launch(comm);
+    status = status != DP_OK ? status : run(comm, argc, argv);
     if (status != DP_OK && status != DP_STOPPED && dp_comm_speaks(comm)) {
         dp_error_line(dp_status_message());
     }

@@ -1,5 +1,6 @@
 #include "base/log.h"
 #include "comm_impl.h"
+#include "cores.h"
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,39 +23,19 @@ static void on_mpi_error(MPI_Comm *where, int *code, ...) {
     MPI_Abort(MPI_COMM_WORLD, DP_EINTERNAL);
 }
 
-/* The cores' worth of time that a cgroup (v2) allows, or INT_MAX. */
-static int quota_cores(void) {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
-    if (!f) {
-        return INT_MAX;
-    }
-    long quota = 0, period = 0;
-    int n = fscanf(f, "%ld %ld", &quota, &period);
-    fclose(f);
-    if (n != 2 || quota <= 0 || period <= 0) {
-        return INT_MAX;
-    }
-    long cores = quota / period;
-    return cores < 1 ? 1 : (int)cores;
-}
-
-/* Whether mpirun or srun started this process. */
-static bool launched(void) {
-    return getenv("PMIX_RANK") || getenv("OMPI_COMM_WORLD_RANK");
-}
-
 /* How many cores this rank may use, and the ranks of its host together. */
 static void count_cores(dp_comm *comm) {
-    cpu_set_t mine, all;
-    CPU_ZERO(&mine);
-    if (sched_getaffinity(0, sizeof mine, &mine) != 0) {
-        CPU_SET(0, &mine);
-    }
+    cpu_set_t mine, all, first;
+    dp_cores_first(&first);
+    MPI_Allreduce(MPI_IN_PLACE, &first, (int)sizeof first, MPI_BYTE, MPI_BOR, comm->node);
+    comm->first_cores = CPU_COUNT(&first);
+    dp_cores_mask(&mine);
     MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, comm->node);
-    int quota = quota_cores();
+    int quota = dp_cores_quota(""), slurm = dp_cores_slurm_node();
+    quota = slurm < quota ? slurm : quota;
     cpu_set_t launcher;
     CPU_ZERO(&launcher);
-    if (launched() && sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0) {
+    if (dp_launched() && sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0) {
         CPU_OR(&launcher, &launcher, &all);
     } else {
         launcher = all;
@@ -66,25 +47,12 @@ static void count_cores(dp_comm *comm) {
     comm->node_cores = shared < quota ? shared : quota;
     /* A mask that others share too is divided among the ranks of the host. */
     int part = comm->node_cores / comm->node_size;
+    int task = dp_cores_slurm_task();
     comm->my_cores = own < part ? own : part;
+    comm->my_cores = task < comm->my_cores ? task : comm->my_cores;
     if (comm->my_cores < 1) {
         comm->my_cores = 1;
     }
-}
-
-/* No launcher of parallel programs started this process: neither mpirun, nor srun with any version of
- * PMI, nor aprun. */
-static bool solitary(void) {
-    static const char *const signs[] = {"PMI", "OMPI_COMM_WORLD_",
-                                        "SLURM_STEP_ID=", "ALPS_"};
-    for (char **e = environ; *e; e++) {
-        for (size_t k = 0; k < sizeof signs / sizeof signs[0]; k++) {
-            if (strncmp(*e, signs[k], strlen(signs[k])) == 0) {
-                return false;
-            }
-        }
-    }
-    return true;
 }
 
 /* What Open MPI reads at its start. What the user has set in the environment stands. */
@@ -92,7 +60,7 @@ static void set_up_mpi(void) {
     /* Its TCP puts large messages in one piece each, and the other direction waits for it: an
      * exchange takes almost twice as long. */
     setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
-    if (solitary()) {
+    if (dp_launched_by_nobody()) {
         /* A rank alone talks to nobody: looking for networks and starting a daemon take 0.3 s, and
          * a session folder, of one name for all ranks alone, is made and removed by each. */
         setenv("OMPI_MCA_pml", "ob1", 0);
@@ -103,7 +71,7 @@ static void set_up_mpi(void) {
 }
 
 dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
-    if (launched()) {
+    if (dp_launched()) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
     }
     set_up_mpi();
@@ -179,6 +147,10 @@ int dp_comm_allowed_cores(const dp_comm *comm) {
 
 int dp_comm_mask_cores(const dp_comm *comm) {
     return comm->mask_cores;
+}
+
+int dp_comm_first_cores(const dp_comm *comm) {
+    return comm->first_cores;
 }
 
 /* Open MPI's own setting, however it was given; true where there is none to ask. */

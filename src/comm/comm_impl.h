@@ -11,7 +11,8 @@
 struct dp_comm {
     MPI_Comm world, node;
     int rank, size;
-    int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores;
+    int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores,
+        first_cores;
     int speaker;
     double timeout;   /* seconds without a sign of life from a rank */
     bool said_short;  /* of shared memory */
@@ -21,17 +22,25 @@ struct dp_comm {
     atomic_bool naps; /* while it waits */
 };
 
+/* launch.c: mpirun or srun started this process; no launcher of parallel programs did: neither mpirun,
+ * nor srun with any version of PMI, nor aprun. */
+bool dp_launched(void);
+bool dp_launched_by_nobody(void);
+
 /* Waiting for other ranks: gives way to others on the core, and ends the job, naming the rank, when
- * one shows no sign of life for comm->timeout seconds. */
+ * one shows no sign of life for comm->timeout seconds in which this one was there to see it. */
 typedef struct dp_patience {
     dp_comm *comm;
     const char *what; /* is waited for */
-    double end;       /* on dp_clock; 0: before the first turn */
-    unsigned turns;
+    double begin, last,
+        end; /* on dp_clock: the first turn, this one, the last; 0: none yet */
 } dp_patience;
 
 /* The caller must hold MPI. */
 dp_patience dp_patience_begin(dp_comm *comm, const char *what);
+/* A turn of a waiting that gives way by itself, some times a second at least. */
+void dp_patience_check(dp_patience *wait);
+/* A turn that gives way. */
 void dp_patience_wait(dp_patience *wait);
 
 /* MPI_Waitall with patience. */

@@ -1,5 +1,6 @@
 /* Waiting for other ranks without waiting for ever. */
 #include "base/clock.h"
+#include "base/event.h"
 #include "comm_impl.h"
 #include <assert.h>
 #include <math.h>
@@ -83,25 +84,35 @@ static void give_up(const dp_patience *wait) {
     dp_comm_abort(comm, DP_EINTERNAL, text);
 }
 
-void dp_patience_wait(dp_patience *wait) {
-    enum { SPINS = 2000, NAP = 50 }; /* microseconds */
+void dp_patience_check(dp_patience *wait) {
+    /* Between two turns of a waiting process pass milliseconds. Where seconds did, it was stopped or
+     * suspended, and the others most likely too: that is no sign that one of them hangs. */
+    const double stopped = 1;
     /* Asked at each turn: the MPI call between two of them may yield, and on a busy machine that
      * takes milliseconds. The ranks' patience must end at about the same time. */
     double now = dp_clock();
-    if (wait->end <= 0) {
+    if (wait->begin <= 0) {
+        wait->begin = now;
+    }
+    if (wait->last <= 0 || now - wait->last > stopped) {
         wait->end = now + wait->comm->timeout;
     }
+    wait->last = now;
     if (now > wait->end) {
         give_up(wait);
     }
+}
+
+void dp_patience_wait(dp_patience *wait) {
+    enum { NAP = 50 };           /* microseconds */
+    const double spins = 100e-6; /* whoever is waited for may need the core */
+    dp_patience_check(wait);
     if (atomic_load_explicit(&wait->comm->naps, memory_order_relaxed)) {
         usleep(NAP);
-    } else if (wait->comm->crowded || ++wait->turns % SPINS == 0) {
+    } else if (wait->comm->crowded || wait->last - wait->begin > spins) {
         sched_yield();
     } else {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
+        dp_pause();
     }
 }
 

@@ -1,10 +1,12 @@
 #include "comm/shared.h"
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "comm_impl.h"
 #include <assert.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +15,9 @@
 #include <unistd.h>
 
 struct dp_desk {
-    _Atomic int phase;
-    char rest[DP_ALIGN - sizeof(int)]; /* a cache line each: no false sharing */
+    dp_event phase;
+    _Atomic int cpu;                                      /* where the member was then */
+    char rest[DP_ALIGN - sizeof(dp_event) - sizeof(int)]; /* no two in a cache line */
 };
 
 static size_t aligned(size_t bytes) {
@@ -165,14 +168,19 @@ void dp_shared_meet(dp_shared *s) {
     if (!s->map) {
         return;
     }
-    int phase = ++s->phase;
-    atomic_store_explicit(&s->desk[s->me].phase, phase, memory_order_release);
+    const double turn = 0.1; /* seconds between two looks at who hangs */
+    uint32_t phase = ++s->phase;
+    int here = sched_getcpu();
+    s->desk[s->me].cpu = here;
+    dp_event_set(&s->desk[s->me].phase, phase);
     dp_patience wait = dp_patience_begin(s->comm, "the gradients' exchange");
     for (int m = 0; m < s->members; m++) {
+        dp_event *other = &s->desk[m].phase;
+        uint32_t now = atomic_load_explicit(&other->count, memory_order_acquire);
         /* The difference, since phases may wrap. */
-        while (atomic_load_explicit(&s->desk[m].phase, memory_order_acquire) - phase <
-               0) {
-            dp_patience_wait(&wait);
+        while ((int32_t)(now - phase) < 0) {
+            dp_patience_check(&wait);
+            now = dp_event_wait(other, now, s->desk[m].cpu != here, turn);
         }
     }
 }

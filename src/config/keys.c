@@ -157,7 +157,7 @@ const dp_key dp_keys[] = {
      .change = DP_CHANGE_FREE, .hi = STEPS},
     {KEY(train, max_time), DP_KIND_REAL, "0",
      .help = "Stops with a checkpoint, exit code 75, after so many seconds of this "
-             "start; 0: no limit.",
+             "start, those in which the job is suspended too; 0: no limit.",
      .change = DP_CHANGE_FREE, .hi = INFINITY},
     {KEY(train, zero_grad), DP_KIND_BOOL, "true",
      .help = "false leaves older gradients in the sum, as forgetting zero_grad() does."},
@@ -215,7 +215,9 @@ const dp_key dp_keys[] = {
              "computed; auto: those of large layers.",
      .change = DP_CHANGE_FREE, .choices = "auto|on|off"},
     {KEY(parallel, timeout), DP_KIND_REAL, "300",
-     .help = "Seconds without a sign of a rank before the job is ended.",
+     .help = "Seconds without a sign of a rank before the job is ended; those in which "
+             "the job "
+             "itself is suspended do not count.",
      .change = DP_CHANGE_FREE, .hi = INFINITY, .above = true},
 };
 

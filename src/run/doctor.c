@@ -30,6 +30,21 @@ static bool bound_too_narrow(const dp_session *s, int ranks_here) {
     return false;
 }
 
+/* OpenMP binds the threads of each rank from the first of its cores on. Where ranks have the same ones,
+ * they meet on the first. */
+static bool bound_together(const dp_session *s, int ranks_here, int cores) {
+    int first = dp_comm_first_cores(s->comm);
+    int together = first < (ranks_here < cores ? ranks_here : cores);
+    if (dp_comm_max(s->comm, together) > 0) {
+        dp_warn("OMP_PROC_BIND or OMP_PLACES binds threads of %d ranks to the same %d "
+                "core%s: unset "
+                "both, or bind ranks to cores of their own (mpirun --map-by slot:PE=%d)",
+                ranks_here, first, many(first), s->threads);
+        return true;
+    }
+    return false;
+}
+
 static void look_at_crowding(const dp_session *s, int ranks_here, int cores) {
     if (!dp_comm_crowded(s->comm)) {
         return;
@@ -79,7 +94,7 @@ void dp_doctor(const dp_session *s) {
     dp_log("launch  %d rank%s x %d thread%s on %d node%s, %d core%s, %s kernels", ranks,
            many(ranks), s->threads, many(s->threads), nodes, many(nodes), total,
            many(total), s->set->name);
-    if (!bound_too_narrow(s, ranks_here)) {
+    if (!bound_too_narrow(s, ranks_here) && !bound_together(s, ranks_here, cores)) {
         look_at_crowding(s, ranks_here, cores);
     }
     look_at_blocks(s, ranks);

@@ -1,7 +1,7 @@
 #include "run/evaluate.h"
 #include "base/tree.h"
 #include "run/batch.h"
-#include "team.h"
+#include "run/team.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -58,22 +58,28 @@ void dp_evaluator_destroy(dp_evaluator **evaluator) {
     *evaluator = NULL;
 }
 
-static void forward(dp_evaluator *ev, const dp_table *table, const int32_t *rows, int N) {
-    dp_truth truth = dp_batch_truth(ev->batch, N, 0);
+/* A piece of a split. */
+typedef struct piece {
+    dp_evaluator *ev;
+    const dp_table *table;
+    const int32_t *rows;
+    int N;
+} piece;
+
+static void forward(dp_team team, void *arg) {
+    const piece *p = arg;
+    dp_evaluator *ev = p->ev;
+    dp_truth truth = dp_batch_truth(ev->batch, p->N, 0);
     const dp_kernels *set = ev->model->set;
     dp_net *net = ev->net;
-#pragma omp parallel num_threads(ev->threads)
-    {
-        dp_team team = my_team();
-        dp_batch_load(ev->batch, team, net, &ev->scale, table, rows, N);
-        for (int l = 0; l < net->nlayers; l++) {
-#pragma omp barrier
-            const dp_layer *layer = &net->layers[l];
-            layer->kind->forward(set, team, layer, N, 0, layer->O, ev->model->params);
-        }
-#pragma omp barrier
-        ev->loss->apply(set, team, &truth, net->signals[net->nlayers].yt, NULL);
+    dp_batch_load(ev->batch, team, net, &ev->scale, p->table, p->rows, p->N);
+    for (int l = 0; l < net->nlayers; l++) {
+        dp_team_barrier(team);
+        const dp_layer *layer = &net->layers[l];
+        layer->kind->forward(set, team, layer, p->N, 0, layer->O, ev->model->params);
     }
+    dp_team_barrier(team);
+    ev->loss->apply(set, team, &truth, net->signals[net->nlayers].yt, NULL);
 }
 
 /* Adds the piece's per-sample values into its blocks' sums; sums[k] is an array over
@@ -156,7 +162,8 @@ dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *ro
             for (int i = begin; !rows && i < end; i++) {
                 ev->row[i - begin] = i;
             }
-            forward(ev, table, rows ? rows + begin : ev->row, end - begin);
+            piece p = {ev, table, rows ? rows + begin : ev->row, end - begin};
+            dp_team_run(ev->threads, forward, &p);
             sum_blocks(ev, end - begin, node[k].a, blocks, sums);
         }
         dp_comm_sum(ev->comm, sums, kinds * blocks);

@@ -2,7 +2,7 @@
 #include "base/memory.h"
 #include "h5/h5file.h"
 #include "run/batch.h"
-#include "team.h"
+#include "run/team.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,25 +33,36 @@ static dp_status make(const int32_t *rows, int n, int outputs, dp_prediction **o
     return DP_OK;
 }
 
-/* Logits of a piece, [N][O]. */
-static void forward(const dp_session *s, dp_net *net, const int32_t *row, int N,
-                    float *softmax, float *logit) {
-    const dp_kernels *set = s->set;
+/* A piece of the table. */
+typedef struct piece {
+    const dp_session *s;
+    dp_net *net;
+    const int32_t *row;
+    int N;
+    float *softmax; /* [N][O] or NULL */
+} piece;
+
+static void forward(dp_team team, void *arg) {
+    const piece *p = arg;
+    const dp_session *s = p->s;
+    dp_net *net = p->net;
     const dp_signal *input = &net->signals[0], *top = &net->signals[net->nlayers];
-#pragma omp parallel num_threads(s->threads)
-    {
-        dp_team team = my_team();
-        set->load(team, N, input->F, s->data->test.raw, row, &s->scale, input->yt, NULL);
-        for (int l = 0; l < net->nlayers; l++) {
-#pragma omp barrier
-            const dp_layer *layer = &net->layers[l];
-            layer->kind->forward(set, team, layer, N, 0, layer->O, s->model->params);
-        }
-#pragma omp barrier
-        if (softmax) {
-            set->softmax(team, N, top->F, top->yt, softmax);
-        }
+    s->set->load(team, p->N, input->F, s->data->test.raw, p->row, &s->scale, input->yt,
+                 NULL);
+    for (int l = 0; l < net->nlayers; l++) {
+        dp_team_barrier(team);
+        const dp_layer *layer = &net->layers[l];
+        layer->kind->forward(s->set, team, layer, p->N, 0, layer->O, s->model->params);
     }
+    dp_team_barrier(team);
+    if (p->softmax) {
+        s->set->softmax(team, p->N, top->F, top->yt, p->softmax);
+    }
+}
+
+/* Logits of the piece that the net has seen, [N][O]. */
+static void logits(const dp_net *net, int N, float *logit) {
+    const dp_signal *top = &net->signals[net->nlayers];
     for (int n = 0; n < N; n++) {
         for (int o = 0; o < top->F; o++) {
             size_t lane = (size_t)(n / DP_STRIP * top->F + o) * DP_STRIP;
@@ -70,8 +81,18 @@ static int largest(const float *v, int n) {
 }
 
 /* This rank's rows, [begin, end). */
-static dp_status answer(const dp_session *s, dp_prediction *p, int begin, int end) {
-    int O = p->outputs;
+typedef struct share {
+    const dp_session *s;
+    dp_prediction *p;
+    int begin, end;
+} share;
+
+/* arg: a share. */
+static dp_status answer(void *arg) {
+    const share *mine = arg;
+    const dp_session *s = mine->s;
+    dp_prediction *p = mine->p;
+    int O = p->outputs, end = mine->end;
     size_t count = (size_t)DP_PIECE * (size_t)O;
     dp_net *net = NULL;
     float *logit = NULL, *value = NULL;
@@ -80,9 +101,11 @@ static dp_status answer(const dp_session *s, dp_prediction *p, int begin, int en
         status != DP_OK ? status : dp_memory_alloc(count, sizeof *value, (void **)&value);
     status = status != DP_OK ? status : dp_net_create(s->model, DP_PIECE, false, &net);
     bool labels = s->loss->labels, binary = !labels && s->loss->accuracy;
-    for (int i = begin; status == DP_OK && i < end; i += DP_PIECE) {
+    for (int i = mine->begin; status == DP_OK && i < end; i += DP_PIECE) {
         int N = end - i < DP_PIECE ? end - i : DP_PIECE;
-        forward(s, net, p->row + i, N, labels ? value : NULL, logit);
+        piece now = {s, net, p->row + i, N, labels ? value : NULL};
+        dp_team_run(s->threads, forward, &now);
+        logits(net, N, logit);
         if (binary) {
             s->set->sigmoid(logit, value, (size_t)N * (size_t)O);
         }
@@ -128,7 +151,8 @@ dp_status dp_predict(dp_session *s, const int32_t *rows, int n, dp_prediction **
     long rank = dp_comm_rank(s->comm), ranks = dp_comm_size(s->comm);
     dp_status status = make(rows, n, s->model->outputs, &p);
     if (status == DP_OK) {
-        status = answer(s, p, (int)(n * rank / ranks), (int)(n * (rank + 1) / ranks));
+        share mine = {s, p, (int)(n * rank / ranks), (int)(n * (rank + 1) / ranks)};
+        status = dp_team_open(s->threads, answer, &mine);
     }
     status = dp_comm_agree(s->comm, status);
     if (status != DP_OK) {

@@ -1,7 +1,7 @@
 #include "base/memory.h"
 #include "base/tree.h"
+#include "run/team.h"
 #include "step_impl.h"
-#include "team.h"
 #include <assert.h>
 #include <limits.h>
 #include <math.h>
@@ -44,7 +44,7 @@ static void bucket_done(dp_stepper *st, dp_team team, int b, const pile *to) {
     }
     if (st->overlap && to->errand && b < st->nbuckets - 1) {
         if (to->merges > 0) {
-#pragma omp barrier
+            dp_team_barrier(team);
         }
         if (team.id == 0) {
             dp_overlap_ready(st->overlap, b, to->errand);
@@ -62,7 +62,7 @@ static void forward(dp_stepper *st, dp_team team, int N, dp_times *times, double
             dp_overlap_await(st->overlap, part->bucket);
             times->reduce += dp_lap(clock);
         }
-#pragma omp barrier
+        dp_team_barrier(team);
         times->idle += dp_lap(clock);
         layer->kind->forward(st->model->set, team, layer, N, part->begin, part->end,
                              st->model->params);
@@ -81,7 +81,7 @@ static void backward(dp_stepper *st, dp_team team, int N, const pile *to,
         const dp_part *part = &st->part[i];
         const dp_layer *layer = &st->net->layers[part->layer];
         const dp_layer_kind *kind = layer->kind;
-#pragma omp barrier
+        dp_team_barrier(team);
         times->idle += dp_lap(clock);
         if (now && i > 0) {
             dp_step_update_rest(st, team, layer + 1, now);
@@ -97,12 +97,12 @@ static void backward(dp_stepper *st, dp_team team, int N, const pile *to,
         }
         times->backward += dp_lap(clock);
         if (both) {
-#pragma omp barrier
+            dp_team_barrier(team);
             times->idle += dp_lap(clock);
             dp_step_gradient_and_update(st, team, layer, N, grads, now, clock);
         }
         if (st->overlap && part->bucket >= 0) {
-#pragma omp barrier
+            dp_team_barrier(team);
             times->idle += dp_lap(clock);
             bucket_done(st, team, part->bucket, to);
         }
@@ -127,7 +127,7 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
     dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
     times->data += dp_lap(clock);
     forward(st, team, N, times, clock);
-#pragma omp barrier
+    dp_team_barrier(team);
     times->idle += dp_lap(clock);
     const dp_signal *top = &net->signals[net->nlayers];
     st->loss->apply(st->model->set, team, &truth, top->yt, top->dzt);
@@ -135,7 +135,7 @@ static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
     backward(st, team, N, to, now, times, clock);
     double loss = team.id == 0 ? sum_losses(st, N) : 0;
     times->backward += dp_lap(clock);
-#pragma omp barrier
+    dp_team_barrier(team);
     times->idle += dp_lap(clock);
     if (now) {
         dp_step_update_rest(st, team, &net->layers[0], now);
@@ -168,7 +168,7 @@ static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, in
             }
         }
         if (npieces > 1) {
-#pragma omp barrier
+            dp_team_barrier(team);
             if (team.id == 0) {
                 st->times.idle += dp_lap(clock);
             }
@@ -229,20 +229,20 @@ static void update(dp_stepper *st, dp_team team, const dp_errand *how, bool done
     }
     times->update += dp_lap(clock);
     if (clip > 0) {
-#pragma omp barrier
+        dp_team_barrier(team);
         times->idle += dp_lap(clock);
         if (team.id == 0) {
             dp_exchange_gather(st->exchange, 1, &squares);
             times->reduce += dp_lap(clock);
         }
-#pragma omp barrier
+        dp_team_barrier(team);
         u.scale *= (float)dp_step_clip(clip, dp_step_norm(st));
         for (int c = begin; c < end; c++) {
             dp_step_update_chunk(st, c, &u);
         }
         times->update += dp_lap(clock);
     }
-#pragma omp barrier
+    dp_team_barrier(team);
     times->idle += dp_lap(clock);
     if (team.id == 0) {
         dp_exchange_gather(st->exchange, 2, (dp_slices[]){params, squares});
@@ -265,54 +265,77 @@ static int bad_tensor(const dp_stepper *st) {
     return -1;
 }
 
+/* One step, for its threads. */
+typedef struct job {
+    dp_stepper *st;
+    const int32_t *rows;
+    int n, blocks, npieces;
+    const dp_node *node; /* [npieces] */
+    const dp_errand *errand;
+    bool alone; /* nobody is waited for: see dp_step_gradient_and_update */
+    dp_note note;
+    double start, end, loss_sum; /* end: of thread 0's last lap */
+} job;
+
+static void work(dp_team team, void *arg) {
+    job *j = arg;
+    dp_stepper *st = j->st;
+    double clock = j->start;
+    if (team.id == 0) {
+        st->times.idle += dp_lap(&clock);
+    }
+    compute(st, team, j->rows, j->n, j->npieces, j->node, j->alone ? j->errand : NULL,
+            j->errand, &clock);
+    if (team.id == 0) {
+        for (int k = 0; k < DP_PARTS && k < st->ngrads; k++) {
+            j->note.loss[k] = st->piece_loss[k];
+        }
+        st->times.idle += dp_lap(&clock);
+        j->loss_sum = st->overlap ? dp_overlap_finish(st->overlap, j->errand, &j->note)
+                                  : dp_exchange_reduce(st->exchange, st->bucket[0].bound,
+                                                       j->blocks, &j->note);
+        st->times.reduce += dp_lap(&clock);
+    }
+    if (!st->overlap) {
+        dp_team_barrier(team);
+        update(st, team, j->errand, j->alone, &clock);
+    }
+    if (team.id == 0) {
+        j->end = clock;
+    }
+}
+
 void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
              bool want_stop, dp_step_result *out) {
-    double start = dp_clock(), waited = st->times.reduce, loss_sum = 0, end = 0;
+    double start = dp_clock(), waited = st->times.reduce;
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
     int blocks = dp_tree_blocks(n, st->block);
     int npieces = dp_tree_share(blocks, ranks, rank, st->most, NULL);
     dp_node node[npieces + 1];
     dp_tree_share(blocks, ranks, rank, st->most, node);
-    dp_note note = {.stop = want_stop};
     dp_errand errand = {blocks, dp_optimizer_prepare(st->config, lr, t),
                         (float)(1.0 / n)};
     errand.u.scale = st->kept ? 1.0F : errand.scale;
-    bool alone = ranks == 1 && npieces == 1 && !(st->config->optimizer.clip_norm > 0);
-#pragma omp parallel num_threads(st->threads)
-    {
-        dp_team team = my_team();
-        double clock = start;
-        if (team.id == 0) {
-            st->times.idle += dp_lap(&clock); /* until the team is awake */
-        }
-        compute(st, team, rows, n, npieces, node, alone ? &errand : NULL, &errand,
-                &clock);
-        if (team.id == 0) {
-            for (int k = 0; k < DP_PARTS && k < st->ngrads; k++) {
-                note.loss[k] = st->piece_loss[k];
-            }
-            st->times.idle += dp_lap(&clock);
-            loss_sum = st->overlap ? dp_overlap_finish(st->overlap, &errand, &note)
-                                   : dp_exchange_reduce(st->exchange, st->bucket[0].bound,
-                                                        blocks, &note);
-            st->times.reduce += dp_lap(&clock);
-        }
-        if (!st->overlap) {
-#pragma omp barrier
-            update(st, team, &errand, alone, &clock);
-        }
-        if (team.id == 0) {
-            end = clock;
-        }
-    }
+    job j = {.st = st,
+             .rows = rows,
+             .n = n,
+             .blocks = blocks,
+             .npieces = npieces,
+             .node = node,
+             .errand = &errand,
+             .alone =
+                 ranks == 1 && npieces == 1 && !(st->config->optimizer.clip_norm > 0),
+             .note = {.stop = want_stop},
+             .start = start};
+    dp_team_run(st->threads, work, &j);
     double now = dp_clock();
-    st->times.idle += now - end;
-    *out = (dp_step_result){.loss = loss_sum / n,
-                            .loss_sum = loss_sum,
+    st->times.idle += now - j.end;
+    *out = (dp_step_result){.loss = j.loss_sum / n,
+                            .loss_sum = j.loss_sum,
                             .grad_norm = dp_step_norm(st),
                             .seconds = now - start,
                             .comm_seconds = st->times.reduce - waited,
-                            .stop = note.stop > 0,
+                            .stop = j.note.stop > 0,
                             .bad = bad_tensor(st)};
 }
 

@@ -6,6 +6,7 @@
 #include "nn/schedule.h"
 #include "run/doctor.h"
 #include "run/signals.h"
+#include "run/team.h"
 #include "train_impl.h"
 #include <math.h>
 #include <stdio.h>
@@ -169,7 +170,9 @@ static dp_status one_step(dp_run *run, bool *stop) {
     return DP_OK;
 }
 
-static dp_status loop(dp_run *run) {
+/* arg: the run. */
+static dp_status loop(void *arg) {
+    dp_run *run = arg;
     const dp_config *config = &run->config;
     dp_progress_state *at = &run->at;
     int64_t first = at->step, every = config->checkpoint.every_steps;
@@ -251,7 +254,7 @@ static dp_status train(dp_run *run) {
         return s;
     }
     int64_t first = run->at.step;
-    s = loop(run);
+    s = dp_team_open(run->session->threads, loop, run);
     say_end(run, s, run->at.step - first);
     return s;
 }

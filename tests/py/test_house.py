@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import TRAINER
+from helpers import TRAINER, assert_same_bits, environment
 
 TOP = Path(__file__).resolve().parents[2]
 NAMES = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte",
@@ -302,6 +302,26 @@ def test_the_launcher_passes_its_line_on(tmp_path):
     assert run(TOP / "scripts/run.sh", "-n", "0", "c.ini").returncode == 2
 
 
+@pytest.mark.parametrize("group, files, most", [
+    ("0::/", {"cpu.max": "max 100000"}, 64), ("0::/", {"cpu.max": "150000 100000"}, 2),
+    ("0::/job/step", {"job/cpu.max": "300000 100000", "job/step/cpu.max": "max 100000"}, 3),
+    ("3:cpu,cpuacct:/job/step", {"cpu/job/cpu.cfs_quota_us": "100000",
+                                 "cpu/job/cpu.cfs_period_us": "50000",
+                                 "cpu/job/step/cpu.cfs_quota_us": "-1",
+                                 "cpu/job/step/cpu.cfs_period_us": "50000"}, 2)])
+def test_the_launcher_counts_what_groups_allow(tmp_path, group, files, most):
+    """`most` on a machine of 64 cores."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"9:cpuset:/other\n{group}\n")
+    for name, text in files.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    done = run("bash", "-euc", f"nproc() {{ echo 64; }}; . scripts/mpi-env.sh; cores",
+               CGROUP_ROOT=str(tmp_path))
+    assert (done.stdout, done.stderr) == (f"{most}\n", ""), done
+
+
 def test_make_help_lists_the_targets():
     lines = run("make", "--no-print-directory", "help", MAKEFLAGS="").stdout.splitlines()
     assert " ".join(line.split()[0] for line in lines) == \
@@ -324,6 +344,38 @@ def test_a_name_picks_the_tests(tmp_path):
     (tmp_path / "python").write_text('#!/bin/sh\necho "9 deselected"; exit 5\n')
     none = run("tests/run.sh", "quick", "no_such", BUILD=str(build), PYTHON=str(tmp_path / "python"))
     assert none.returncode == 1 and "no quick test's name contains 'no_such'" in none.stderr
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_chosen_compiler_compiles_and_mpi_is_found(tmp_path, compiler):
+    lines = run("make", "-nB", "V=1", f"CC={compiler}", f"BUILD={tmp_path}", f"{tmp_path}/trainer",
+                MAKEFLAGS="").stdout.splitlines()
+    for source, program in (("comm/comm", "mpicc"), ("base/tree", compiler),
+                            ("kernels/set", compiler)):
+        found = [line.split()[0] for line in lines if f" src/{source}.c" in line and " -c " in line]
+        assert found and set(found) == {program}, (source, found)
+    wrapped = run("make", "--no-print-directory", "--eval=show: ; @mpicc --showme:command", "show",
+                  f"CC={compiler}", MAKEFLAGS="").stdout
+    assert wrapped == compiler + "\n" or "showme" in wrapped, wrapped
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("clang"), reason="clang is not installed")
+def test_clang_builds_without_a_warning_and_trains_the_same_bits(lab):
+    built = run("make", f"-j{len(os.sched_getaffinity(0))}", "CC=clang", f"BUILD={lab.dir}/build",
+                f"{lab.dir}/build/trainer", MAKEFLAGS="")
+    assert built.returncode == 0 and built.stderr == "", built.stderr
+    lab.config(model__layers="dense:24 relu dense:17 tanh", optimizer__name="adam",
+               optimizer__lr=0.01)
+    lab.run("run.ini").expect(0)
+    for ranks, threads in ((1, 1), (1, 2), (2, 1)):
+        name = f"clang{ranks}{threads}"
+        done = subprocess.run(
+            [*(["mpirun", "-np", str(ranks)] if ranks > 1 else []), lab.dir / "build/trainer",
+             "run.ini", f"run.name={name}", f"parallel.threads={threads}"], cwd=lab.dir,
+            env=environment(ranks == 1), timeout=60, check=False)
+        assert done.returncode == 0
+        assert_same_bits(lab.out(name).bits(), lab.out().bits(), f"{ranks} x {threads}, clang")
 
 
 # ---- what README.md shows ----

@@ -34,8 +34,8 @@ Test(csv, reads_one_table_in_all_its_spellings)
         "hours,sleep,score\n1,7.5,55\n-2.25,6,60\n3e2,+8,.5\n\n  \n\r\n",
         "\n\nhours,sleep,score\n1,7.5,55\n-2.25,6,60\n3e2,+8,.5\n",
         " hours , sleep,score \n 1,7.5 , 55\n-2.25,6,60  \n3e2,+8,.5\n",
-        "\"hours\",\"sleep\",\"score\"\n\"1\",\"7.5\",\"55\"\n-2.25,6,\"60\" \n3e2, "
-        "\"+8\",.5\n",
+        ("\"hours\",\"sleep\",\"score\"\n\"1\",\"7.5\",\"55\"\n-2.25,6,\"60\" \n3e2, "
+         "\"+8\",.5\n"),
         "hours,sleep,score\n1.0000000000000000000,7.50,55.\n-225e-2,06,6e1\n300,8,0.5\n",
     };
     static const float raw[] = {1, 7.5f, -2.25f, 6, 300, 8}, target[] = {55, 60, 0.5f};
