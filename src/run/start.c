@@ -1,5 +1,6 @@
 /* How a run begins: anew, from a checkpoint, or not at all. */
 #include "base/log.h"
+#include "facts.h"
 #include "train_impl.h"
 #include <math.h>
 #include <stdio.h>
@@ -36,7 +37,8 @@ static bool earlier_config(const dp_run *run, dp_config *old) {
 static dp_status take_over(dp_run *run) {
     const dp_config *config = &run->config;
     const char *metrics = dp_rundir_metrics(run->dir);
-    dp_status s = dp_checkpoint_newest(dp_rundir_checkpoints(run->dir), &run->found);
+    dp_status s = dp_checkpoint_newest(dp_rundir_checkpoints(run->dir), dp_facts_check,
+                                       &run->found);
     if (s != DP_OK) {
         return s;
     }
