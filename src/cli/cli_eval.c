@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "run/evaluate.h"
 #include "run/session.h"
+#include <math.h>
 
 static dp_status score(dp_session *session) {
     const dp_dataset *data = session->data;
@@ -16,6 +17,13 @@ static dp_status score(dp_session *session) {
     dp_score score;
     if (s == DP_OK) {
         s = dp_evaluate(evaluator, &data->test, NULL, data->test.n, &score);
+    }
+    if (s == DP_OK && !isfinite(score.loss)) {
+        s = dp_fail(
+            DP_EDIVERGED,
+            "the loss on the test set is %g: the parameters are too large for these "
+            "samples",
+            score.loss);
     }
     if (s == DP_OK && session->loss->accuracy) {
         dp_log("test: loss %.4f  accuracy %.2f%%  (%d samples)", score.loss,
