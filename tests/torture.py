@@ -4,7 +4,7 @@
 A story is one run that meets faults until it has had enough, then is left to finish. A fault is
 a kill -9 (of a rank, of mpirun, of all, or of the process itself at a system call that changes
 its files), a full disk (calls that fail, a small tmpfs, a limit on file sizes) or a signal that
-asks for a stop. Ranks, threads and kernel set change with every start, and the next start comes
+asks for a stop. Between two starts somebody opens files of the run for writing, and edits nothing. Ranks, threads and kernel set change with every start, and the next start comes
 at once. After each fault all files must be whole; at the end every bit of parameters, optimizer
 and metrics must be that of a run that nobody touched. First a matrix: a kill before, in and after
 each system call of a short run, and a full disk at each."""
@@ -292,6 +292,16 @@ def stop_signal(shop, config, ranks):
 
 # ---- stories ----
 
+def open_some(shop, run):
+    """Opens some of the run's files as `h5py.File(name, "a")`, which must change no byte."""
+    files = [run / "metrics.h5", *sorted((run / "checkpoints").glob("*.h5"))]
+    for path in filter(Path.exists, files):
+        if shop.rng.random() < 0.4:
+            before = path.read_bytes()
+            h5py.File(path, "a").close()
+            need(path.read_bytes() == before, f"an open for writing changes {path.name}")
+            shop.faults["opened for writing"] += 1
+
 def story(shop, number, most):
     """One run through up to `most` faults, to its end."""
     rng = shop.rng
@@ -307,6 +317,7 @@ def story(shop, number, most):
         now = check_folder(run) if run.exists() else 0
         need(now >= step, f"{fault.__name__}: step {now} after step {step}")
         step = now
+        open_some(shop, run)
     shop.finish(name, run, config, rng.choice((None, 2, 3)))
 
 

@@ -11,7 +11,7 @@ typedef enum dp_status {
     DP_EUSAGE = 2,    /* command line or config */
     DP_EDATA = 3,     /* data set */
     DP_EFILE = 4,     /* checkpoint, metrics or other file of ours */
-    DP_EDIVERGED = 5, /* loss or gradient not finite */
+    DP_EDIVERGED = 5, /* loss, gradient or parameters not finite */
     DP_STOPPED = 75,  /* stopped before the last epoch, after a checkpoint */
 } dp_status;
 

@@ -76,15 +76,25 @@ dp_status dp_checkpoint_place(dp_checkpoint *checkpoint, int retries);
 int64_t dp_checkpoint_bytes(const dp_checkpoint *checkpoint);
 void dp_checkpoint_drop(dp_checkpoint **checkpoint);
 
-/** Reads one file. Owner: the caller, who frees with dp_checkpoint_free. */
-dp_status dp_checkpoint_read(const char *path, dp_snapshot **out);
+/** Whether what a file says fits together. `path` stands in messages. Errors: DP_EFILE, naming
+ *  the fact; DP_EDIVERGED: parameters that are not finite */
+typedef dp_status dp_checkpoint_check(const char *path, const dp_snapshot *snapshot);
 
-/** The newest valid checkpoint in `folder`: damaged ones are named in a warning, renamed to
- *  <name>.damaged and passed over; last.h5 and best.h5 are repaired where a killed writer
+/** Reads one file, which another program may have written or changed (then a warning says so);
+ *  what doesn't pass `check` is not returned. Owner: the caller, who frees with
+ *  dp_checkpoint_free. Errors: also those of `check` */
+dp_status dp_checkpoint_read(const char *path, dp_checkpoint_check *check,
+                             dp_snapshot **out);
+
+/** The newest valid checkpoint in `folder`: files whose digest doesn't fit and that can't be
+ *  read, or don't pass `check`, are named in a warning, renamed to <name>.damaged and passed
+ *  over; last.h5 and best.h5 are repaired where a killed writer
  *  or the damage left them behind. *out NULL if there is none (DP_OK).
- *  Errors: DP_EFILE where the folder, or a whole file in it (no permission, another
- *  version's format), cannot be read: going on from an older one would lose work. */
-dp_status dp_checkpoint_newest(const char *folder, dp_snapshot **out);
+ *  Errors: DP_EFILE where the folder, or a file in it that is as it was written (no
+ *  permission, another version's format), cannot be read: going on from an older one would
+ *  lose work. Those of `check` likewise. */
+dp_status dp_checkpoint_newest(const char *folder, dp_checkpoint_check *check,
+                               dp_snapshot **out);
 
 /** Frees a snapshot that dp_checkpoint_read made and all it holds. *s may be NULL. */
 void dp_checkpoint_free(dp_snapshot **s);

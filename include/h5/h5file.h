@@ -2,9 +2,10 @@
  *
  *  Writing: the file is built in memory (core driver), put behind a 512-byte user block
  *  (magic, length, digest of the whole), written beside its target under a name that does
- *  not end in .h5, fsynced, renamed over it, and the folder fsynced. Reading: the user
- *  block and the digest are checked with plain reads before HDF5 sees the bytes. File
- *  locking is off.
+ *  not end in .h5, fsynced, renamed over it, and the folder fsynced. Reading: by a
+ *  child process, since damaged bytes make HDF5 crash or spin: that is an error like others
+ *  then, which says so, seconds later. Whether the digest fits is checked with plain reads.
+ *  File locking is off.
  *
  *  MPI: local (rank 0 calls), one thread at a time.
  *  Errors: DP_EFILE with file and reason, unless said otherwise. */
@@ -110,18 +111,26 @@ bool dp_file_is_leftover(const char *name);
 
 /* ---- reading ---- */
 
-/** Opens one of our own files: user block, length and digest are checked first (a damaged
- *  file is DP_EFILE and HDF5 never sees it), then it is read from memory. */
+/** Opens a checkpoint or metrics file, and reads it from memory: also one that was edited or
+ *  written by another program, whose user block does not fit its bytes or is missing. Then
+ *  its content is to be compared before it is used, and dp_h5_note to be called. */
 dp_status dp_h5_open(const char *path, dp_h5 **out);
 
-/** Opens any HDF5 file (a data set, init_file); one of ours is checked as above.
+/** Opens any HDF5 file (a data set, init_file); one of ours as above.
  *  Errors of this and of all later reads from the file carry `code`. */
 dp_status dp_h5_open_any(const char *path, dp_status code, dp_h5 **out);
+
+/** Warns, in one line, where the file's digest does not fit; else nothing. */
+void dp_h5_note(const dp_h5 *file);
+
+/** Whether the file can be read and its bytes are those that we wrote: its digest fits. */
+bool dp_h5_sealed(const char *path);
 
 /** Whether `path` is a regular file that begins with our user block's magic. */
 bool dp_h5_is_ours(const char *path);
 
-/** Whether the object exists. */
+/** Whether the object exists. True also where the file is too damaged to tell: what is asked
+ *  of it next fails with the reason. */
 bool dp_h5_has(dp_h5 *file, const char *object);
 
 /** Attributes of one value; text must fit out[size] with its end. */

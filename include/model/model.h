@@ -39,7 +39,7 @@ void dp_model_adopt(dp_model *model, float *params);
 
 /** Initial parameters as config->model.init says. Numbers are a function of (seed,
  *  tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE
- *  (init_file). MPI: local */
+ *  (init_file), DP_EDIVERGED (values in it are not finite). MPI: local */
 dp_status dp_model_init(dp_model *model, const dp_config *config);
 
 /** Copies the tensors of a checkpoint into the slab. Names and shapes must be the

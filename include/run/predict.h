@@ -15,7 +15,7 @@ typedef struct dp_prediction {
 
 /** Runs rows[0..n) (NULL: 0..n-1) of session->data->test through the model. The same bits
  *  on any layout.  MPI: collective, every rank gets all.  Errors: DP_EINTERNAL (no
- *  memory), agreed.  Owner: the caller, who frees with dp_prediction_destroy */
+ *  memory), DP_EDIVERGED (an answer that is not finite), agreed.  Owner: the caller, who frees with dp_prediction_destroy */
 dp_status dp_predict(dp_session *session, const int32_t *rows, int n,
                      dp_prediction **out);
 void dp_prediction_destroy(dp_prediction **prediction);

@@ -48,6 +48,10 @@ void dp_stepper_settle(dp_stepper *stepper);
 void dp_step(dp_stepper *stepper, const int32_t *rows, int n, double lr, int64_t t,
              bool want_stop, dp_step_result *out);
 
+/** The names of the arrays of state that a run of this config keeps, and how many there are.
+ *  The config is valid.  MPI: local */
+int dp_stepper_slots(const dp_config *config, const char *name[3]);
+
 /** The optimizer's state: slab k of model->floats (NULL past the last) and its name.
  *  Between dp_stepper_gather and the next step every rank holds the whole of it.  MPI:
  *  local */

@@ -3,6 +3,7 @@
 #include "run/evaluate.h"
 #include "run/session.h"
 #include "run/team.h"
+#include <math.h>
 
 /* arg: a session with its data. */
 static dp_status score(void *arg) {
@@ -19,6 +20,13 @@ static dp_status score(void *arg) {
     dp_score score;
     if (s == DP_OK) {
         s = dp_evaluate(evaluator, &data->test, NULL, data->test.n, &score);
+    }
+    if (s == DP_OK && !isfinite(score.loss)) {
+        s = dp_fail(
+            DP_EDIVERGED,
+            "the loss on the test set is %g: the parameters are too large for these "
+            "samples",
+            score.loss);
     }
     if (s == DP_OK && session->loss->accuracy) {
         dp_log("test: loss %.4f  accuracy %.2f%%  (%d samples)", score.loss,

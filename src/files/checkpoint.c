@@ -212,9 +212,24 @@ dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *s, bool bes
 
 /* ---- finding the newest ---- */
 
+/* Reads the checkpoint of a step; a damaged one is set aside, *out is NULL then. */
+static dp_status read_step(const char *folder, int64_t step, dp_checkpoint_check *check,
+                           dp_snapshot **out) {
+    char path[PATH_MAX];
+    step_path(folder, step, path);
+    dp_status status = dp_checkpoint_read(path, check, out);
+    if (status == DP_OK && (*out)->step != step) {
+        status = dp_fail(DP_EFILE, "%s: /state: step = %lld, but its name says %lld",
+                         path, (long long)(*out)->step, (long long)step);
+        dp_checkpoint_free(out);
+    }
+    return dp_damaged(status, path) ? dp_set_aside(path) : status;
+}
+
 /* Makes the links name what `s`, the newest valid checkpoint, knows: a killed writer may
    not have come to them, and what they named may have been damaged. */
-static dp_status repair_links(const char *folder, dp_snapshot *s) {
+static dp_status repair_links(const char *folder, dp_checkpoint_check *check,
+                              dp_snapshot *s) {
     char path[PATH_MAX];
     struct stat info;
     dp_status status = set_link(folder, LAST, s->step);
@@ -226,8 +241,10 @@ static dp_status repair_links(const char *folder, dp_snapshot *s) {
         return status;
     }
     step_path(folder, s->best_step, path);
-    if (stat(path, &info) == 0 && dp_damaged(path)) {
-        status = dp_set_aside(path);
+    if (s->best_step != s->step && stat(path, &info) == 0 && !dp_h5_sealed(path)) {
+        dp_snapshot *best = NULL;
+        status = read_step(folder, s->best_step, check, &best);
+        dp_checkpoint_free(&best);
         if (status != DP_OK) {
             return status;
         }
@@ -240,22 +257,18 @@ static dp_status repair_links(const char *folder, dp_snapshot *s) {
     return set_link(folder, BEST, s->best_step);
 }
 
-dp_status dp_checkpoint_newest(const char *folder, dp_snapshot **out) {
+dp_status dp_checkpoint_newest(const char *folder, dp_checkpoint_check *check,
+                               dp_snapshot **out) {
     int64_t *step = NULL;
     int n = 0;
     *out = NULL;
     dp_status status = list_steps(folder, &step, &n);
     for (int i = 0; i < n && status == DP_OK && *out == NULL; i++) {
-        char path[PATH_MAX];
-        step_path(folder, step[i], path);
-        status = dp_checkpoint_read(path, out);
-        if (status == DP_EFILE && dp_damaged(path)) {
-            status = dp_set_aside(path);
-        }
+        status = read_step(folder, step[i], check, out);
     }
     free(step);
     if (status == DP_OK && *out != NULL) {
-        status = repair_links(folder, *out);
+        status = repair_links(folder, check, *out);
     }
     if (status != DP_OK) {
         dp_checkpoint_free(out);

@@ -337,6 +337,9 @@ static dp_status load_all(dp_metrics *m, int64_t step, int64_t epoch) {
     for (int i = 0; i < TABLES && status == DP_OK; i++) {
         status = load_table(f, &m->table[i], i == STEPS ? step : epoch);
     }
+    if (status == DP_OK) {
+        dp_h5_note(f);
+    }
     dp_h5_close(&f);
     return status;
 }
@@ -352,7 +355,7 @@ dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch) {
             metrics->table[i].n = 0;
         }
     }
-    if (status == DP_EFILE && dp_damaged(metrics->path)) {
+    if (dp_damaged(status, metrics->path)) {
         return dp_set_aside(metrics->path);
     }
     return status;

@@ -37,10 +37,11 @@ int64_t dp_step_of_name(const char *name);
 /** What a damaged file's name ends in when it is set aside. */
 #define DP_DAMAGED ".damaged"
 
-/** Whether a file of ours that could not be read is to be passed over: its bytes are not
- *  those that were written. Anything else (no permission, another version's format) is
- *  for people to decide: going on without the file would lose work. */
-bool dp_damaged(const char *path);
+/** Whether a file of ours that could not be read, or contradicts itself (`status`), is to be
+ *  passed over: its bytes are not those that were written. Anything else (no permission,
+ *  another version's format) is for people to decide: going on without the file would lose
+ *  work. */
+bool dp_damaged(dp_status status, const char *path);
 
 /** Warns with the last failure's message, and renames the file to <path>.damaged. */
 dp_status dp_set_aside(const char *path);

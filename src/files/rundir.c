@@ -122,7 +122,7 @@ static dp_status raise_generation(dp_rundir *d) {
 
 dp_status dp_rundir_check(dp_rundir *dir) {
     /* Opened anew: only that makes a network file system ask its server. */
-    int fd = open(dir->lock, O_RDONLY | O_CLOEXEC);
+    int fd = open(dir->lock, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return fail("read", dir->lock, errno);
     }
@@ -261,12 +261,36 @@ static void free_handle(dp_rundir *d) {
     free(d);
 }
 
-static dp_status own(dp_rundir *d, double wait) {
-    d->fd = open(d->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (d->fd < 0) {
+/* The one file that is changed in place: so not through a link of whatever kind. (No FIFO keeps
+ * an open for both directions waiting.) */
+static dp_status open_lock(dp_rundir *d, nlink_t *names) {
+    struct stat info;
+    d->fd = open(d->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (d->fd < 0 && errno == ELOOP) {
+        return dp_fail(
+            DP_EFILE, "%s is a symbolic link: the trainer writes through none; remove it",
+            d->lock);
+    }
+    if (d->fd < 0 || fstat(d->fd, &info) != 0) {
         return fail("write", d->lock, errno);
     }
-    dp_status status = take_lock(d, wait);
+    *names = info.st_nlink;
+    return S_ISREG(info.st_mode)
+               ? DP_OK
+               : dp_fail(DP_EFILE, "%s is no regular file: remove it", d->lock);
+}
+
+static dp_status own(dp_rundir *d, double wait) {
+    nlink_t names = 0;
+    dp_status status = open_lock(d, &names);
+    status = status ? status : take_lock(d, wait);
+    if (status == DP_OK && names > 1) { /* a copy of the folder by hard links, perhaps */
+        close(d->fd);
+        d->locked = false;
+        status = dp_file_remove(d->lock);
+        status = status ? status : open_lock(d, &names);
+        status = status ? status : take_lock(d, wait);
+    }
     return status ? status : raise_generation(d);
 }
 

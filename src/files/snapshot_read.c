@@ -1,6 +1,7 @@
 #include "base/memory.h"
 #include "snapshot.h"
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,13 +46,13 @@ static dp_status get_root(dp_h5 *f, const char *path, dp_snapshot *s) {
     int64_t version = 0;
     dp_status status = dp_h5_get_attr_text(f, "/", "format", format, sizeof format);
     if (status == DP_OK && strcmp(format, DP_FORMAT) != 0) {
-        return wrong(path, "is not a checkpoint");
+        return wrong(path, "is not a checkpoint: it has another format");
     }
     status = status ? status : dp_h5_get_attr_i64(f, "/", "version", &version);
     if (status == DP_OK && version != DP_FORMAT_VERSION) {
         return dp_fail(
             DP_EFILE,
-            "%s: has checkpoint format %lld, this trainer reads format %d: use "
+            "%s: has checkpoint format %lld (version), this trainer reads format %d: use "
             "the trainer that wrote it",
             path, (long long)version, DP_FORMAT_VERSION);
     }
@@ -78,7 +79,7 @@ static dp_status get_tensor(dp_h5 *f, const char *path, const char *name, size_t
     strcpy(t->name, name);
     t->offset = offset;
     t->count = 1;
-    bool good = type == DP_H5_F32 && (t->ndim == 1 || t->ndim == 2);
+    bool good = t->ndim == 1 || t->ndim == 2;
     for (int i = 0; i < t->ndim && good; i++) {
         good = dims[i] >= 1 && dims[i] <= INT_MAX;
         t->dim[i] = (int)dims[i];
@@ -107,8 +108,9 @@ static dp_status get_tensors(dp_h5 *f, const char *path, dp_snapshot *s, size_t 
     return status;
 }
 
-static dp_status get_slab(dp_h5 *f, const char *group, const dp_snapshot *s,
-                          size_t floats, float **out) {
+/* A dataset for each tensor; of any type of numbers, as other programs write them. */
+static dp_status get_slab(dp_h5 *f, const char *path, const char *group,
+                          const dp_snapshot *s, size_t floats, float **out) {
     void *slab = NULL;
     dp_status status = dp_memory_alloc(floats, sizeof(float), &slab);
     *out = slab;
@@ -116,7 +118,18 @@ static dp_status get_slab(dp_h5 *f, const char *group, const dp_snapshot *s,
         const dp_tensor *t = &s->tensors[i];
         char name[DP_NAME];
         snprintf(name, sizeof name, "%s/%s", group, t->name);
-        status = dp_h5_get(f, name, DP_H5_F32, (int64_t)t->count, *out + t->offset);
+        int64_t dims[8] = {0};
+        dp_h5_type type;
+        int ndim = 0;
+        status = dp_h5_shape(f, name, &type, &ndim, dims);
+        if (status == DP_OK && (ndim != t->ndim || dims[0] != t->dim[0] ||
+                                (ndim == 2 && dims[1] != t->dim[1]))) {
+            status = dp_fail(DP_EFILE, "%s: %s has another shape than /model/%s", path,
+                             name, t->name);
+        }
+        status = status
+                     ? status
+                     : dp_h5_get(f, name, DP_H5_F32, (int64_t)t->count, *out + t->offset);
     }
     return status;
 }
@@ -129,17 +142,22 @@ static dp_status get_columns(dp_h5 *f, const char *path, dp_snapshot *s) {
     status = status
                  ? status
                  : dp_h5_get_attr_texts(f, "/model", "targets", &s->ntargets, &targets);
-    free(targets);
     if (status == DP_OK && s->ntargets > s->ncolumns) {
         status = wrong(path, "/model: more targets than columns");
     }
+    for (int i = 0; status == DP_OK && i < s->ntargets; i++) {
+        if (strcmp(targets[i], s->columns[s->ncolumns - s->ntargets + i]) != 0) {
+            status = wrong(path, "/model: targets are not the last of its columns");
+        }
+    }
+    free(targets);
     return status;
 }
 
 static dp_status get_model(dp_h5 *f, const char *path, dp_snapshot *s, size_t *floats) {
     double shape[4] = {0};
     dp_status status = get_tensors(f, path, s, floats);
-    status = status ? status : get_slab(f, "/model", s, *floats, &s->params);
+    status = status ? status : get_slab(f, path, "/model", s, *floats, &s->params);
     status = status
                  ? status
                  : dp_h5_get_attr_f64s(f, "/model", "input_shape", 4, shape, &s->nshape);
@@ -147,7 +165,7 @@ static dp_status get_model(dp_h5 *f, const char *path, dp_snapshot *s, size_t *f
         status = wrong(path, "/model: input_shape has an impossible length");
     }
     for (int i = 0; i < s->nshape && status == DP_OK; i++) {
-        if (!(shape[i] >= 1 && shape[i] <= INT_MAX)) {
+        if (!(shape[i] >= 1 && shape[i] <= INT_MAX) || shape[i] != floor(shape[i])) {
             status = wrong(path, "/model: input_shape is impossible");
         } else {
             s->shape[i] = (int)shape[i];
@@ -179,7 +197,7 @@ static dp_status get_optimizer(dp_h5 *f, const char *path, dp_snapshot *s,
         strcpy(s->slot_name[k], name[k]);
         snprintf(group, sizeof group, "/optimizer/%s", s->slot_name[k]);
         s->nslots = k + 1;
-        status = get_slab(f, group, s, floats, &s->slot[k]);
+        status = get_slab(f, path, group, s, floats, &s->slot[k]);
     }
     free(name);
     return status;
@@ -201,9 +219,9 @@ static dp_status get_statistics(dp_h5 *f, const char *path, dp_snapshot *s) {
     if (s->mean == NULL || s->std == NULL) {
         return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
     }
-    status = dp_h5_get_attr_f64s(f, "/data", "mean", s->nmean, s->mean, &s->nmean);
+    status = dp_h5_get_attr_f64s(f, "/data", "mean", s->nmean, s->mean, &nstd);
     return status ? status
-                  : dp_h5_get_attr_f64s(f, "/data", "std", s->nmean, s->std, &s->nmean);
+                  : dp_h5_get_attr_f64s(f, "/data", "std", s->nmean, s->std, &nstd);
 }
 
 static dp_status get_table(dp_h5 *f, const char *name, int ncolumns,
@@ -234,10 +252,17 @@ static dp_status get_rest(dp_h5 *f, const char *path, dp_snapshot *s) {
     for (int i = 0; i < DP_FIELDS && status == DP_OK; i++) {
         status = get_field(f, path, &dp_fields[i], s);
     }
+    int64_t step = 0; /* it is there twice */
+    status = status ? status : dp_h5_get_attr_i64(f, "/optimizer", "step", &step);
+    if (status == DP_OK && step != s->step) {
+        status = dp_fail(DP_EFILE, "%s: /optimizer: step = %lld, but /state: step = %lld",
+                         path, (long long)step, (long long)s->step);
+    }
     return status ? status : get_rows(f, &s->rows);
 }
 
-dp_status dp_checkpoint_read(const char *path, dp_snapshot **out) {
+dp_status dp_checkpoint_read(const char *path, dp_checkpoint_check *check,
+                             dp_snapshot **out) {
     dp_h5 *f = NULL;
     dp_status status = dp_h5_open(path, &f);
     if (status != DP_OK) {
@@ -252,6 +277,10 @@ dp_status dp_checkpoint_read(const char *path, dp_snapshot **out) {
     status = status ? status : get_model(f, path, s, &floats);
     status = status ? status : get_optimizer(f, path, s, floats);
     status = status ? status : get_rest(f, path, s);
+    status = status ? status : check(path, s);
+    if (status == DP_OK) {
+        dp_h5_note(f);
+    }
     dp_h5_close(&f);
     if (status != DP_OK) {
         dp_checkpoint_free(&s);

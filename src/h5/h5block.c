@@ -43,24 +43,26 @@ static bool has_magic(const unsigned char *bytes, size_t size) {
     return size >= DP_H5_BLOCK && memcmp(bytes, MAGIC, strlen(MAGIC)) == 0;
 }
 
-static dp_status check_block(const dp_h5 *f) {
-    if (!has_magic(f->image, f->size)) {
-        return dp_fail(f->code, "%s: damaged, or not a file of trainer's (no user block)",
-                       f->path);
-    }
+static void check_block(dp_h5 *f) {
     unsigned char block[DP_H5_BLOCK];
+    char text[64] = "";
+    uintmax_t length = 0;
+    f->doubt[0] = '\0';
+    if (!has_magic(f->image, f->size)) {
+        strcpy(f->doubt, "it has no digest of trainer's");
+        return;
+    }
     dp_h5_seal(f->image, f->size, block);
     if (memcmp(f->image, block, DP_H5_BLOCK) == 0) {
-        return DP_OK;
+        return;
     }
-    char text[64] = "";
+    strcpy(f->doubt, "its digest does not match its bytes");
     memcpy(text, f->image + strlen(MAGIC), sizeof text - 1);
-    uintmax_t length = 0;
     if (sscanf(text, "length %ju\n", &length) == 1 && length > f->size) {
-        return dp_fail(f->code, "%s: truncated: %zu of %ju bytes are there", f->path,
-                       f->size, length);
+        snprintf(f->doubt, sizeof f->doubt,
+                 "its digest does not match its bytes (truncated? %zu of %ju are there)",
+                 f->size, length);
     }
-    return dp_fail(f->code, "%s: damaged: its digest does not match its bytes", f->path);
 }
 
 static dp_status fail_read(const dp_h5 *f, int error) {
@@ -129,12 +131,14 @@ static dp_status read_image(dp_h5 *f) {
 
 dp_status dp_h5_load(dp_h5 *f) {
     dp_status status = read_image(f);
-    return status ? status : check_block(f);
+    if (status == DP_OK) {
+        check_block(f);
+    }
+    return status;
 }
 
-dp_status dp_h5_readable(const dp_h5 *f) {
-    size_t size = 0;
-    int fd = open_plain(f->path, &size);
+dp_status dp_h5_readable(dp_h5 *f) {
+    int fd = open_plain(f->path, &f->size);
     if (fd < 0) {
         return fail_read(f, errno);
     }

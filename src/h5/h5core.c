@@ -91,6 +91,27 @@ hid_t dp_h5_text_type(size_t size) {
     return type;
 }
 
+dp_status dp_h5_no_memory(const dp_h5 *file, const char *object) {
+    return dp_fail(DP_EINTERNAL, "%s: out of memory for %s", file->path, object);
+}
+
+dp_status dp_h5_wrong(const dp_h5 *file, const char *object, const char *what) {
+    return dp_fail(file->code, "%s: %s %s", file->path, object, what);
+}
+
+bool dp_h5_plausible(const dp_h5 *file, uint64_t n, uint64_t size) {
+    uint64_t bytes = 0;
+    if (__builtin_mul_overflow(n, size, &bytes) || bytes > INT64_MAX) {
+        return false;
+    }
+    const uint64_t most = 1032; /* deflate can't pack tighter; we never compress */
+    return (file->doubt[0] || file->image == NULL ? bytes / most : bytes) <= file->size;
+}
+
+bool dp_h5_is_number(H5T_class_t class) {
+    return class == H5T_INTEGER || class == H5T_FLOAT || class == H5T_ENUM;
+}
+
 /* HDF5's core driver asks these for its memory. The image belongs to dp_h5 in both
    directions, so it is handed over without a copy, and outlives H5Fclose, which completes
    it (H5Fget_file_image would leave the superblock's checksum wrong in this format). */
@@ -149,7 +170,7 @@ static const char *image_name(void) {
     return name;
 }
 
-static dp_status make_handle(const char *path, dp_status code, dp_h5 **out) {
+dp_status dp_h5_make(const char *path, dp_status code, dp_h5 **out) {
     start_library();
     dp_h5 *f = calloc(1, sizeof *f);
     char *copy = strdup(path);
@@ -158,7 +179,7 @@ static dp_status make_handle(const char *path, dp_status code, dp_h5 **out) {
         free(copy);
         return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
     }
-    *f = (dp_h5){.id = H5I_INVALID_HID, .path = copy, .code = code};
+    *f = (dp_h5){.id = H5I_INVALID_HID, .path = copy, .code = code, .channel = -1};
     *out = f;
     return DP_OK;
 }
@@ -167,6 +188,9 @@ void dp_h5_close(dp_h5 **file) {
     dp_h5 *f = *file;
     if (f == NULL) {
         return;
+    }
+    if (f->reader) {
+        f->leave(f);
     }
     if (f->id >= 0) {
         H5Fclose(f->id);
@@ -179,7 +203,7 @@ void dp_h5_close(dp_h5 **file) {
 
 dp_status dp_h5_create(const char *path, dp_h5 **out) {
     dp_h5 *f = NULL;
-    dp_status status = make_handle(path, DP_EFILE, &f);
+    dp_status status = dp_h5_make(path, DP_EFILE, &f);
     if (status != DP_OK) {
         return status;
     }
@@ -201,18 +225,29 @@ dp_status dp_h5_create(const char *path, dp_h5 **out) {
     return DP_OK;
 }
 
+/* Where the superblock (version 2: HDF5 file format specification, II.A) says that the file ends,
+ * counted from the user block's start. 0: it is none. Any other length is mended by the next program
+ * that opens the file for writing, and then the digest no longer fits. */
+static size_t end_of_file(const unsigned char *image, size_t size) {
+    enum { VERSION = DP_H5_BLOCK + 8, END = DP_H5_BLOCK + 28 };
+    uint64_t end = 0;
+    if (size >= END + 8 && image[VERSION] == 2) {
+        for (int i = 7; i >= 0; i--) {
+            end = end << 8 | image[END + i];
+        }
+    }
+    return end <= size ? (size_t)end : 0;
+}
+
 /* Afterwards image[0..size) is the whole file but for its user block. */
 dp_status dp_h5_finish(dp_h5 *f) {
-    ssize_t length = -1;
-    if (H5Fflush(f->id, H5F_SCOPE_LOCAL) >= 0) {
-        length = H5Fget_file_image(f->id, NULL, 0);
-    }
     herr_t closed = H5Fclose(f->id);
     f->id = H5I_INVALID_HID;
-    if (length < 0 || closed < 0 || (size_t)length + DP_H5_BLOCK > f->size) {
+    size_t end = closed < 0 ? 0 : end_of_file(f->image, f->size);
+    if (end == 0) {
         return dp_h5_fail(f, "complete", "the file");
     }
-    f->size = (size_t)length + DP_H5_BLOCK;
+    f->size = end;
     return DP_OK;
 }
 
@@ -232,52 +267,22 @@ dp_status dp_h5_commit(dp_h5 **file) {
     return status;
 }
 
-/* ---- opening ---- */
+/* ---- reading ---- */
 
-static dp_status open_image(dp_h5 *f) {
-    dp_status status = dp_h5_load(f);
-    if (status != DP_OK) {
-        return status;
-    }
-    hid_t access = memory_access(f);
-    if (H5Pset_file_image(access, f->image, f->size) >= 0) {
-        f->id = H5Fopen(image_name(), H5F_ACC_RDONLY, access);
-    }
-    H5Pclose(access);
-    return f->id >= 0 ? DP_OK : dp_h5_fail(f, "open", "the file");
-}
-
-static dp_status open_on_disk(dp_h5 *f) {
-    dp_status status = dp_h5_readable(f);
-    if (status != DP_OK) {
-        return status;
-    }
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+dp_status dp_h5_open_here(dp_h5 *f) {
+    hid_t access = f->image ? memory_access(f) : H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_file_locking(access, false, true);
-    f->id = H5Fopen(f->path, H5F_ACC_RDONLY, access);
+    if (f->image == NULL || H5Pset_file_image(access, f->image, f->size) >= 0) {
+        f->id = H5Fopen(f->image ? image_name() : f->path, H5F_ACC_RDONLY, access);
+    }
     H5Pclose(access);
-    return f->id >= 0 ? DP_OK : dp_h5_fail(f, "open", "it as an HDF5 file");
-}
-
-static dp_status open_by(dp_status (*how)(dp_h5 *), const char *path, dp_status code,
-                         dp_h5 **out) {
-    dp_h5 *f = NULL;
-    dp_status status = make_handle(path, code, &f);
-    if (status == DP_OK) {
-        status = how(f);
+    if (f->id >= 0) {
+        return DP_OK;
     }
-    if (status != DP_OK) {
-        dp_h5_close(&f);
-        return status;
+    const char *doubt = f->image && f->doubt[0] ? f->doubt : NULL;
+    char what[192] = "it as an HDF5 file";
+    if (doubt) {
+        snprintf(what, sizeof what, "it as an HDF5 file (%s)", doubt);
     }
-    *out = f;
-    return DP_OK;
-}
-
-dp_status dp_h5_open(const char *path, dp_h5 **out) {
-    return open_by(open_image, path, DP_EFILE, out);
-}
-
-dp_status dp_h5_open_any(const char *path, dp_status code, dp_h5 **out) {
-    return open_by(dp_h5_is_ours(path) ? open_image : open_on_disk, path, code, out);
+    return dp_h5_fail(f, "open", what);
 }

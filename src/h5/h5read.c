@@ -6,7 +6,10 @@
 enum { MOST_DIMS = 8 };
 
 bool dp_h5_has(dp_h5 *file, const char *object) {
-    char part[256];
+    if (file->reader) {
+        return dp_h5_ask_has(file, object);
+    }
+    char part[1200];
     size_t length = strlen(object);
     if (length >= sizeof part) {
         return false;
@@ -127,6 +130,9 @@ static dp_h5_type nearest(const dataset *d) {
 
 dp_status dp_h5_shape(dp_h5 *file, const char *name, dp_h5_type *type, int *ndim,
                       int64_t dims[8]) {
+    if (file->reader) {
+        return dp_h5_ask_shape(file, name, type, ndim, dims);
+    }
     dataset d;
     dp_status status = open_dataset(file, name, &d);
     if (status != DP_OK) {
@@ -145,27 +151,119 @@ dp_status dp_h5_shape(dp_h5 *file, const char *name, dp_h5_type *type, int *ndim
     return status;
 }
 
-dp_status dp_h5_get(dp_h5 *file, const char *name, dp_h5_type type, int64_t count,
-                    void *out) {
-    dataset d;
-    dp_status status = open_dataset(file, name, &d);
+/* Opens a dataset of `count` numbers. */
+static dp_status open_numbers(dp_h5 *file, const char *name, int64_t count, dataset *d) {
+    dp_status status = open_dataset(file, name, d);
     if (status != DP_OK) {
         return status;
     }
-    if (!dp_h5_is_number(d.class)) {
+    if (!dp_h5_is_number(d->class)) {
         status = dp_h5_wrong(file, name, "does not hold numbers");
-    } else if (d.n != (uint64_t)count) {
+    } else if (d->n != (uint64_t)count) {
         status = dp_fail(file->code, "%s: %s has %llu elements where %lld are expected",
-                         file->path, name, (unsigned long long)d.n, (long long)count);
-    } else if (count > 0 && H5Dread(d.id, dp_h5_memory_type(type), H5S_ALL, H5S_ALL,
-                                    H5P_DEFAULT, out) < 0) {
+                         file->path, name, (unsigned long long)d->n, (long long)count);
+    }
+    if (status != DP_OK) {
+        close_dataset(d);
+    }
+    return status;
+}
+
+dp_status dp_h5_get(dp_h5 *file, const char *name, dp_h5_type type, int64_t count,
+                    void *out) {
+    if (file->reader) {
+        return dp_h5_ask_get(file, name, type, count, out);
+    }
+    dataset d;
+    dp_status status = open_numbers(file, name, count, &d);
+    if (status != DP_OK) {
+        return status;
+    }
+    if (count > 0 &&
+        H5Dread(d.id, dp_h5_memory_type(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0) {
         status = read_failed(file, name, &d);
     }
     close_dataset(&d);
     return status;
 }
 
+/* Rows of a piece: some megabytes, in whole chunks. *bytes: what reading one is worth, with what
+ * it takes to find and unpack each chunk. */
+static hsize_t piece_rows(const dataset *d, size_t row, uint64_t *bytes) {
+    const size_t most = 4 << 20, handling = 10000;
+    hsize_t rows = row < most ? most / row : 1, chunk[MOST_DIMS] = {1}, chunks = 0;
+    hid_t list = H5Dget_create_plist(d->id);
+    if (H5Pget_layout(list) == H5D_CHUNKED &&
+        H5Pget_chunk(list, MOST_DIMS, chunk) == d->ndim && chunk[0] > 0) {
+        rows = rows < chunk[0] ? chunk[0] : rows / chunk[0] * chunk[0];
+        rows = rows < d->dims[0] ? rows : d->dims[0];
+        chunks = (rows + chunk[0] - 1) / chunk[0];
+        for (int i = 1; i < d->ndim && chunk[i] > 0; i++) {
+            chunks *= (d->dims[i] + chunk[i] - 1) / chunk[i];
+        }
+    }
+    H5Pclose(list);
+    rows = rows < d->dims[0] ? rows : d->dims[0];
+    *bytes = rows * row + chunks * handling;
+    return rows;
+}
+
+static bool read_rows(const dataset *d, dp_h5_type type, hsize_t first, hsize_t rows,
+                      void *out) {
+    hsize_t start[MOST_DIMS] = {first}, count[MOST_DIMS] = {rows};
+    for (int i = 1; i < d->ndim; i++) {
+        count[i] = d->dims[i];
+    }
+    hid_t disk = H5Dget_space(d->id), memory = H5Screate_simple(d->ndim, count, NULL);
+    bool good =
+        H5Sselect_hyperslab(disk, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
+        H5Dread(d->id, dp_h5_memory_type(type), memory, disk, H5P_DEFAULT, out) >= 0;
+    H5Sclose(memory);
+    H5Sclose(disk);
+    return good;
+}
+
+dp_status dp_h5_get_pieces(dp_h5 *file, const char *name, dp_h5_type type, int64_t count,
+                           void (*put)(dp_h5 *, const void *, size_t)) {
+    dataset d;
+    dp_status status = open_numbers(file, name, count, &d);
+    if (status != DP_OK) {
+        return status;
+    }
+    if (d.ndim == 0) {
+        d.ndim = 1; /* H5Sselect_hyperslab takes no scalar */
+        d.dims[0] = 1;
+    }
+    bool scalar = d.ndim == 1 && d.dims[0] == 1;
+    hsize_t n = count > 0 ? d.dims[0] : 0;
+    size_t row = n > 0 ? (size_t)count / (size_t)n * dp_h5_type_size(type) : 1;
+    uint64_t bytes = 0;
+    hsize_t rows = n > 0 ? piece_rows(&d, row, &bytes) : 1;
+    void *piece = malloc((size_t)rows * row);
+    if (piece == NULL) {
+        status = dp_h5_no_memory(file, name);
+    }
+    for (hsize_t at = 0; at < n && status == DP_OK; at += rows) {
+        hsize_t now = n - at < rows ? n - at : rows;
+        dp_h5_announce(file, bytes);
+        bool good = scalar ? H5Dread(d.id, dp_h5_memory_type(type), H5S_ALL, H5S_ALL,
+                                     H5P_DEFAULT, piece) >= 0
+                           : read_rows(&d, type, at, now, piece);
+        if (good) {
+            put(file, piece, (size_t)now * row);
+        } else {
+            status = read_failed(file, name, &d);
+        }
+    }
+    free(piece);
+    close_dataset(&d);
+    return status;
+}
+
 dp_status dp_h5_get_text(dp_h5 *file, const char *name, char **out) {
+    if (file->reader) {
+        return dp_h5_ask_text(file, name, out);
+    }
     dataset d;
     dp_status status = open_dataset(file, name, &d);
     if (status != DP_OK) {
@@ -193,16 +291,34 @@ dp_status dp_h5_get_text(dp_h5 *file, const char *name, char **out) {
 
 /* ---- tables ---- */
 
-/* Reads one column into the rows; `field` is scratch for n values of 8 bytes. */
+static dp_status open_table(dp_h5 *file, const char *name, dataset *d) {
+    dp_status status = open_dataset(file, name, d);
+    if (status == DP_OK && (d->class != H5T_COMPOUND || d->ndim != 1)) {
+        close_dataset(d);
+        status = dp_h5_wrong(file, name, "is not a table");
+    }
+    return status;
+}
+
+dp_status dp_h5_get_rows(dp_h5 *file, const char *name, int64_t *n) {
+    if (file->reader) {
+        return dp_h5_ask_rows(file, name, n);
+    }
+    dataset d;
+    dp_status status = open_table(file, name, &d);
+    if (status == DP_OK) {
+        *n = (int64_t)d.n;
+        close_dataset(&d);
+    }
+    return status;
+}
+
 static dp_status read_column(dp_h5 *file, const dataset *d, const dp_h5_column *column,
-                             size_t size, char *rows, void *field) {
+                             void *out, bool *absent) {
     int index = H5Tget_member_index(d->type, column->name);
-    if (index < 0) {
-        const double none =
-            column->integer ? 0 : NAN; /* the bits of 0 are those of 0.0 */
-        for (uint64_t i = 0; i < d->n; i++) {
-            memcpy(rows + i * size + column->offset, &none, 8);
-        }
+    *absent = index < 0;
+    if (*absent) {
+        H5Eclear2(H5E_DEFAULT);
         return DP_OK;
     }
     if (!dp_h5_is_number(H5Tget_member_class(d->type, (unsigned)index))) {
@@ -211,44 +327,62 @@ static dp_status read_column(dp_h5 *file, const dataset *d, const dp_h5_column *
     hid_t memory = H5Tcreate(H5T_COMPOUND, 8);
     H5Tinsert(memory, column->name, 0,
               dp_h5_memory_type(column->integer ? DP_H5_I64 : DP_H5_F64));
-    herr_t done = H5Dread(d->id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, field);
+    dp_h5_announce(file, d->n * H5Tget_size(d->type));
+    herr_t done = H5Dread(d->id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
     H5Tclose(memory);
-    if (done < 0) {
-        return read_failed(file, column->name, d);
+    return done < 0 ? read_failed(file, column->name, d) : DP_OK;
+}
+
+dp_status dp_h5_get_column(dp_h5 *file, const char *name, const dp_h5_column *column,
+                           int64_t n, void *out, bool *absent) {
+    if (file->reader) {
+        return dp_h5_ask_column(file, name, column, n, out, absent);
     }
-    for (uint64_t i = 0; i < d->n; i++) {
-        memcpy(rows + i * size + column->offset, (const char *)field + i * 8, 8);
+    dataset d;
+    dp_status status = open_table(file, name, &d);
+    if (status == DP_OK) {
+        status = d.n == (uint64_t)n ? read_column(file, &d, column, out, absent)
+                                    : dp_h5_wrong(file, name, "has another length");
+        close_dataset(&d);
     }
-    return DP_OK;
+    return status;
+}
+
+/* `field` has n values of a column, and goes into rows of `size` bytes. */
+static void spread(const dp_h5_column *column, size_t size, int64_t n, bool absent,
+                   const char *field, char *rows) {
+    const double none = column->integer ? 0 : NAN; /* the bits of 0 are those of 0.0 */
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(rows + (size_t)i * size + column->offset,
+               absent ? (const char *)&none : field + (size_t)i * 8, 8);
+    }
 }
 
 dp_status dp_h5_get_table(dp_h5 *file, const char *name, int ncolumns,
                           const dp_h5_column *columns, size_t size, int64_t *nrows,
                           void **rows) {
-    dataset d;
-    dp_status status = open_dataset(file, name, &d);
+    int64_t n = 0;
+    dp_status status = dp_h5_get_rows(file, name, &n);
     if (status != DP_OK) {
         return status;
     }
-    if (d.class != H5T_COMPOUND || d.ndim != 1) {
-        close_dataset(&d);
-        return dp_h5_wrong(file, name, "is not a table");
-    }
-    char *all = calloc(d.n + 1, size);
-    void *field = malloc(d.n * 8 + 1);
+    char *all = calloc((size_t)n + 1, size), *field = malloc((size_t)n * 8 + 1);
     if (all == NULL || field == NULL) {
         status = dp_h5_no_memory(file, name);
     }
-    for (int i = 0; i < ncolumns && status == DP_OK && d.n > 0; i++) {
-        status = read_column(file, &d, &columns[i], size, all, field);
+    for (int i = 0; i < ncolumns && status == DP_OK && n > 0; i++) {
+        bool absent = false;
+        status = dp_h5_get_column(file, name, &columns[i], n, field, &absent);
+        if (status == DP_OK) {
+            spread(&columns[i], size, n, absent, field, all);
+        }
     }
     free(field);
     if (status == DP_OK) {
-        *nrows = (int64_t)d.n;
+        *nrows = n;
         *rows = all;
     } else {
         free(all);
     }
-    close_dataset(&d);
     return status;
 }

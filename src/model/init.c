@@ -90,8 +90,19 @@ static dp_status from_file(dp_model *model, const char *path) {
                         tensor->dim[1]);
             break;
         }
-        s = dp_h5_get(file, name, DP_H5_F32, (int64_t)tensor->count,
-                      model->params + tensor->offset);
+        float *p = model->params + tensor->offset;
+        s = dp_h5_get(file, name, DP_H5_F32, (int64_t)tensor->count, p);
+        for (size_t i = 0; s == DP_OK && i < tensor->count; i++) {
+            if (!isfinite(p[i])) {
+                s = dp_fail(DP_EDIVERGED,
+                            "%s: %s: value %zu is %g: training can't begin "
+                            "from it",
+                            path, name, i, (double)p[i]);
+            }
+        }
+    }
+    if (s == DP_OK) {
+        dp_h5_note(file);
     }
     dp_h5_close(&file);
     return s;

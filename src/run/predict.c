@@ -3,6 +3,7 @@
 #include "h5/h5file.h"
 #include "run/batch.h"
 #include "run/team.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,20 @@ static void gather(dp_comm *comm, dp_prediction *p) {
     }
 }
 
+/* All ranks have the same numbers here. */
+static dp_status check_finite(const dp_prediction *p) {
+    size_t O = (size_t)p->outputs;
+    for (size_t i = 0; i < (size_t)p->n * O; i++) {
+        if (!isfinite(p->value[i])) {
+            return dp_fail(
+                DP_EDIVERGED,
+                "sample %d: output %zu is %g: the parameters are too large for it",
+                p->row[i / O], i % O, p->value[i]);
+        }
+    }
+    return DP_OK;
+}
+
 dp_status dp_predict(dp_session *s, const int32_t *rows, int n, dp_prediction **out) {
     dp_prediction *p = NULL;
     long rank = dp_comm_rank(s->comm), ranks = dp_comm_size(s->comm);
@@ -160,6 +175,11 @@ dp_status dp_predict(dp_session *s, const int32_t *rows, int n, dp_prediction **
         return status;
     }
     gather(s->comm, p);
+    status = check_finite(p);
+    if (status != DP_OK) {
+        dp_prediction_destroy(&p);
+        return status;
+    }
     *out = p;
     return DP_OK;
 }

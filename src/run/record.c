@@ -1,6 +1,7 @@
 /* The end of an epoch: its scores, its row, its line, and what is best. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "facts.h"
 #include "train_impl.h"
 #include <math.h>
 #include <stddef.h>
@@ -243,7 +244,7 @@ dp_status dp_run_final_test(dp_run *run) {
     if (run->dir) {
         const char *which = chosen ? "best.h5" : "last.h5";
         snprintf(path, sizeof path, "%s/%s", dp_rundir_checkpoints(run->dir), which);
-        s = dp_checkpoint_read(path, &best);
+        s = dp_checkpoint_read(path, dp_facts_check, &best);
     }
     s = dp_comm_agree(run->comm, s);
     if (s == DP_OK) {

@@ -1,5 +1,6 @@
 /* A session from a checkpoint: the model runs without the data that it was trained on. */
 #include "base/memory.h"
+#include "facts.h"
 #include "session_impl.h"
 #include <math.h>
 #include <stdio.h>
@@ -25,7 +26,9 @@ static size_t names_length(int n, char *const *names) {
 
 static dp_status learn(const char *path, int noverrides, char *const *overrides,
                        dp_snapshot **snapshot, facts *f) {
-    dp_status s = dp_checkpoint_read(path, snapshot);
+    dp_config own;
+    dp_status s = dp_checkpoint_read(path, dp_facts_check, snapshot);
+    s = s != DP_OK ? s : dp_facts_config(path, *snapshot, &own);
     s = s != DP_OK ? s
                    : dp_config_parse(path, (*snapshot)->config, noverrides, overrides,
                                      &f->config);
@@ -33,6 +36,13 @@ static dp_status learn(const char *path, int noverrides, char *const *overrides,
         return s;
     }
     const dp_snapshot *from = *snapshot;
+    if (strcmp(f->config.loss.name, own.loss.name) != 0 ||
+        strcmp(f->config.model.layers, own.model.layers) != 0) {
+        return dp_fail(DP_EUSAGE,
+                       "%s: model.layers and loss.name are what it was trained with (%s; "
+                       "%s): leave them out",
+                       path, from->layers, from->loss);
+    }
     snprintf(f->config.data.normalize, sizeof f->config.data.normalize, "%s",
              from->normalize);
     f->nshape = from->nshape;

@@ -1,5 +1,6 @@
 /* How a run begins: anew, from a checkpoint, or not at all. */
 #include "base/log.h"
+#include "facts.h"
 #include "files/history.h"
 #include "train_impl.h"
 #include <math.h>
@@ -233,7 +234,8 @@ static void look(dp_run *run, folder *f) {
 }
 
 static dp_status take_over(dp_run *run) {
-    dp_status s = dp_checkpoint_newest(dp_rundir_checkpoints(run->dir), &run->found);
+    dp_status s = dp_checkpoint_newest(dp_rundir_checkpoints(run->dir), dp_facts_check,
+                                       &run->found);
     if (s != DP_OK) {
         return s;
     }

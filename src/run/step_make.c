@@ -40,16 +40,21 @@ static dp_status count_gradients(dp_stepper *st, int batch, int rest) {
     return full > 0 && last > 0 && st->piece_loss ? DP_OK : no_memory();
 }
 
+int dp_stepper_slots(const dp_config *config, const char *name[3]) {
+    int n = dp_optimizer_find(config->optimizer.name)->slots(config, name);
+    if (!config->train.zero_grad) {
+        name[n++] = "grad";
+    }
+    return n;
+}
+
 static dp_status find_optimizer(dp_stepper *st) {
     st->optimizer = dp_optimizer_find(st->config->optimizer.name);
     if (!st->optimizer) {
         return dp_fail(DP_EUSAGE, "optimizer.name: unknown optimizer '%s'",
                        st->config->optimizer.name);
     }
-    st->nslots = st->optimizer->slots(st->config, st->slot_name);
-    if (!st->config->train.zero_grad) {
-        st->slot_name[st->nslots++] = "grad";
-    }
+    st->nslots = dp_stepper_slots(st->config, st->slot_name);
     return DP_OK;
 }
 

@@ -18,6 +18,7 @@ def test_nothing_is_lost(tmp_path):
     print(dict(killed), dict(faults))
     assert sum(killed.values()) >= 6 and stories >= 1
     assert any(name.startswith("kill -9 of") for name in faults)
+    assert faults["opened for writing"] > 0
 
 
 def test_a_loss_is_seen(tmp_path):

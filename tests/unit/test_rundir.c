@@ -232,6 +232,51 @@ Test(rundir, clear_removes_the_runs_files_only)
     dp_rundir_close(&d);
 }
 
+Test(rundir, a_lock_that_is_a_link_harms_no_other_file)
+{
+    dp_rundir *d = open_run();
+    dp_rundir_close(&d);
+    put_bytes("precious", "mine", 4);
+    unlink(in("runs/mlp/run.lock"));
+    cr_assert_eq(symlink("../../precious", in("runs/mlp/run.lock")), 0);
+    fails(dp_rundir_open(in("runs/mlp"), 0, &d), "run.lock is a symbolic link");
+    unlink(in("runs/mlp/run.lock"));
+    cr_assert_eq(link(in("precious"), in("runs/mlp/run.lock")), 0);
+    d = open_run();
+    cr_assert_eq(generation(), 1);
+    must(dp_rundir_check(d));
+    dp_rundir_close(&d);
+    unlink(in("runs/mlp/run.lock"));
+    cr_assert_eq(mkfifo(in("runs/mlp/run.lock"), 0600), 0);
+    fails(dp_rundir_open(in("runs/mlp"), 0, &d), "run.lock is no regular file");
+    size_t n = 0;
+    unsigned char *bytes = get_bytes("precious", &n);
+    cr_assert(n == 4 && memcmp(bytes, "mine", 4) == 0);
+    free(bytes);
+}
+
+Test(rundir, other_files_replace_links_and_folders_may_be_links)
+{
+    put_bytes("precious", "mine", 4);
+    mkdir(in("elsewhere"), 0700);
+    mkdir(in("checkpoints"), 0700);
+    mkdir(in("runs"), 0700);
+    cr_assert_eq(symlink("../elsewhere", in("runs/mlp")), 0);
+    cr_assert_eq(symlink("../checkpoints", in("elsewhere/checkpoints")), 0);
+    cr_assert_eq(symlink("../precious", in("elsewhere/config.ini")), 0);
+    cr_assert_eq(symlink("../precious", in("checkpoints/last.h5")), 0);
+    dp_rundir *d = open_run();
+    must(dp_file_replace(dp_rundir_config(d), "config", 6));
+    must(dp_file_symlink(in("runs/mlp/checkpoints/last.h5"), "a.h5"));
+    dp_rundir_close(&d);
+    struct stat info;
+    cr_assert(lstat(in("elsewhere/config.ini"), &info) == 0 && S_ISREG(info.st_mode));
+    size_t n = 0;
+    unsigned char *bytes = get_bytes("precious", &n);
+    cr_assert(n == 4 && memcmp(bytes, "mine", 4) == 0);
+    free(bytes);
+}
+
 Test(rundir, a_folder_that_cannot_be_made_is_an_error)
 {
     dp_rundir *d = NULL;

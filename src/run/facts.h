@@ -1,0 +1,18 @@
+/** Whether what a checkpoint says fits together. */
+#ifndef DP_RUN_FACTS_H
+#define DP_RUN_FACTS_H
+
+#include "config/config.h"
+#include "files/checkpoint.h"
+
+/** Compares all facts of a checkpoint with each other, with its config and with the model that
+ *  they describe; the place that makes a file safe to use, whoever wrote it. A config that this
+ *  version can't parse is left to the caller (dp_facts_config). MPI: local.
+ *  Errors: DP_EFILE, naming the fact; DP_EDIVERGED, naming the tensor that has a value which
+ *  is not finite; DP_EINTERNAL (no memory) */
+dp_status dp_facts_check(const char *path, const dp_snapshot *s);
+
+/** The checkpoint's own config.  MPI: local.  Errors: DP_EFILE */
+dp_status dp_facts_config(const char *path, const dp_snapshot *s, dp_config *out);
+
+#endif
