@@ -124,20 +124,15 @@ dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
         return status;
     }
     dp_comm_bcast(comm, &f, sizeof f);
-    char *text = calloc(f.text + 1, 1);
-    dp_session *s = calloc(1, sizeof *s);
-    status = text && s ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory");
-    status = dp_comm_agree(comm, status);
-    if (status == DP_OK) {
-        if (snapshot) {
-            pack(f.ncolumns, snapshot->columns,
-                 pack(f.nclasses, snapshot->classes, text));
-        }
-        dp_comm_bcast(comm, text, f.text);
-        s->comm = comm;
-        s->config = f.config;
-        status = dp_comm_agree(comm, make(s, &f, text));
+    char *text = dp_alloc(f.text + 1, 1);
+    if (snapshot) {
+        pack(f.ncolumns, snapshot->columns, pack(f.nclasses, snapshot->classes, text));
     }
+    dp_comm_bcast(comm, text, f.text);
+    dp_session *s = dp_alloc(1, sizeof *s);
+    s->comm = comm;
+    s->config = f.config;
+    status = dp_comm_agree(comm, make(s, &f, text));
     if (status == DP_OK) {
         status = dp_session_load(s, snapshot, path);
     }
