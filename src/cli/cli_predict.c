@@ -1,5 +1,6 @@
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/open.h"
 #include "cli.h"
 #include "run/predict.h"
 #include <errno.h>
@@ -227,7 +228,12 @@ static dp_status predict(dp_session *s, const request *r) {
     }
     int32_t *rows = NULL;
     dp_prediction *p = NULL;
-    status = r->index ? read_index(r->index, n, &rows, &asked) : DP_OK;
+    if (r->output && dp_comm_rank(s->comm) == 0) {
+        status = dp_open_check_target(r->output, DP_EFILE);
+    }
+    if (status == DP_OK && r->index) {
+        status = read_index(r->index, n, &rows, &asked);
+    }
     status = dp_comm_agree(s->comm, status);
     status = status != DP_OK ? status : dp_predict(s, rows, r->index ? asked : n, &p);
     if (status == DP_OK && dp_comm_rank(s->comm) == 0 && r->output) {

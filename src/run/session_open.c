@@ -201,5 +201,18 @@ static dp_status read_table(dp_session *s, const char *path, bool optional) {
 }
 
 dp_status dp_session_read(dp_session *session, const char *path, bool optional) {
-    return dp_comm_agree(session->comm, read_table(session, path, optional));
+    dp_comm *comm = session->comm;
+    dp_status s = dp_comm_agree(comm, read_table(session, path, optional));
+    if (s != DP_OK) {
+        return s;
+    }
+    int own = session->data->test.n, first = own;
+    dp_comm_bcast(comm, &first, sizeof first);
+    if (own != first) {
+        s = dp_fail(DP_EDATA,
+                    "%s: %d samples on rank %d, but %d on rank 0: all hosts must see the "
+                    "same file",
+                    path ? path : "the test set", own, dp_comm_rank(comm), first);
+    }
+    return dp_comm_agree(comm, s);
 }

@@ -30,6 +30,9 @@ static void count_gradients(dp_stepper *st, int batch, int rest) {
     int full = stack_height(dp_tree_blocks(batch, st->block), ranks, rank, st->most);
     int last = stack_height(dp_tree_blocks(rest, st->block), ranks, rank, st->most);
     st->ngrads = full > last ? full : last;
+    /* Its own few subtrees are halved until none is larger than a piece. */
+    int halves = dp_tree_blocks(batch, st->block) / ((st->most + 1) / 2);
+    st->node = dp_alloc((size_t)halves + DP_PARTS, sizeof *st->node);
     st->piece_loss = dp_alloc((size_t)st->ngrads, sizeof *st->piece_loss);
 }
 
@@ -214,6 +217,7 @@ void dp_stepper_destroy(dp_stepper **stepper) {
         }
         dp_shared_destroy(&st->shared);
         free(st->piece_loss);
+        free(st->node);
         for (int b = 0; b < st->nbuckets; b++) {
             free(st->bucket[b].bound);
             free(st->bucket[b].chunk_bound);

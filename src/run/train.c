@@ -253,13 +253,14 @@ static dp_status train(dp_run *run) {
         return s;
     }
     int64_t first = run->at.step;
+    dp_signals_defer();
     s = loop(run);
     say_end(run, s, run->at.step - first);
     return s;
 }
 
 dp_status dp_train(dp_comm *comm, const dp_config *config) {
-    dp_signals_install();
+    dp_signals_install(dp_comm_rank(comm) == 0);
     dp_run *run = dp_alloc(1, sizeof *run);
     run->comm = comm;
     run->config = *config;
