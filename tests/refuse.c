@@ -137,7 +137,8 @@ static void stall(const char *path) {
     }
 }
 
-static int open_any(const char *name, bool fails, const char *path, int flags, mode_t mode) {
+static int open_any(const char *name, bool fails, const char *path, int flags,
+                    mode_t mode) {
     stall(path);
     if (fails) {
         errno = EMFILE;
@@ -168,7 +169,7 @@ DIR *opendir(const char *path) {
 int shm_open(const char *name, int flags, mode_t mode) {
     errno = EMFILE;
     return REFUSED(false) || getenv("REFUSE_SHARED") ? -1
-                                                      : REAL(shm_open)(name, flags, mode);
+                                                     : REAL(shm_open)(name, flags, mode);
 }
 
 void *mmap(void *where, size_t size, int prot, int flags, int fd, off_t offset) {
