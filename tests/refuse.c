@@ -1,6 +1,7 @@
 /* Preloaded into a trainer by tests/py/test_refused.py: counts the calls that the trainer's own code makes
- * (not those of libraries) and refuses one of them, in one rank.
- *   REFUSE_WHAT   memory: malloc and its like; system: files, maps, threads
+ * and refuses one of them, in one rank.
+ *   REFUSE_WHAT   memory: malloc and its like; system: files, maps, threads; library: memory that HDF5,
+ *                 zlib and inih ask for
  *   REFUSE_RANK   the rank
  *   REFUSE_CALL   the number of the call that fails, from 1; 0 none
  *   REFUSE_COUNT  a file of 8 bytes for the number of calls so far
@@ -26,20 +27,26 @@ void *__libc_calloc(size_t, size_t);
 void *__libc_realloc(void *, size_t);
 void *__libc_memalign(size_t, size_t);
 
-static uintptr_t begin, end; /* of the trainer's code */
+static struct { uintptr_t begin, end; } code[16]; /* whose calls count */
+static int parts;
 static atomic_long own, *calls = &own;
 static long at;
-static bool memory, ready;
+static bool memory, library, ready;
 
-static int first_object(struct dl_phdr_info *info, size_t size, void *data) {
-    for (int k = 0; k < info->dlpi_phnum; k++) {
+static int add_object(struct dl_phdr_info *info, size_t size, void *data) {
+    const char *name = strrchr(info->dlpi_name, '/');
+    bool wanted = library ? name && (strstr(name, "hdf5") || strstr(name, "libz.") ||
+                                     strstr(name, "inih"))
+                          : !info->dlpi_name[0];
+    for (int k = 0; wanted && k < info->dlpi_phnum && parts < 16; k++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[k];
         if (part->p_type == PT_LOAD && part->p_flags & PF_X) {
-            begin = info->dlpi_addr + part->p_vaddr;
-            end = begin + part->p_memsz;
+            code[parts].begin = info->dlpi_addr + part->p_vaddr;
+            code[parts].end = code[parts].begin + part->p_memsz;
+            parts++;
         }
     }
-    return 1;
+    return 0;
 }
 
 __attribute__((constructor)) static void start(void) {
@@ -53,16 +60,20 @@ __attribute__((constructor)) static void start(void) {
     close(fd);
     calls = p;
     at = atol(getenv("REFUSE_CALL"));
-    memory = strcmp(what, "memory") == 0;
-    dl_iterate_phdr(first_object, NULL);
+    library = strcmp(what, "library") == 0;
+    memory = library || strcmp(what, "memory") == 0;
+    dl_iterate_phdr(add_object, NULL);
     ready = true;
 }
 
 /* Whether the call, which returns to `from`, is to fail. */
 static bool refused(bool is_memory, const void *from) {
     uintptr_t address = (uintptr_t)from;
-    return ready && is_memory == memory && address >= begin && address < end &&
-           atomic_fetch_add(calls, 1) + 1 == at;
+    bool counts = false;
+    for (int k = 0; ready && is_memory == memory && k < parts; k++) {
+        counts = counts || (address >= code[k].begin && address < code[k].end);
+    }
+    return counts && atomic_fetch_add(calls, 1) + 1 == at;
 }
 
 #define REFUSED(is_memory) refused(is_memory, __builtin_return_address(0))

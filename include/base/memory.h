@@ -45,6 +45,10 @@ void dp_strbuf_close(dp_strbuf *b);
  *  (*out unchanged). Owner: the caller, who frees with dp_memory_free. */
 dp_status dp_memory_alloc(size_t count, size_t size, void **out);
 
+/** What p, the address of a pointer, points to (NULL is fine) with room for `bytes`: realloc, neither
+ *  zeroed nor aligned. Errors: DP_EINTERNAL (*p unchanged) */
+dp_status dp_memory_resize(void *p, size_t bytes);
+
 /** Frees what p, the address of a pointer, points to, and sets it to NULL (NULL is fine).
  */
 void dp_memory_free(void *p);

@@ -70,6 +70,10 @@ void dp_strbuf_close(dp_strbuf *b) {
 
 /* ---- slabs ---- */
 
+static dp_status refused(size_t bytes) {
+    return dp_fail(DP_EINTERNAL, "out of memory: %zu bytes asked for", bytes);
+}
+
 dp_status dp_memory_alloc(size_t count, size_t size, void **out) {
     size_t bytes = 0;
     if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - HUGE) {
@@ -82,7 +86,7 @@ dp_status dp_memory_alloc(size_t count, size_t size, void **out) {
     size_t rounded = (bytes + align) / align * align;
     void *p = NULL;
     if (posix_memalign(&p, align, rounded) != 0) {
-        return dp_fail(DP_EINTERNAL, "out of memory: %zu bytes asked for", bytes);
+        return refused(bytes);
     }
     if (large) {
         /* Advice only: fewer TLB misses in weights and images. */
@@ -90,6 +94,15 @@ dp_status dp_memory_alloc(size_t count, size_t size, void **out) {
     }
     memset(p, 0, rounded);
     *out = p;
+    return DP_OK;
+}
+
+dp_status dp_memory_resize(void *p, size_t bytes) {
+    void **slot = p, *more = realloc(*slot, bytes > 0 ? bytes : 1);
+    if (!more) {
+        return refused(bytes);
+    }
+    *slot = more;
     return DP_OK;
 }
 

@@ -64,13 +64,15 @@ def refuse_all(lab, command, what, rank, quick, apart=False):
     result, _, calls = lab.refuse(command, what, rank, 0, apart)
     result.expect(0)
     assert calls > 0
-    for call in sorted({1, calls // 2 + 1}) if quick else range(1, calls + 1):
+    step = max(calls // 2, 1) if quick else calls // 40 + 1 if what == "library" else 1
+    for call in range(1, calls + 1, step):
         result, run, _ = lab.refuse(command, what, rank, call, apart)
         where = f"call {call} of {calls}\n{result}"
         if what == "memory":
             assert result.code == 1 and "memory" in result.err, where
-        assert result.code in (0, 1, 2, 3, 4), where  # a file's: what the file is for
-        assert len(result.errors) == (result.code != 0), where
+        if what != "library":  # what a library does then is its own matter, but it doesn't hang
+            assert result.code in (0, 1, 2, 3, 4), where  # a file's: what the file is for
+            assert len(result.errors) == (result.code != 0), where
         if command == "train" and run.path.exists():
             lab.whole(run)
 
@@ -80,7 +82,8 @@ def cases(test):
     slow = [pytest.mark.slow]
     return pytest.mark.parametrize("quick, what, rank", [
         pytest.param(quick, what, rank, marks=[] if quick else slow)
-        for quick in (True, False) for what in ("memory", "system") for rank in (0, 1)])(test)
+        for quick in (True, False) for what in ("memory", "system", "library") for rank in (0, 1)
+        if not (quick and what == "library")])(test)
 
 
 @cases

@@ -54,6 +54,12 @@ Test(memory, a_slab_is_refused_with_a_status)
     void *p = NULL;
     cr_assert_eq(dp_memory_alloc(most / 8, 8, &p), DP_EINTERNAL);
     cr_assert_null(p);
+    cr_assert_eq(dp_memory_resize(&p, 8), DP_OK);
+    memcpy(p, "layers", 7);
+    cr_assert_eq(dp_memory_resize(&p, most), DP_EINTERNAL);
+    cr_assert_eq(dp_memory_resize(&p, 1 << 20), DP_OK);
+    cr_assert_str_eq(p, "layers");
+    dp_memory_free(&p);
     cr_assert(strstr(dp_status_message(), "out of memory"));
 }
 
