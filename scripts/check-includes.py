@@ -24,10 +24,11 @@ HOMES = [
 CALLS = [
     (re.compile(r"\b(malloc|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|alloca|"
                 r"strn?dup|v?asprintf|getline|getdelim|open_memstream)\s*\("),
-     ["src/base"], "use base/memory.h"),
-    (re.compile(r"\b(fopen|freopen|gzopen|popen)\s*\("), ["src/base", "src/comm"],
+     ["src/base", "src/data"], "use base/memory.h"),
+    (re.compile(r"\b(fopen|freopen|gzopen|popen)\s*\("), ["src/base", "src/comm", "src/data"],
      "use base/open.h"),
-    (re.compile(r"\bopen\s*\((?!.*\b(O_CREAT|O_DIRECTORY)\b)"), ["src/base"], "use base/open.h"),
+    # What is written, a folder to sync, and the lock file are opened where they are used.
+    (re.compile(r"\bopen\s*\((?!.*\b(O_CREAT|O_DIRECTORY|O_NOFOLLOW)\b)"), ["src/base"], "use base/open.h"),
 ]
 TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 DIRECTIVE = re.compile(r"^\s*#\s*((?:include|pragma)\b.*)|_Pragma\s*\(\s*\"(.*?)\"")

@@ -1,3 +1,4 @@
+#include "base/memory.h"
 #include "h5core.h"
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,8 @@ bool dp_h5_plausible(const dp_h5 *file, uint64_t n, uint64_t size) {
 }
 
 static void *allocate(uint64_t n, uint64_t size) {
-    uint64_t bytes = n * size;
-    return malloc(bytes > 0 ? bytes : 1);
+    void *p = NULL;
+    return dp_memory_alloc(n, size, &p) == DP_OK ? p : NULL;
 }
 
 dp_status dp_h5_no_memory(const dp_h5 *file, const char *object) {
@@ -132,7 +133,7 @@ static char **pack(uint64_t n, char *const *text, size_t stride, const char *fla
     for (uint64_t i = 0; i < n; i++) {
         bytes += flat != NULL ? stride + 1 : text[i] == NULL ? 1 : strlen(text[i]) + 1;
     }
-    char **out = malloc(bytes);
+    char **out = allocate(bytes, 1);
     if (out == NULL) {
         return NULL;
     }

@@ -1,3 +1,4 @@
+#include "base/memory.h"
 #include "h5core.h"
 #include <math.h>
 #include <stdlib.h>
@@ -143,12 +144,8 @@ dp_status dp_h5_get_text(dp_h5 *file, const char *name, char **out) {
     if (status != DP_OK) {
         return status;
     }
-    char *copy = strdup(text[0]);
+    *out = dp_strdup(text[0]);
     free(text);
-    if (copy == NULL) {
-        return dp_h5_no_memory(file, name);
-    }
-    *out = copy;
     return DP_OK;
 }
 
@@ -195,11 +192,9 @@ dp_status dp_h5_get_table(dp_h5 *file, const char *name, int ncolumns,
         close_dataset(&d);
         return dp_h5_wrong(file, name, "is not a table");
     }
-    char *all = calloc(d.n + 1, size);
-    void *field = malloc(d.n * 8 + 1);
-    if (all == NULL || field == NULL) {
-        status = dp_h5_no_memory(file, name);
-    }
+    void *all = NULL, *field = NULL;
+    status = dp_memory_alloc(d.n, size, &all);
+    status = status ? status : dp_memory_alloc(d.n, 8, &field);
     for (int i = 0; i < ncolumns && status == DP_OK && d.n > 0; i++) {
         status = read_column(file, &d, &columns[i], size, all, field);
     }

@@ -1,5 +1,6 @@
 /* What a run leaves on the disk: rows of steps, checkpoints, its status. */
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/version.h"
 #include "train_impl.h"
 #include <assert.h>
@@ -150,8 +151,8 @@ static void describe(const dp_run *run, dp_snapshot *s, char **names) {
 
 /* "0", "1", ... for data sets whose classes have no names. Owner: the caller. */
 static char **number_names(int n) {
-    char **names = calloc((size_t)n + 1, sizeof *names + 12);
-    for (int c = 0; names && c < n; c++) {
+    char **names = dp_alloc((size_t)n + 1, sizeof *names + 12);
+    for (int c = 0; c < n; c++) {
         names[c] = (char *)(names + n + 1) + 12 * c;
         snprintf(names[c], 12, "%d", c);
     }
@@ -189,9 +190,6 @@ static dp_status check_finite(dp_run *run, const dp_snapshot *s) {
 
 static dp_status write_checkpoint(dp_run *run, bool best) {
     char **names = number_names(run->session->data->classes);
-    if (!names) {
-        return dp_fail(DP_EINTERNAL, "out of memory for a checkpoint");
-    }
     dp_snapshot s = {.epoch = run->at.epoch,
                      .step = run->at.step,
                      .position = run->at.position,
