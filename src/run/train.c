@@ -248,12 +248,12 @@ static dp_status train(dp_run *run) {
            run->config.run.name, run->config.run.output);
     dp_session_header(run->session);
     dp_doctor(run->session);
+    dp_signals_defer(); /* from here on metrics.h5 says how the run is */
     s = dp_comm_agree(run->comm, run->dir ? open_files(run) : DP_OK);
     if (s != DP_OK) {
         return s;
     }
     int64_t first = run->at.step;
-    dp_signals_defer();
     s = loop(run);
     say_end(run, s, run->at.step - first);
     return s;
