@@ -10,7 +10,7 @@ import pytest
 
 from helpers import TRAINER, Lab, environment, make_set, write_idx
 
-HANGS = 30  # seconds; parallel.timeout would be 300
+HANGS = 60  # seconds; parallel.timeout would be 300
 COMMANDS = {"train": ["run.ini"],
             "check": ["check", "run.ini"],
             "eval": ["eval", "runs/whole/checkpoints/last.h5"],
