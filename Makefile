@@ -15,7 +15,7 @@ COMMIT   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 HDF5     := $(shell pkg-config --exists hdf5-serial 2>/dev/null && echo hdf5-serial || echo hdf5)
 
 # Bits must not depend on the compiler's mood: no contraction, no fast-math, FMA where written.
-CFLAGS   := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+CFLAGS   := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
             -Wpointer-arith -Wno-unused-parameter -ffp-contract=off -fno-math-errno -fopenmp
 CPPFLAGS := -Iinclude -D_GNU_SOURCE -MMD -MP $(shell pkg-config --cflags $(HDF5) 2>/dev/null)
 LDLIBS   := $(shell pkg-config --libs $(HDF5) 2>/dev/null) -linih -lz -lm -lpthread

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fails on an include that points upward, and on hdf5.h, mpi.h or OpenMP outside their module.
+"""Fails on an include that points upward, on hdf5.h, mpi.h or OpenMP outside their module, and on
+calls that only base makes: for memory and for files to read.
 
 usage: scripts/check-includes.py [ROOT]    (ROOT holds src/ and include/; default: this project)
 """
@@ -18,8 +19,30 @@ HOMES = [
     (re.compile(r'include\s*[<"]omp\.h[>"]|pragma\s+omp\b'), ["src/run", "src/comm"],
      "threads belong to run/team.h, the cores that they may use to src/comm"),
 ]
+# Functions that only these folders call. What they leave to their callers to check has been forgotten
+# before: a rank that returned early while the others waited for it, a pipe that was read for ever.
+CALLS = [
+    (re.compile(r"\b(malloc|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|alloca|"
+                r"strn?dup|v?asprintf|getline|getdelim|open_memstream)\s*\("),
+     ["src/base"], "use base/memory.h"),
+    (re.compile(r"\b(fopen|freopen|gzopen|popen)\s*\("), ["src/base", "src/comm"],
+     "use base/open.h"),
+    # What is written, a folder to sync, and the lock file are opened where they are used.
+    (re.compile(r"\bopen\s*\((?!.*\b(O_CREAT|O_WRONLY|O_DIRECTORY|O_NOFOLLOW)\b)"), ["src/base"], "use base/open.h"),
+]
+TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 DIRECTIVE = re.compile(r"^\s*#\s*((?:include|pragma)\b.*)|_Pragma\s*\(\s*\"(.*?)\"")
 QUOTED = re.compile(r'include\s*"([^"]+)"')
+
+
+def calls(place, text):
+    """Yields (line number, what is wrong) for calls that are another folder's."""
+    code = TEXT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    for number, line in enumerate(code.splitlines(), 1):
+        for pattern, homes, instead in CALLS:
+            match = pattern.search(line)
+            if match and "/".join(place[:2]) not in homes:
+                yield number, f"{match[1] or 'open'} only in {' and '.join(homes)}: {instead}"
 
 
 def complaints(root, file):
@@ -29,7 +52,9 @@ def complaints(root, file):
     if folder not in FLOOR:
         yield 1, f"folder '{folder}' has no floor: give it one in scripts/check-includes.py"
         return
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    text = file.read_text()
+    yield from calls(place, text)
+    for number, line in enumerate(text.splitlines(), 1):
         match = DIRECTIVE.search(line)
         if not match:
             continue

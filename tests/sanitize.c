@@ -32,7 +32,8 @@ int __lsan_is_turned_off(void) {
 
 /* The slow unwinder sees through libraries without frame pointers to whose leak it is. */
 const char *__asan_default_options(void) {
-    return "detect_leaks=1:fast_unwind_on_malloc=0:verify_asan_link_order=0";
+    return "detect_leaks=1:fast_unwind_on_malloc=0:verify_asan_link_order=0:"
+           "allocator_may_return_null=1"; /* as malloc may, which is what is tested */
 }
 
 const char *__ubsan_default_options(void) {

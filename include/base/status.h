@@ -21,6 +21,16 @@ typedef enum dp_status {
 dp_status dp_fail(dp_status code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** Ends the job at once, after one line on stderr: for what leaves one rank alone no way to go on or to
+ *  tell the others. Without dp_fatal_hook it is this process that ends, with exit code `code`. Safe in
+ *  any thread. */
+void dp_fatal(dp_status code, const char *format, ...)
+    __attribute__((noreturn, format(printf, 2, 3)));
+
+/** How dp_fatal takes the other processes of the job along (NULL: there are none), before it ends this
+ *  one, and what it calls this one. `who` is borrowed. */
+void dp_fatal_hook(void (*end)(dp_status code), const char *who);
+
 /** The message of the last failure, "" if there was none. Owner: this module. */
 const char *dp_status_message(void);
 

@@ -1,6 +1,5 @@
 /** Ranks: who we are, agreeing on errors, small broadcasts and sums; src/comm is the only
- *  place that includes mpi.h. A failure inside MPI itself ends the job by one path
- *  (dp_comm_abort). */
+ *  place that includes mpi.h. A failure inside MPI itself ends the job (dp_fatal). */
 #ifndef DP_COMM_COMM_H
 #define DP_COMM_COMM_H
 
@@ -85,10 +84,5 @@ void dp_comm_sum(dp_comm *comm, double *v, int n);
 
 /** v = the largest over ranks.   MPI: collective */
 double dp_comm_max(dp_comm *comm, double v);
-
-/** Ends the job at once on every rank with `code`, after the message on stderr.
- *  MPI: local, never returns */
-void dp_comm_abort(dp_comm *comm, dp_status code, const char *message)
-    __attribute__((noreturn));
 
 #endif

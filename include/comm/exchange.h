@@ -34,9 +34,8 @@ size_t dp_exchange_own_bytes(size_t floats, int slabs);
 
 /** For slabs of `floats`; shared->own holds dp_exchange_own_bytes for each member. tree false:
  *  plain MPI allreduce, reproducible only for a fixed number of ranks.
- *  MPI: collective.  Owner: the caller; dp_exchange_destroy. Borrows shared. */
-dp_status dp_exchange_create(dp_shared *shared, size_t floats, bool tree,
-                             dp_exchange **out);
+ *  MPI: local.  Owner: the caller; dp_exchange_destroy. Borrows shared. */
+dp_exchange *dp_exchange_create(dp_shared *shared, size_t floats, bool tree);
 
 /** This rank's k-th gradient slab, in its part of the shared memory.  MPI: local */
 float *dp_exchange_slab(const dp_exchange *exchange, int k);

@@ -94,8 +94,8 @@ dp_status dp_config_parse(const char *name, const char *text, int noverrides,
 
 /** The resolved INI text: every key, in the table's order, in a form that parses to the
  *  same struct, bit for bit (doubles by the shortest text that reads back).
- *  Owner: the caller frees *out.  Errors: DP_EINTERNAL (no memory) */
-dp_status dp_config_text(const dp_config *config, char **out);
+ *  Owner: the caller, who frees it */
+char *dp_config_text(const dp_config *config);
 
 /** Lists what differs between an existing run's config and a new one and may not change
  *  on a resume. DP_OK if nothing; else DP_EUSAGE with a message that lists each

@@ -111,9 +111,7 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
         s = dp_session_create(comm, &config, &session);
     }
     if (s == DP_OK) {
-        s = dp_comm_agree(comm, dp_config_text(&config, &text));
-    }
-    if (s == DP_OK) {
+        text = dp_config_text(&config);
         for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
             dp_log("%s", line);
         }

@@ -1,4 +1,6 @@
 #include "base/log.h"
+#include "base/memory.h"
+#include "base/open.h"
 #include "cli.h"
 #include "run/predict.h"
 #include <errno.h>
@@ -64,11 +66,7 @@ static dp_status parse(int argc, char **argv, request *r) {
 
 /* "0,5,100" -> rows. Owner: the caller frees *rows. */
 static dp_status read_index(const char *text, int samples, int32_t **rows, int *n) {
-    int32_t *row = malloc((strlen(text) / 2 + 1) * sizeof *row);
-    if (!row) {
-        return dp_fail(DP_EINTERNAL, "out of memory");
-    }
-    *rows = row;
+    int32_t *row = *rows = dp_alloc(strlen(text) / 2 + 1, sizeof *row);
     for (const char *p = text; *n == 0 || *p++ == ',';) {
         char *end = NULL;
         errno = 0;
@@ -106,8 +104,8 @@ static void draw(const dp_session *s, int32_t row) {
         low = f == 0 || v < low ? v : low;
         high = f == 0 || v > high ? v : high;
     }
-    char *line = malloc(2 * (size_t)W + 1);
-    for (int y = 0; line && y < H; y++) {
+    char *line = dp_alloc(2 * (size_t)W + 1, 1);
+    for (int y = 0; y < H; y++) {
         for (int x = 0; x < W; x++) {
             double v = 0;
             for (int c = 0; c < channels; c++) {
@@ -234,7 +232,12 @@ static dp_status predict(dp_session *s, const request *r) {
     }
     int32_t *rows = NULL;
     dp_prediction *p = NULL;
-    status = r->index ? read_index(r->index, n, &rows, &asked) : DP_OK;
+    if (r->output && dp_comm_rank(s->comm) == 0) {
+        status = dp_open_check_target(r->output, DP_EFILE);
+    }
+    if (status == DP_OK && r->index) {
+        status = read_index(r->index, n, &rows, &asked);
+    }
     status = dp_comm_agree(s->comm, status);
     status = status != DP_OK ? status : dp_predict(s, rows, r->index ? asked : n, &p);
     if (status == DP_OK && dp_comm_rank(s->comm) == 0 && r->output) {
@@ -253,10 +256,9 @@ static dp_status predict(dp_session *s, const request *r) {
 }
 
 dp_status dp_cli_predict(dp_comm *comm, int argc, char **argv) {
-    request r = {.overrides = calloc((size_t)argc + 1, sizeof(char *))};
+    request r = {.overrides = dp_alloc((size_t)argc, sizeof(char *))};
     dp_session *session = NULL;
-    dp_status s =
-        r.overrides ? parse(argc, argv, &r) : dp_fail(DP_EINTERNAL, "out of memory");
+    dp_status s = parse(argc, argv, &r);
     if (s == DP_OK) {
         s = dp_session_open(comm, r.checkpoint, r.noverrides, r.overrides, &session);
     }

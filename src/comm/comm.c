@@ -1,4 +1,4 @@
-#include "base/log.h"
+#include "base/memory.h"
 #include "comm_impl.h"
 #include "cores.h"
 #include <limits.h>
@@ -10,17 +10,37 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* MPI's own failures (a lost rank, a broken link) can't be unwound together: one way out.
- */
+static void leave(int number) {
+    _exit(DP_EINTERNAL);
+}
+
+/* MPI may have no memory either, or be in another thread's hands: this process ends in any case, and
+ * its launcher ends the others then. */
+static void end_job(dp_status code) {
+    signal(SIGALRM, leave);
+    alarm(2);
+    MPI_Abort(MPI_COMM_WORLD, code);
+}
+
+/* From now on dp_fatal ends all ranks. */
+static void name_process(void) {
+    static char name[100];
+    char host[65] = "";
+    int rank = 0, size = 1;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    gethostname(host, sizeof host - 1);
+    snprintf(name, sizeof name, "rank %d on %s", rank, host);
+    dp_fatal_hook(size > 1 ? end_job : NULL, name);
+}
+
+/* MPI's own failures (a lost rank, a broken link) can't be unwound together. */
 static void on_mpi_error(MPI_Comm *where, int *code, ...) {
     (void)where;
     char text[MPI_MAX_ERROR_STRING];
     int length = 0;
     MPI_Error_string(*code, text, &length);
-    char message[MPI_MAX_ERROR_STRING + 100];
-    snprintf(message, sizeof message, "MPI failed, another rank may be gone: %s", text);
-    dp_error_line(message);
-    MPI_Abort(MPI_COMM_WORLD, DP_EINTERNAL);
+    dp_fatal(DP_EINTERNAL, "MPI failed, another rank may be gone: %s", text);
 }
 
 /* How many cores this rank may use, and the ranks of its host together. */
@@ -79,10 +99,8 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     if (MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) {
         return dp_fail(DP_EINTERNAL, "MPI does not start");
     }
-    dp_comm *comm = calloc(1, sizeof *comm);
-    if (!comm) {
-        MPI_Abort(MPI_COMM_WORLD, DP_EINTERNAL);
-    }
+    name_process();
+    dp_comm *comm = dp_alloc(1, sizeof *comm);
     MPI_Errhandler handler;
     MPI_Comm_create_errhandler(on_mpi_error, &handler);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
@@ -114,6 +132,7 @@ void dp_comm_finalize(dp_comm **comm) {
     MPI_Comm_free(&(*comm)->world);
     free(*comm);
     *comm = NULL;
+    dp_fatal_hook(NULL, NULL);
     MPI_Finalize();
 }
 
@@ -242,13 +261,16 @@ static void bcast(dp_comm *comm, MPI_Comm where, void *data, size_t bytes, int r
 }
 
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
-    int first = mine == DP_OK ? INT_MAX : comm->rank, code = mine;
+    /* A failure that was agreed on before is still that of the rank that had it first. */
+    bool known = mine != DP_OK && mine == comm->agreed;
+    int first = mine == DP_OK ? INT_MAX : known ? comm->speaker : comm->rank, code = mine;
     allreduce(comm, &first, 1, MPI_INT, MPI_MIN);
     if (first == INT_MAX) {
         return DP_OK;
     }
     bcast(comm, comm->world, &code, sizeof code, first);
     comm->speaker = first;
+    comm->agreed = (dp_status)code;
     return (dp_status)code;
 }
 
@@ -271,10 +293,4 @@ void dp_comm_sum(dp_comm *comm, double *v, int n) {
 double dp_comm_max(dp_comm *comm, double v) {
     allreduce(comm, &v, 1, MPI_DOUBLE, MPI_MAX);
     return v;
-}
-
-void dp_comm_abort(dp_comm *comm, dp_status code, const char *message) {
-    dp_error_line(message);
-    MPI_Abort(comm->world, code);
-    abort();
 }

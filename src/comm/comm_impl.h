@@ -13,7 +13,8 @@ struct dp_comm {
     int rank, size;
     int nodes, node_rank, node_size, node_cores, my_cores, mask_cores, allowed_cores,
         first_cores;
-    int speaker;
+    int speaker;      /* the rank whose failure was agreed on, */
+    dp_status agreed; /* and that failure */
     double timeout;   /* seconds without a sign of life from a rank */
     bool said_short;  /* of shared memory */
     bool crowded;     /* more threads than cores on this host: give way while waiting */

@@ -67,29 +67,20 @@ static int agent(const dp_shared *s, int domain, int rank) {
     return found;
 }
 
-dp_status dp_exchange_create(dp_shared *shared, size_t floats, bool tree,
-                             dp_exchange **out) {
+dp_exchange *dp_exchange_create(dp_shared *shared, size_t floats, bool tree) {
     size_t ranks = (size_t)shared->comm->size;
     assert(floats <= INT_MAX && floats % 16 == 0);
-    dp_exchange *ex = calloc(1, sizeof *ex);
-    if (ex) {
-        ex->shared = shared;
-        ex->floats = floats;
-        ex->tree = tree;
-        ex->notes = calloc(ranks, sizeof *ex->notes);
-        ex->nodes = calloc(ranks, sizeof *ex->nodes);
-        ex->counts = calloc(ranks, sizeof *ex->counts);
-        ex->values = calloc(ranks * DP_PARTS, sizeof *ex->values);
-        ex->merges = calloc(ranks * DP_PARTS, sizeof *ex->merges);
-        ex->speaks = calloc(ranks, sizeof *ex->speaks);
-        ex->peer = calloc((size_t)shared->domains, sizeof *ex->peer);
-    }
-    if (!ex || !ex->notes || !ex->nodes || !ex->counts || !ex->values || !ex->merges ||
-        !ex->speaks || !ex->peer) {
-        dp_exchange_destroy(&ex);
-        return dp_fail(DP_EINTERNAL, "out of memory for the exchange of %zu ranks",
-                       ranks);
-    }
+    dp_exchange *ex = dp_alloc(1, sizeof *ex);
+    ex->shared = shared;
+    ex->floats = floats;
+    ex->tree = tree;
+    ex->notes = dp_alloc(ranks, sizeof *ex->notes);
+    ex->nodes = dp_alloc(ranks, sizeof *ex->nodes);
+    ex->counts = dp_alloc(ranks, sizeof *ex->counts);
+    ex->values = dp_alloc(ranks * DP_PARTS, sizeof *ex->values);
+    ex->merges = dp_alloc(ranks * DP_PARTS, sizeof *ex->merges);
+    ex->speaks = dp_alloc(ranks, sizeof *ex->speaks);
+    ex->peer = dp_alloc((size_t)shared->domains, sizeof *ex->peer);
     int rank = shared->comm->rank;
     for (int r = 0; r < shared->comm->size; r++) {
         ex->speaks[r] = agent(shared, shared->domain_of[rank], r);
@@ -97,8 +88,7 @@ dp_status dp_exchange_create(dp_shared *shared, size_t floats, bool tree,
     for (int d = 0; d < shared->domains; d++) {
         ex->peer[d] = agent(shared, d, rank);
     }
-    *out = ex;
-    return DP_OK;
+    return ex;
 }
 
 void dp_exchange_destroy(dp_exchange **exchange) {
@@ -148,11 +138,7 @@ static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
         if (ex->requests == ex->most_requests) {
             ex->most_requests = 2 * ex->most_requests + 64;
             size_t n = (size_t)ex->most_requests;
-            ex->request = realloc(ex->request, n * sizeof *ex->request);
-            if (!ex->request) {
-                dp_comm_abort(ex->shared->comm, DP_EINTERNAL,
-                              "out of memory in the exchange");
-            }
+            ex->request = dp_realloc(ex->request, n, sizeof *ex->request);
         }
         MPI_Request *request = &ex->request[ex->requests++];
         int n = (int)(bytes < most ? bytes : most);
@@ -216,7 +202,7 @@ static void trade(dp_exchange *ex, bool notes) {
         dp_memory_free(&ex->inbox);
         void *p = NULL;
         if (dp_memory_alloc(expected * slice, sizeof(float), &p) != DP_OK) {
-            dp_comm_abort(s->comm, DP_EINTERNAL, dp_status_message());
+            dp_fatal(DP_EINTERNAL, "%s", dp_status_message());
         }
         ex->inbox = p;
         ex->inbox_floats = expected * slice;

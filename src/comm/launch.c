@@ -25,15 +25,17 @@ bool dp_launched_by_nobody(void) {
 
 /* Whether the parent was started with the variable: then a script is between the launcher and us. */
 static bool parent_has(const char *variable) {
-    char path[64], *entry = NULL;
-    size_t size = 0, length = strlen(variable);
+    char path[64];
+    size_t length = strlen(variable), same = 0; /* characters of this entry, if all fit */
     snprintf(path, sizeof path, "/proc/%ld/environ", (long)getppid());
     FILE *f = fopen(path, "r");
     bool found = false;
-    while (f && !found && getdelim(&entry, &size, '\0', f) > 0) {
-        found = strncmp(entry, variable, length) == 0 && entry[length] == '=';
+    for (int c; f && !found && (c = getc(f)) != EOF;) {
+        found = same == length && c == '=';
+        same = c == '\0'                              ? 0
+               : same < length && c == variable[same] ? same + 1
+                                                      : length + 1;
     }
-    free(entry);
     if (f) {
         fclose(f);
     }

@@ -1,6 +1,7 @@
 /* Waiting for other ranks without waiting for ever. */
 #include "base/clock.h"
 #include "base/event.h"
+#include "base/memory.h"
 #include "comm_impl.h"
 #include <assert.h>
 #include <math.h>
@@ -26,12 +27,9 @@ static double answer_time(const dp_comm *comm) {
 /* Rank 0 hears who is still there: a rank that hangs keeps all others waiting somewhere, and they
  * come here at about the same time. The text names those that did not come. */
 static void call_roll(dp_comm *comm, char *text, size_t size) {
-    int *here = calloc((size_t)comm->size, sizeof *here);
-    MPI_Request *request = calloc((size_t)comm->size, sizeof *request);
+    int *here = dp_alloc((size_t)comm->size, sizeof *here);
+    MPI_Request *request = dp_alloc((size_t)comm->size, sizeof *request);
     int missing = comm->size - 1;
-    if (!here || !request) {
-        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
-    }
     for (int r = 1; r < comm->size; r++) {
         MPI_Irecv(NULL, 0, MPI_BYTE, r, TAG_HERE, comm->world, &request[r]);
     }
@@ -62,7 +60,7 @@ static void call_roll(dp_comm *comm, char *text, size_t size) {
 static void give_up(const dp_patience *wait) __attribute__((noreturn));
 static void give_up(const dp_patience *wait) {
     dp_comm *comm = wait->comm;
-    char who[128] = "rank 0", text[512];
+    char who[128] = "rank 0";
     if (comm->rank == 0) {
         call_roll(comm, who, sizeof who);
     } else {
@@ -75,13 +73,12 @@ static void give_up(const dp_patience *wait) {
             MPI_Test(&request, &sent, MPI_STATUS_IGNORE);
         }
     }
-    snprintf(
-        text, sizeof text,
+    dp_fatal(
+        DP_EINTERNAL,
         "%s has not been heard from for %g seconds (in %s): it hangs, or its host is cut "
         "off. "
         "The run can go on from its last checkpoint; parallel.timeout sets the patience",
         who, comm->timeout, wait->what);
-    dp_comm_abort(comm, DP_EINTERNAL, text);
 }
 
 void dp_patience_check(dp_patience *wait) {

@@ -66,13 +66,10 @@ static void *map_segment(dp_comm *comm, size_t bytes) {
 static void find_domains(dp_shared *s, bool alone) {
     dp_comm *comm = s->comm;
     size_t ranks = (size_t)comm->size;
-    s->domain_of = calloc(ranks, sizeof(int));
-    s->member_of = calloc(ranks, sizeof(int));
-    s->rank_of = calloc(ranks, sizeof(int));
-    s->own = calloc(ranks, sizeof *s->own);
-    if (!s->domain_of || !s->member_of || !s->rank_of || !s->own) {
-        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
-    }
+    s->domain_of = dp_alloc(ranks, sizeof(int));
+    s->member_of = dp_alloc(ranks, sizeof(int));
+    s->rank_of = dp_alloc(ranks, sizeof(int));
+    s->own = dp_alloc(ranks, sizeof *s->own);
     int lowest = comm->rank;
     if (!alone) {
         MPI_Allreduce(&comm->rank, &lowest, 1, MPI_INT, MPI_MIN, comm->node);
@@ -103,12 +100,10 @@ static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
 }
 
 dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared **out) {
-    dp_shared *s = calloc(1, sizeof *s);
-    if (!s) {
-        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
-    }
+    dp_shared *s = dp_alloc(1, sizeof *s);
     s->comm = comm;
-    unsigned long size = aligned(own), sizes[comm->node_size];
+    unsigned long size = aligned(own),
+                  *sizes = dp_alloc((size_t)comm->node_size, sizeof size);
     MPI_Allgather(&size, 1, MPI_UNSIGNED_LONG, sizes, 1, MPI_UNSIGNED_LONG, comm->node);
     size_t desks = aligned((size_t)comm->node_size * sizeof(struct dp_desk));
     s->map_bytes = desks + aligned(common);
@@ -130,6 +125,7 @@ dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared *
     } else {
         status = private_memory(s, common, own);
     }
+    free(sizes);
     status = dp_comm_agree(comm, status);
     if (dp_comm_max(comm, short_of_memory) > 0 && !comm->said_short) {
         comm->said_short = true;

@@ -74,7 +74,7 @@ dp_status dp_unknown_topic(const char *topic);
 dp_status dp_text_check(const char *where, const char *text, size_t length);
 
 /** The whole file, with an end added. Owner: the caller frees *out.
- *  Errors: DP_EUSAGE for a file that cannot be a config, DP_EINTERNAL (no memory) */
+ *  Errors: DP_EUSAGE for a file that cannot be a config */
 dp_status dp_text_read(const char *path, char **out, size_t *length);
 
 /** Where each key was set. */

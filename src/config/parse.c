@@ -1,3 +1,4 @@
+#include "base/memory.h"
 #include "keys.h"
 #include <ctype.h>
 #include <ini.h>
@@ -180,9 +181,7 @@ static dp_status apply(source *s, int index) {
     int k = dp_key_find(section, name);
     if (k < 0)
         return dp_unknown_key(where, section, name);
-    char *value = malloc(strlen(equals));
-    if (!value)
-        return dp_fail(DP_EINTERNAL, "%s: no memory", where);
+    char *value = dp_alloc(strlen(equals), 1);
     trim(equals + 1, strlen(equals + 1), value);
     dp_status status = dp_key_set(&dp_keys[k], where, value, &s->config);
     free(value);
@@ -210,9 +209,7 @@ static dp_status parse(source *s, int noverrides, dp_config *out) {
 
 static dp_status parse_bytes(const char *name, const char *text, size_t length,
                              int noverrides, char *const *overrides, dp_config *out) {
-    source *s = calloc(1, sizeof(*s)); /* zeros: equal configs have equal bytes */
-    if (!s)
-        return dp_fail(DP_EINTERNAL, "%s: no memory to parse it", name);
+    source *s = dp_alloc(1, sizeof(*s)); /* zeros: equal configs have equal bytes */
     s->text = text;
     s->length = length;
     s->origin.name = name;

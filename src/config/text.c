@@ -1,13 +1,11 @@
+#include "base/memory.h"
 #include "keys.h"
 #include <stdlib.h>
 #include <string.h>
 
-dp_status dp_config_text(const dp_config *config, char **out) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&text, &size);
-    if (!stream)
-        return dp_fail(DP_EINTERNAL, "no memory for the config's text");
+char *dp_config_text(const dp_config *config) {
+    dp_strbuf b;
+    FILE *stream = dp_strbuf_open(&b);
     for (int k = 0; k < DP_KEYS; k++) {
         char value[DP_TEXT];
         if (k == 0 || strcmp(dp_keys[k].section, dp_keys[k - 1].section))
@@ -15,13 +13,8 @@ dp_status dp_config_text(const dp_config *config, char **out) {
         dp_key_text(&dp_keys[k], config, value);
         fprintf(stream, "%s =%s%s\n", dp_keys[k].name, *value ? " " : "", value);
     }
-    bool failed = ferror(stream);
-    if (fclose(stream) != 0 || failed) {
-        free(text);
-        return dp_fail(DP_EINTERNAL, "no memory for the config's text");
-    }
-    *out = text;
-    return DP_OK;
+    dp_strbuf_close(&b);
+    return b.text;
 }
 
 static bool may_change(const dp_key *key, const dp_config *old) {
@@ -51,22 +44,15 @@ static int differences(const dp_config *old, const dp_config *now, FILE *out) {
 dp_status dp_config_may_resume(const dp_config *old, const dp_config *now) {
     if (dp_config_same_run(old, now))
         return DP_OK;
-    char *list = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&list, &size);
-    if (!stream)
-        return dp_fail(DP_EINTERNAL, "no memory to list what changed in the config");
-    differences(old, now, stream);
-    if (fclose(stream) != 0) {
-        free(list);
-        return dp_fail(DP_EINTERNAL, "no memory to list what changed in the config");
-    }
+    dp_strbuf list;
+    differences(old, now, dp_strbuf_open(&list));
+    dp_strbuf_close(&list);
     dp_status status =
         dp_fail(DP_EUSAGE,
                 "%.200s holds a run of another config, so it can't be continued: %s; set "
                 "run.overwrite=true to start anew there, or another run.output",
-                now->run.output, list);
-    free(list);
+                now->run.output, list.text);
+    free(list.text);
     return status;
 }
 

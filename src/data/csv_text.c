@@ -1,4 +1,5 @@
 #include "csv_text.h"
+#include "base/memory.h"
 #include "stream.h"
 #include <float.h>
 #include <stdlib.h>
@@ -8,13 +9,12 @@
 static dp_status read_all(dp_csv_text *f, dp_stream *stream) {
     size_t room = dp_stream_size(stream) + 2, got;
     for (;; room *= 2) {
-        char *more = realloc(f->text, room);
-        if (!more) {
-            return dp_fail(DP_EINTERNAL, "out of memory reading %s", f->path);
+        dp_status status = dp_memory_resize(&f->text, room);
+        if (status != DP_OK) {
+            return status;
         }
-        f->text = more;
         size_t left = room - 1 - f->length;
-        dp_status status = dp_stream_read(stream, f->text + f->length, left, &got);
+        status = dp_stream_read(stream, f->text + f->length, left, &got);
         f->length += got;
         f->text[f->length] = '\0';
         if (status != DP_OK || got < left) {

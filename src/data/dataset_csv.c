@@ -88,9 +88,10 @@ static int by_text(const void *a, const void *b) {
 /* The name that two columns have, or NULL; sorted, since there may be very many. */
 static dp_status find_twin(const csv *f, const char **twin) {
     size_t n = (size_t)f->ncolumns;
-    char **sorted = malloc(n * sizeof *sorted);
-    if (!sorted) {
-        return dp_fail(DP_EINTERNAL, "out of memory reading %s", f->path);
+    char **sorted = NULL;
+    dp_status status = dp_memory_resize(&sorted, n * sizeof *sorted);
+    if (status != DP_OK) {
+        return status;
     }
     memcpy(sorted, f->name, n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, by_text);
@@ -128,22 +129,18 @@ static dp_status read_header(csv *f) {
     f->header_line = f->text.line;
     int room = 0;
     for (bool last = false; !last; f->ncolumns++) {
+        dp_status status = DP_OK;
         if (f->ncolumns == room) {
             room = 2 * room + 16;
-            char **more = realloc(f->name, (size_t)room * sizeof *more);
-            if (!more) {
-                return dp_fail(DP_EINTERNAL, "out of memory reading %s", f->path);
-            }
-            f->name = more;
+            status = dp_memory_resize(&f->name, (size_t)room * sizeof *f->name);
         }
-        dp_status status = dp_csv_field(&f->text, &f->name[f->ncolumns], &last);
+        status = status ? status : dp_csv_field(&f->text, &f->name[f->ncolumns], &last);
         if (status != DP_OK) {
             return status;
         }
     }
-    f->role = malloc((size_t)f->ncolumns * sizeof *f->role);
-    return f->role ? check_names(f)
-                   : dp_fail(DP_EINTERNAL, "out of memory reading %s", f->path);
+    dp_status status = dp_memory_resize(&f->role, (size_t)f->ncolumns * sizeof *f->role);
+    return status ? status : check_names(f);
 }
 
 /* ---- which column is what ---- */

@@ -2,10 +2,10 @@
  * for the end of the data. Rows would vanish without a word, so the members are walked here. */
 #include "stream.h"
 #include "base/memory.h"
+#include "base/open.h"
 #include <errno.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -134,11 +134,6 @@ dp_status dp_stream_read(dp_stream *s, void *out, size_t n, size_t *got) {
 
 /* The first bytes tell what it is. */
 static dp_status begin(dp_stream *s) {
-    struct stat info;
-    if (fstat(s->fd, &info) != 0) {
-        return dp_fail(DP_EDATA, "%s: %s", s->path, strerror(errno));
-    }
-    s->size = (size_t)info.st_size;
     dp_status status = refill(s);
     if (status != DP_OK) {
         return status;
@@ -152,17 +147,16 @@ static dp_status begin(dp_stream *s) {
 
 dp_status dp_stream_open(const char *path, dp_stream **out) {
     dp_stream *s = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return dp_fail(DP_EDATA, "%s: cannot open: %s", path, strerror(errno));
-    }
-    dp_status status = dp_memory_alloc(1, sizeof *s, (void **)&s);
+    int fd = -1;
+    size_t size = 0;
+    dp_status status = dp_open_regular(path, DP_EDATA, NULL, &fd, &size);
     if (status != DP_OK) {
-        close(fd);
         return status;
     }
+    s = dp_alloc(1, sizeof *s);
     s->path = path;
     s->fd = fd;
+    s->size = size;
     status = begin(s);
     if (status != DP_OK) {
         dp_stream_close(&s);
@@ -186,6 +180,7 @@ void dp_stream_close(dp_stream **s) {
             inflateEnd(&(*s)->z);
         }
         close((*s)->fd);
-        dp_memory_free(s);
+        free(*s);
+        *s = NULL;
     }
 }

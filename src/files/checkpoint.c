@@ -1,5 +1,6 @@
 #include "files/checkpoint.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "parts.h"
 #include <assert.h>
 #include <dirent.h>
@@ -56,7 +57,6 @@ static dp_status list_steps(const char *folder, int64_t **out, int *n) {
                                : dp_fail(DP_EFILE, "cannot read the folder %s: %s",
                                          folder, strerror(errno));
     }
-    dp_status status = DP_OK;
     int room = 0;
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
         char path[PATH_MAX];
@@ -68,13 +68,7 @@ static dp_status list_steps(const char *folder, int64_t **out, int *n) {
         }
         if (*n == room) {
             room = room * 2 + 16;
-            int64_t *more = realloc(*out, (size_t)room * sizeof *more);
-            if (more == NULL) {
-                status =
-                    dp_fail(DP_EINTERNAL, "out of memory for the list of %s", folder);
-                break;
-            }
-            *out = more;
+            *out = dp_realloc(*out, (size_t)room, sizeof **out);
         }
         (*out)[(*n)++] = step;
     }
@@ -82,7 +76,7 @@ static dp_status list_steps(const char *folder, int64_t **out, int *n) {
     if (*n > 0) {
         qsort(*out, (size_t)*n, sizeof **out, newest_first);
     }
-    return status;
+    return DP_OK;
 }
 
 /* The step that a link of ours names, -1 if there is none. */
@@ -141,14 +135,9 @@ struct dp_checkpoint {
 dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *s, bool best,
                               int keep, dp_checkpoint **out) {
     assert(keep >= 1 && s->step >= 0);
-    dp_checkpoint *c = calloc(1, sizeof *c);
-    char *copy = strdup(folder);
-    if (c == NULL || copy == NULL) {
-        free(c);
-        free(copy);
-        return dp_fail(DP_EINTERNAL, "out of memory for a checkpoint in %s", folder);
-    }
-    *c = (dp_checkpoint){.folder = copy, .step = s->step, .best = best, .keep = keep};
+    dp_checkpoint *c = dp_alloc(1, sizeof *c);
+    *c = (dp_checkpoint){
+        .folder = dp_strdup(folder), .step = s->step, .best = best, .keep = keep};
     char path[PATH_MAX];
     step_path(folder, s->step, path);
     dp_status status = dp_snapshot_build(path, s, &c->file);

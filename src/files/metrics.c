@@ -1,4 +1,5 @@
 #include "files/metrics.h"
+#include "base/memory.h"
 #include "parts.h"
 #include <assert.h>
 #include <math.h>
@@ -66,16 +67,13 @@ struct dp_metrics {
 
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             dp_metrics **out) {
-    dp_metrics *m = calloc(1, sizeof *m);
-    if (m == NULL) {
-        return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
-    }
-    m->path = strdup(path);
+    dp_metrics *m = dp_alloc(1, sizeof *m);
+    m->path = dp_strdup(path);
     m->facts = *facts;
-    m->facts.program = m->program = strdup(facts->program);
-    m->facts.commit = m->commit = strdup(facts->commit);
-    m->facts.config = m->config = strdup(facts->config);
-    m->facts.kernels = m->kernels = strdup(facts->kernels);
+    m->facts.program = m->program = dp_strdup(facts->program);
+    m->facts.commit = m->commit = dp_strdup(facts->commit);
+    m->facts.config = m->config = dp_strdup(facts->config);
+    m->facts.kernels = m->kernels = dp_strdup(facts->kernels);
     m->table[STEPS] = (table){.name = "/steps",
                               .columns = dp_step_columns,
                               .ncolumns = DP_STEP_COLUMNS,
@@ -90,10 +88,6 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
                                 .size = sizeof(dp_profile_row)};
     strcpy(m->status, "running");
     m->dirty = true;
-    if (!m->path || !m->program || !m->commit || !m->config || !m->kernels) {
-        dp_metrics_destroy(&m);
-        return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
-    }
     *out = m;
     return DP_OK;
 }
@@ -121,11 +115,7 @@ static dp_status add(dp_metrics *m, int which, const void *row) {
     table *t = &m->table[which];
     if (t->n == t->room) {
         int64_t room = t->room * 2 + 256;
-        char *rows = realloc(t->rows, (size_t)room * t->size);
-        if (rows == NULL) {
-            return dp_fail(DP_EINTERNAL, "out of memory for %s of %s", t->name, m->path);
-        }
-        t->rows = rows;
+        t->rows = dp_realloc(t->rows, (size_t)room, t->size);
         t->room = room;
     }
     memcpy(t->rows + (size_t)t->n * t->size, row, t->size);

@@ -1,6 +1,7 @@
 #include "files/rundir.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "parts.h"
 #include <dirent.h>
 #include <errno.h>
@@ -228,25 +229,18 @@ dp_status dp_rundir_clear(dp_rundir *dir) {
 
 /* ---- opening ---- */
 
-static char *join(const char *folder, const char *name) {
-    char *path = NULL;
-    return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
-}
-
-static dp_status fill_handle(dp_rundir *d, const char *output) {
+static void fill_handle(dp_rundir *d, const char *output) {
     d->fd = -1;
-    d->output = strdup(output);
-    d->lock = join(output, "run.lock");
-    d->metrics = join(output, "metrics.h5");
-    d->config = join(output, "config.ini");
-    d->checkpoints = join(output, "checkpoints");
+    d->output = dp_strdup(output);
+    d->lock = dp_printed("%s/run.lock", output);
+    d->metrics = dp_printed("%s/metrics.h5", output);
+    d->config = dp_printed("%s/config.ini", output);
+    d->checkpoints = dp_printed("%s/checkpoints", output);
     d->self.pid = (long)getpid();
     if (gethostname(d->self.host, HOST) != 0 || d->self.host[0] == '\0') {
         strcpy(d->self.host, "unknown");
     }
     d->self.host[HOST - 1] = '\0';
-    bool good = d->output && d->lock && d->metrics && d->config && d->checkpoints;
-    return good ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory for %s", output);
 }
 
 static void free_handle(dp_rundir *d) {
@@ -295,12 +289,9 @@ static dp_status own(dp_rundir *d, double wait) {
 }
 
 dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out) {
-    dp_rundir *d = calloc(1, sizeof *d);
-    if (d == NULL) {
-        return dp_fail(DP_EINTERNAL, "out of memory for %s", output);
-    }
-    dp_status status = fill_handle(d, output);
-    status = status ? status : make_folders(d->checkpoints);
+    dp_rundir *d = dp_alloc(1, sizeof *d);
+    fill_handle(d, output);
+    dp_status status = make_folders(d->checkpoints);
     status = status ? status : own(d, wait);
     if (status != DP_OK) {
         free_handle(d);

@@ -214,11 +214,8 @@ static dp_status get_statistics(dp_h5 *f, const char *path, dp_snapshot *s) {
     if (status != DP_OK) {
         return status;
     }
-    s->mean = calloc((size_t)s->nmean + 1, sizeof *s->mean);
-    s->std = calloc((size_t)s->nmean + 1, sizeof *s->std);
-    if (s->mean == NULL || s->std == NULL) {
-        return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
-    }
+    s->mean = dp_alloc((size_t)s->nmean, sizeof *s->mean);
+    s->std = dp_alloc((size_t)s->nmean, sizeof *s->std);
     status = dp_h5_get_attr_f64s(f, "/data", "mean", s->nmean, s->mean, &nstd);
     return status ? status
                   : dp_h5_get_attr_f64s(f, "/data", "std", s->nmean, s->std, &nstd);
@@ -269,11 +266,8 @@ dp_status dp_checkpoint_read(const char *path, dp_checkpoint_check *check,
         return status;
     }
     size_t floats = 0;
-    dp_snapshot *s = calloc(1, sizeof *s);
-    if (s == NULL) {
-        status = dp_fail(DP_EINTERNAL, "out of memory for %s", path);
-    }
-    status = status ? status : get_root(f, path, s);
+    dp_snapshot *s = dp_alloc(1, sizeof *s);
+    status = get_root(f, path, s);
     status = status ? status : get_model(f, path, s, &floats);
     status = status ? status : get_optimizer(f, path, s, floats);
     status = status ? status : get_rest(f, path, s);

@@ -1,5 +1,6 @@
 #include "files/writer.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,8 +21,8 @@ struct dp_writer {
 };
 
 dp_status dp_writer_create(dp_writer **out) {
-    *out = calloc(1, sizeof **out);
-    return *out ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory for the writer of files");
+    *out = dp_alloc(1, sizeof **out);
+    return DP_OK;
 }
 
 static void note(dp_writer *w, int which, dp_status status) {

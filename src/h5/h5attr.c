@@ -1,10 +1,11 @@
+#include "base/memory.h"
 #include "h5core.h"
 #include <stdlib.h>
 #include <string.h>
 
 static void *allocate(uint64_t n, uint64_t size) {
-    uint64_t bytes = n * size;
-    return malloc(bytes > 0 ? bytes : 1);
+    void *p = NULL;
+    return dp_memory_alloc(n, size, &p) == DP_OK ? p : NULL;
 }
 
 /* An open attribute: its type's class, and how many values it has. */
@@ -129,7 +130,7 @@ static char **pack(uint64_t n, char *const *text, size_t stride, const char *fla
     for (uint64_t i = 0; i < n; i++) {
         bytes += flat != NULL ? stride + 1 : text[i] == NULL ? 1 : strlen(text[i]) + 1;
     }
-    char **out = malloc(bytes);
+    char **out = allocate(bytes, 1);
     if (out == NULL) {
         return NULL;
     }

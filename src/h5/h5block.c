@@ -1,11 +1,10 @@
+#include "base/memory.h"
+#include "base/open.h"
 #include "h5core.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -65,30 +64,6 @@ static void check_block(dp_h5 *f) {
     }
 }
 
-static dp_status fail_read(const dp_h5 *f, int error) {
-    return dp_fail(f->code, "cannot read %s: %s", f->path, strerror(error));
-}
-
-/* O_NONBLOCK: a FIFO must not hang us. */
-static int open_plain(const char *path, size_t *size) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat info;
-    if (fd < 0) {
-        return -1;
-    }
-    int error = fstat(fd, &info) != 0    ? errno
-                : S_ISDIR(info.st_mode)  ? EISDIR
-                : !S_ISREG(info.st_mode) ? EINVAL
-                                         : 0;
-    if (error != 0) {
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    *size = (size_t)info.st_size;
-    return fd;
-}
-
 /* Up to n bytes; -1 with errno. */
 static ssize_t read_fully(int fd, unsigned char *out, size_t n) {
     size_t done = 0;
@@ -110,20 +85,21 @@ static ssize_t read_fully(int fd, unsigned char *out, size_t n) {
 
 static dp_status read_image(dp_h5 *f) {
     size_t size = 0;
-    int fd = open_plain(f->path, &size);
-    if (fd < 0) {
-        return fail_read(f, errno);
+    int fd = -1;
+    dp_status status = dp_open_regular(f->path, f->code, NULL, &fd, &size);
+    if (status != DP_OK) {
+        return status;
     }
-    f->image = malloc(size + 1);
-    if (f->image == NULL) {
+    status = dp_memory_resize(&f->image, size + 1);
+    if (status != DP_OK) {
         close(fd);
-        return dp_fail(DP_EINTERNAL, "out of memory for %s (%zu bytes)", f->path, size);
+        return status;
     }
     ssize_t done = read_fully(fd, f->image, size);
     int error = errno;
     close(fd);
     if (done < 0) {
-        return fail_read(f, error);
+        return dp_fail(f->code, "%s: can't be read: %s", f->path, strerror(error));
     }
     f->size = (size_t)done;
     return DP_OK;
@@ -137,20 +113,19 @@ dp_status dp_h5_load(dp_h5 *f) {
     return status;
 }
 
-dp_status dp_h5_readable(dp_h5 *f) {
-    int fd = open_plain(f->path, &f->size);
-    if (fd < 0) {
-        return fail_read(f, errno);
+dp_status dp_h5_readable(const dp_h5 *f) {
+    int fd = -1;
+    dp_status status = dp_open_regular(f->path, f->code, NULL, &fd, NULL);
+    if (status == DP_OK) {
+        close(fd);
     }
-    close(fd);
-    return DP_OK;
+    return status;
 }
 
 bool dp_h5_is_ours(const char *path) {
     unsigned char head[DP_H5_BLOCK];
-    size_t size = 0;
-    int fd = open_plain(path, &size);
-    if (fd < 0) {
+    int fd = -1;
+    if (dp_open_regular(path, DP_EFILE, NULL, &fd, NULL) != DP_OK) {
         return false;
     }
     ssize_t done = read_fully(fd, head, sizeof head);

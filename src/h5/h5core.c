@@ -1,4 +1,5 @@
 #include "h5core.h"
+#include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -117,8 +118,7 @@ bool dp_h5_is_number(H5T_class_t class) {
    it (H5Fget_file_image would leave the superblock's checksum wrong in this format). */
 static void *image_malloc(size_t size, H5FD_file_image_op_t op, void *udata) {
     dp_h5 *f = udata;
-    if (f->image == NULL) {
-        f->image = malloc(size);
+    if (f->image == NULL && dp_memory_resize(&f->image, size) == DP_OK) {
         f->size = size;
     }
     return f->size >= size ? f->image : NULL;
@@ -131,12 +131,11 @@ static void *image_memcpy(void *to, const void *from, size_t size,
 
 static void *image_realloc(void *p, size_t size, H5FD_file_image_op_t op, void *udata) {
     dp_h5 *f = udata;
-    void *bytes = realloc(f->image, size);
-    if (bytes != NULL) {
-        f->image = bytes;
-        f->size = size;
+    if (dp_memory_resize(&f->image, size) != DP_OK) {
+        return NULL;
     }
-    return bytes;
+    f->size = size;
+    return f->image;
 }
 
 static herr_t image_free(void *p, H5FD_file_image_op_t op, void *udata) {
@@ -170,18 +169,12 @@ static const char *image_name(void) {
     return name;
 }
 
-dp_status dp_h5_make(const char *path, dp_status code, dp_h5 **out) {
+dp_h5 *dp_h5_make(const char *path, dp_status code) {
     start_library();
-    dp_h5 *f = calloc(1, sizeof *f);
-    char *copy = strdup(path);
-    if (f == NULL || copy == NULL) {
-        free(f);
-        free(copy);
-        return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
-    }
-    *f = (dp_h5){.id = H5I_INVALID_HID, .path = copy, .code = code, .channel = -1};
-    *out = f;
-    return DP_OK;
+    dp_h5 *f = dp_alloc(1, sizeof *f);
+    *f = (dp_h5){
+        .id = H5I_INVALID_HID, .path = dp_strdup(path), .code = code, .channel = -1};
+    return f;
 }
 
 void dp_h5_close(dp_h5 **file) {
@@ -202,11 +195,7 @@ void dp_h5_close(dp_h5 **file) {
 }
 
 dp_status dp_h5_create(const char *path, dp_h5 **out) {
-    dp_h5 *f = NULL;
-    dp_status status = dp_h5_make(path, DP_EFILE, &f);
-    if (status != DP_OK) {
-        return status;
-    }
+    dp_h5 *f = dp_h5_make(path, DP_EFILE);
     hid_t access = memory_access(f);
     hid_t create = H5Pcreate(H5P_FILE_CREATE);
     /* The format of 1.8 holds attributes above 64 KiB (mean and std of wide tables). */
@@ -217,7 +206,7 @@ dp_status dp_h5_create(const char *path, dp_h5 **out) {
     H5Pclose(create);
     H5Pclose(access);
     if (f->id < 0) {
-        status = dp_h5_fail(f, "start", "the file");
+        dp_status status = dp_h5_fail(f, "start", "the file");
         dp_h5_close(&f);
         return status;
     }

@@ -26,7 +26,7 @@ struct dp_h5 {
 enum { DP_H5_BLOCK = 512 }; /* bytes of the user block */
 
 /** A handle without a file. `code`: of its errors. */
-dp_status dp_h5_make(const char *path, dp_status code, dp_h5 **out);
+dp_h5 *dp_h5_make(const char *path, dp_status code);
 
 /** Renders the user block of the file whose other bytes are there: file[512..size). The
  *  block may be the file's own. */
@@ -35,9 +35,8 @@ void dp_h5_seal(const unsigned char *file, size_t size, unsigned char block[DP_H
 /** Reads file->path into file->image and checks its user block: file->doubt. */
 dp_status dp_h5_load(dp_h5 *file);
 
-/** Whether file->path can be opened as a plain file, and its length; fails with a plain
- *  reason. */
-dp_status dp_h5_readable(dp_h5 *file);
+/** Whether file->path can be opened as a regular file; fails with a plain reason. */
+dp_status dp_h5_readable(const dp_h5 *file);
 
 /** Opens the image, or the file on the disk where there is none, with HDF5. */
 dp_status dp_h5_open_here(dp_h5 *file);

@@ -15,11 +15,8 @@ static dp_status open_on_disk(dp_h5 *f) {
 
 static dp_status open_by(dp_status (*how)(dp_h5 *), const char *path, dp_status code,
                          dp_h5 **out) {
-    dp_h5 *f = NULL;
-    dp_status status = dp_h5_make(path, code, &f);
-    if (status == DP_OK) {
-        status = how(f);
-    }
+    dp_h5 *f = dp_h5_make(path, code);
+    dp_status status = how(f);
     if (status != DP_OK) {
         dp_h5_close(&f);
         return status;
@@ -42,9 +39,8 @@ void dp_h5_note(const dp_h5 *file) {
 }
 
 bool dp_h5_sealed(const char *path) {
-    dp_h5 *f = NULL;
-    bool sealed = dp_h5_make(path, DP_EFILE, &f) == DP_OK && dp_h5_load(f) == DP_OK &&
-                  f->doubt[0] == '\0';
+    dp_h5 *f = dp_h5_make(path, DP_EFILE);
+    bool sealed = dp_h5_load(f) == DP_OK && f->doubt[0] == '\0';
     dp_h5_close(&f);
     return sealed;
 }

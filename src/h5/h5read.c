@@ -1,3 +1,4 @@
+#include "base/memory.h"
 #include "h5core.h"
 #include <math.h>
 #include <stdlib.h>
@@ -239,10 +240,8 @@ dp_status dp_h5_get_pieces(dp_h5 *file, const char *name, dp_h5_type type, int64
     size_t row = n > 0 ? (size_t)count / (size_t)n * dp_h5_type_size(type) : 1;
     uint64_t bytes = 0;
     hsize_t rows = n > 0 ? piece_rows(&d, row, &bytes) : 1;
-    void *piece = malloc((size_t)rows * row);
-    if (piece == NULL) {
-        status = dp_h5_no_memory(file, name);
-    }
+    void *piece = NULL;
+    status = dp_memory_resize(&piece, (size_t)rows * row);
     for (hsize_t at = 0; at < n && status == DP_OK; at += rows) {
         hsize_t now = n - at < rows ? n - at : rows;
         dp_h5_announce(file, bytes);
@@ -280,12 +279,8 @@ dp_status dp_h5_get_text(dp_h5 *file, const char *name, char **out) {
     if (status != DP_OK) {
         return status;
     }
-    char *copy = strdup(text[0]);
+    *out = dp_strdup(text[0]);
     free(text);
-    if (copy == NULL) {
-        return dp_h5_no_memory(file, name);
-    }
-    *out = copy;
     return DP_OK;
 }
 
@@ -366,10 +361,9 @@ dp_status dp_h5_get_table(dp_h5 *file, const char *name, int ncolumns,
     if (status != DP_OK) {
         return status;
     }
-    char *all = calloc((size_t)n + 1, size), *field = malloc((size_t)n * 8 + 1);
-    if (all == NULL || field == NULL) {
-        status = dp_h5_no_memory(file, name);
-    }
+    void *all = NULL, *field = NULL;
+    status = dp_memory_alloc((size_t)n, size, &all);
+    status = status ? status : dp_memory_alloc((size_t)n, 8, &field);
     for (int i = 0; i < ncolumns && status == DP_OK && n > 0; i++) {
         bool absent = false;
         status = dp_h5_get_column(file, name, &columns[i], n, field, &absent);

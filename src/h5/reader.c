@@ -2,6 +2,7 @@
  * end; one that spins by the CPU time that it takes without an answer, which waiting for a slow
  * disk or for a core doesn't add to. Nothing that it says is believed without a look at its length. */
 #include "reader.h"
+#include "base/memory.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -147,12 +148,10 @@ static dp_status take_piece(dp_h5 *f, const char *object, uint64_t n, char *out,
         *size += n;
         return status;
     }
-    char *more = n < SIZE_MAX - *size ? realloc(*grown, *size + n) : NULL;
-    if (more == NULL) {
+    if (n > SIZE_MAX - *size || dp_memory_resize(grown, *size + n) != DP_OK) {
         return dp_h5_no_memory(f, object);
     }
-    *grown = more;
-    dp_status status = hear(f, object, more + *size, n);
+    dp_status status = hear(f, object, *grown + *size, n);
     *size += n;
     return status;
 }
@@ -226,11 +225,8 @@ static dp_h5_request make(dp_h5_question what, const char *object, const char *n
 
 dp_status dp_h5_reader_start(dp_h5 *f, void (*serve)(dp_h5 *f, pid_t parent)) {
     int pair[2] = {-1, -1};
-    dp_h5_reader *r = calloc(1, sizeof *r);
+    dp_h5_reader *r = dp_alloc(1, sizeof *r);
     pid_t parent = getpid(), pid = -1;
-    if (r == NULL) {
-        return dp_h5_no_memory(f, "the process that reads it");
-    }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
         pid = fork();
     }
@@ -343,8 +339,8 @@ dp_status dp_h5_ask_numbers(dp_h5 *f, const char *object, const char *name,
 /* n texts one behind the other -> pointers and texts in one allocation. */
 static char **point(int n, const char *texts, size_t size) {
     size_t head = (size_t)n * sizeof(char *);
-    char **out = malloc(head + size + 1);
-    if (out != NULL && size > 0) {
+    char **out = NULL;
+    if (dp_memory_resize(&out, head + size + 1) == DP_OK && size > 0) {
         char *p = memcpy((char *)out + head, texts, size);
         for (int i = 0; i < n; i++, p += strlen(p) + 1) {
             out[i] = p;

@@ -1,4 +1,5 @@
 /* The child process that reads a file: it answers what the parent asks, and may crash. */
+#include "base/memory.h"
 #include "reader.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -36,10 +37,10 @@ static dp_status answer_texts(dp_h5 *f, const dp_h5_request *q) {
 static dp_status answer_column(dp_h5 *f, const dp_h5_request *q) {
     dp_h5_column column = {.name = q->name, .integer = q->integer};
     bool absent = false;
-    void *all = malloc((size_t)q->count * 8 + 1);
-    dp_status status =
-        all ? dp_h5_get_column(f, q->object, &column, q->count, all, &absent)
-            : dp_h5_no_memory(f, q->object);
+    void *all = NULL;
+    dp_status status = dp_memory_resize(&all, (size_t)q->count * 8 + 1);
+    status =
+        status ? status : dp_h5_get_column(f, q->object, &column, q->count, all, &absent);
     if (status == DP_OK && !absent) {
         put(f, all, (size_t)q->count * 8);
     }
@@ -102,6 +103,7 @@ static dp_status answer(dp_h5 *f, const dp_h5_request *q) {
 /* A stop of the job is the parent's to heed; a crash is to end this process in silence. */
 static void settle_in(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dp_fatal_hook(NULL, NULL); /* MPI is the parent's too */
     if (getppid() != parent) {
         _exit(0);
     }

@@ -12,6 +12,7 @@ enum {
     WIDE = DW_VECS * LANES,
     TILE = DW_ROWS * WIDE,
     PANELS = 8,            /* tiles side by side that pass through a strip together */
+    LEVELS = 17,           /* of a tile's stack: up to 2^16 blocks a call */
     NEAR_FLOATS = 1 << 17, /* of x that stay in L2 while all outputs pass: 512 KB */
     SOON = 16,             /* samples between asking for a row of x and using it */
 };
@@ -38,7 +39,7 @@ static inline int blocks_merges(const blocks *b, int leaf) {
 typedef struct dweight_tile {
     const blocks *blocks;
     int leaf, end;
-    float *stack; /* [DP_TREE_DEPTH][TILE] */
+    float *stack; /* [levels][TILE] */
     int depth;
     int I, inputs;       /* columns of dW; those from the tile's first on */
     ptrdiff_t ld, strip; /* floats from sample to sample of x, from strip to strip */
@@ -267,7 +268,8 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
     while (b->count >> levels > 0) {
         levels++;
     }
-    float stacks[panels][levels * TILE] __attribute__((aligned(64)));
+    float stacks[PANELS * LEVELS * TILE] __attribute__((aligned(64)));
+    assert(levels <= LEVELS);
     const float *x = t.x;
     float *dW = t.dW;
     dp_soon soon = t.soon;
@@ -276,7 +278,7 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
         for (int i = i0; i < i1; i += WIDE) {
             int panel = panels > 1 ? (i - i0) / WIDE : 0;
             assert(panel < panels);
-            t.stack = stacks[panel];
+            t.stack = stacks + panel * levels * TILE;
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);

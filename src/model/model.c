@@ -50,10 +50,7 @@ static dp_status lay_out(dp_model *model) {
     for (int l = 0; l < model->nlayers; l++) {
         model->ntensors += model->layers[l].ntensors;
     }
-    model->tensors = calloc((size_t)model->ntensors, sizeof *model->tensors);
-    if (!model->tensors) {
-        return dp_fail(DP_EINTERNAL, "out of memory for the model");
-    }
+    model->tensors = dp_alloc((size_t)model->ntensors, sizeof *model->tensors);
     int t = 0;
     for (int l = 0; l < model->nlayers; l++) {
         for (int k = 0; k < model->layers[l].ntensors; k++) {
@@ -70,10 +67,7 @@ static dp_status lay_out(dp_model *model) {
                        "model.layers: %zu parameters; at most 2^31 are possible",
                        model->parameters);
     }
-    model->chunk = calloc(chunks + 1, sizeof *model->chunk);
-    if (!model->chunk) {
-        return dp_fail(DP_EINTERNAL, "out of memory for the model");
-    }
+    model->chunk = dp_alloc(chunks + 1, sizeof *model->chunk);
     for (t = 0; t < model->ntensors; t++) {
         for (size_t at = 0; at < model->tensors[t].count; at += DP_CHUNK) {
             model->chunk[model->nchunks++] = model->tensors[t].offset + at;
@@ -88,11 +82,8 @@ static dp_status lay_out(dp_model *model) {
 
 dp_status dp_model_create(const dp_kernels *set, const char *layers, int inputs,
                           int outputs, dp_model **out) {
-    dp_model *model = calloc(1, sizeof *model);
-    if (!model || !(model->layers = calloc(MOST_LAYERS, sizeof *model->layers))) {
-        free(model);
-        return dp_fail(DP_EINTERNAL, "out of memory for the model");
-    }
+    dp_model *model = dp_alloc(1, sizeof *model);
+    model->layers = dp_alloc(MOST_LAYERS, sizeof *model->layers);
     model->set = set;
     model->inputs = inputs;
     model->outputs = outputs;

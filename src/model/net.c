@@ -45,15 +45,9 @@ static void fuse(dp_net *net) {
 
 dp_status dp_net_create(const dp_model *model, int capacity, bool training,
                         dp_net **out) {
-    dp_net *net = calloc(1, sizeof *net);
-    if (net) {
-        net->layers = calloc((size_t)model->nlayers, sizeof *net->layers);
-        net->signals = calloc((size_t)model->nlayers + 1, sizeof *net->signals);
-    }
-    if (!net || !net->layers || !net->signals) {
-        dp_net_destroy(&net);
-        return dp_fail(DP_EINTERNAL, "out of memory for the activations");
-    }
+    dp_net *net = dp_alloc(1, sizeof *net);
+    net->layers = dp_alloc((size_t)model->nlayers, sizeof *net->layers);
+    net->signals = dp_alloc((size_t)model->nlayers + 1, sizeof *net->signals);
     net->model = model;
     net->capacity = capacity;
     net->signals[0].F = model->inputs;

@@ -5,20 +5,18 @@
 
 dp_status dp_batch_create(int capacity, int outputs, dp_batch **out) {
     size_t n = (size_t)capacity;
-    void *label = NULL, *target = NULL, *loss = NULL, *correct = NULL;
-    dp_batch *batch = calloc(1, sizeof *batch);
-    if (!batch || dp_memory_alloc(n, sizeof(int32_t), &label) != DP_OK ||
-        dp_memory_alloc(n * (size_t)outputs, sizeof(float), &target) != DP_OK ||
-        dp_memory_alloc(n, sizeof(float), &loss) != DP_OK ||
-        dp_memory_alloc(n, 1, &correct) != DP_OK) {
-        free(batch);
-        free(label);
-        free(target);
-        free(loss);
-        return dp_fail(DP_EINTERNAL, "out of memory for a batch of %d samples", capacity);
+    dp_batch *b = dp_alloc(1, sizeof *b);
+    b->capacity = capacity;
+    b->outputs = outputs;
+    dp_status s = dp_memory_alloc(n, sizeof *b->label, (void **)&b->label);
+    s = s ? s : dp_memory_alloc(n * (size_t)outputs, sizeof(float), (void **)&b->target);
+    s = s ? s : dp_memory_alloc(n, sizeof *b->loss, (void **)&b->loss);
+    s = s ? s : dp_memory_alloc(n, sizeof *b->correct, (void **)&b->correct);
+    if (s != DP_OK) {
+        dp_batch_destroy(&b);
+        return s;
     }
-    *batch = (dp_batch){capacity, outputs, label, target, loss, correct};
-    *out = batch;
+    *out = b;
     return DP_OK;
 }
 

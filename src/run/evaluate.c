@@ -1,4 +1,5 @@
 #include "run/evaluate.h"
+#include "base/memory.h"
 #include "base/tree.h"
 #include "run/batch.h"
 #include "run/team.h"
@@ -23,10 +24,7 @@ enum { LOSS, RIGHT, ABS, SQUARE };
 dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_loss *loss,
                               const dp_scale *scale, int block, int threads,
                               dp_evaluator **out) {
-    dp_evaluator *ev = calloc(1, sizeof *ev);
-    if (!ev) {
-        return dp_fail(DP_EINTERNAL, "out of memory for the evaluation");
-    }
+    dp_evaluator *ev = dp_alloc(1, sizeof *ev);
     int capacity = block > DP_PIECE ? block : DP_PIECE / block * block;
     *ev = (dp_evaluator){.comm = comm,
                          .model = model,
@@ -34,9 +32,8 @@ dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_los
                          .scale = *scale,
                          .block = block,
                          .threads = threads};
-    ev->row = malloc((size_t)capacity * sizeof *ev->row);
-    dp_status s = ev->row ? dp_net_create(model, capacity, false, &ev->net)
-                          : dp_fail(DP_EINTERNAL, "out of memory for the evaluation");
+    ev->row = dp_alloc((size_t)capacity, sizeof *ev->row);
+    dp_status s = dp_net_create(model, capacity, false, &ev->net);
     if (s == DP_OK) {
         s = dp_batch_create(capacity, model->outputs, &ev->batch);
     }
@@ -146,13 +143,13 @@ dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *ro
                       dp_score *out) {
     int blocks = dp_tree_blocks(n, ev->block);
     int kinds = SQUARE + (ev->loss->accuracy ? 0 : ev->model->outputs);
-    double *sums = calloc((size_t)kinds * (size_t)blocks + 1, sizeof *sums);
+    double *sums = NULL;
+    dp_status s =
+        dp_memory_alloc((size_t)kinds * (size_t)blocks, sizeof *sums, (void **)&sums);
     int most = ev->net->capacity / ev->block;
     int ranks = dp_comm_size(ev->comm), rank = dp_comm_rank(ev->comm);
     int pieces = dp_tree_share(blocks, ranks, rank, most, NULL);
-    dp_node *node = calloc((size_t)pieces + 1, sizeof *node);
-    dp_status s =
-        sums && node ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory in evaluation");
+    dp_node *node = dp_alloc((size_t)pieces, sizeof *node);
     s = dp_comm_agree(ev->comm, s);
     if (s == DP_OK) {
         dp_tree_share(blocks, ranks, rank, most, node);
@@ -175,7 +172,7 @@ dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *ro
             regression(ev, table, rows, n, sums, out);
         }
     }
-    free(sums);
+    dp_memory_free(&sums);
     free(node);
     return s;
 }

@@ -1,4 +1,5 @@
 /* The courier: the exchange of a step beside its computation. */
+#include "base/memory.h"
 #include "step_impl.h"
 #include <pthread.h>
 #include <signal.h>
@@ -14,9 +15,10 @@ struct dp_overlap {
     dp_errand errand;
     dp_note note;
     double loss;
-    int ready;  /* the buckets below this one have their gradients */
-    int landed; /* the buckets from this one on have their new parameters */
-    int known;  /* loss, note and squares are */
+    dp_slices *squares; /* [nbuckets]; owner: this */
+    int ready;          /* the buckets below this one have their gradients */
+    int landed;         /* the buckets from this one on have their new parameters */
+    int known;          /* loss, note and squares are */
     int quit;
     bool begun; /* the team has brought gradients in this step; not for the courier */
 };
@@ -60,15 +62,14 @@ static void finish_bucket(dp_stepper *st, const dp_bucket *bucket,
 static void one_step(dp_overlap *ov) {
     dp_stepper *st = ov->st;
     int n = st->nbuckets;
-    dp_slices squares[n];
     for (int b = 0; b < n && wait_for_gradients(ov, b); b++) {
         const dp_bucket *bucket = &st->bucket[b];
         ov->loss = dp_exchange_reduce(st->exchange, bucket->bound, ov->errand.blocks,
                                       b == n - 1 ? &ov->note : NULL);
         finish_bucket(st, bucket, &ov->errand);
-        squares[b] = (dp_slices){st->squares, sizeof(double), bucket->chunk_bound};
+        ov->squares[b] = (dp_slices){st->squares, sizeof(double), bucket->chunk_bound};
     }
-    dp_exchange_gather(st->exchange, n, squares);
+    dp_exchange_gather(st->exchange, n, ov->squares);
     dp_update u = ov->errand.u;
     if (st->config->optimizer.clip_norm > 0) {
         u.scale *= (float)dp_step_clip(st->config->optimizer.clip_norm, dp_step_norm(st));
@@ -99,10 +100,8 @@ static void *carry(void *arg) {
 }
 
 dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out) {
-    dp_overlap *ov = calloc(1, sizeof *ov);
-    if (!ov) {
-        return dp_fail(DP_EINTERNAL, "out of memory for the training step");
-    }
+    dp_overlap *ov = dp_alloc(1, sizeof *ov);
+    ov->squares = dp_alloc((size_t)st->nbuckets, sizeof *ov->squares);
     ov->st = st;
     pthread_mutex_init(&ov->lock, NULL);
     pthread_cond_init(&ov->news, NULL);
@@ -115,6 +114,7 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out) {
     if (failed) {
         pthread_cond_destroy(&ov->news);
         pthread_mutex_destroy(&ov->lock);
+        free(ov->squares);
         free(ov);
         return dp_fail(DP_EINTERNAL, "no thread for the exchange: %s", strerror(failed));
     }
@@ -131,6 +131,7 @@ void dp_overlap_destroy(dp_overlap **overlap) {
         pthread_join(ov->courier, NULL);
         pthread_cond_destroy(&ov->news);
         pthread_mutex_destroy(&ov->lock);
+        free(ov->squares);
         free(ov);
     }
     *overlap = NULL;

@@ -10,28 +10,28 @@
 
 void dp_prediction_destroy(dp_prediction **prediction) {
     if (*prediction) {
-        free((*prediction)->row);
-        free((*prediction)->top);
-        free((*prediction)->value);
+        dp_memory_free(&(*prediction)->row);
+        dp_memory_free(&(*prediction)->top);
+        dp_memory_free(&(*prediction)->value);
         free(*prediction);
     }
     *prediction = NULL;
 }
 
 static dp_status make(const int32_t *rows, int n, int outputs, dp_prediction **out) {
-    dp_prediction *p = *out = calloc(1, sizeof *p);
+    dp_prediction *p = *out = dp_alloc(1, sizeof *p);
     size_t count = (size_t)n;
-    if (!p || !(p->row = malloc((count + 1) * sizeof *p->row)) ||
-        !(p->top = calloc(count + 1, sizeof *p->top)) ||
-        !(p->value = calloc(count * (size_t)outputs + 1, sizeof *p->value))) {
-        return dp_fail(DP_EINTERNAL, "out of memory for %d predictions", n);
-    }
     p->n = n;
     p->outputs = outputs;
-    for (int i = 0; i < n; i++) {
+    dp_status s = dp_memory_alloc(count, sizeof *p->row, (void **)&p->row);
+    s = s ? s : dp_memory_alloc(count, sizeof *p->top, (void **)&p->top);
+    s = s ? s
+          : dp_memory_alloc(count * (size_t)outputs, sizeof *p->value,
+                            (void **)&p->value);
+    for (int i = 0; s == DP_OK && i < n; i++) {
         p->row[i] = rows ? rows[i] : i;
     }
-    return DP_OK;
+    return s;
 }
 
 /* A piece of the table. */
@@ -314,17 +314,10 @@ static void put_classes(FILE *f, const dp_session *s, const dp_prediction *p) {
 
 dp_status dp_predict_write(const dp_session *s, const dp_prediction *p,
                            const char *path) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f) {
-        return dp_fail(DP_EINTERNAL, "out of memory for %s", path);
-    }
-    (s->loss->accuracy ? put_classes : put_values)(f, s, p);
-    bool whole = !ferror(f);
-    whole = fclose(f) == 0 && whole;
-    dp_status status = whole ? dp_file_replace(path, text, size)
-                             : dp_fail(DP_EINTERNAL, "out of memory for %s", path);
-    free(text);
+    dp_strbuf b;
+    (s->loss->accuracy ? put_classes : put_values)(dp_strbuf_open(&b), s, p);
+    dp_strbuf_close(&b);
+    dp_status status = dp_file_replace(path, b.text, b.size);
+    free(b.text);
     return status;
 }

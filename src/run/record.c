@@ -1,6 +1,7 @@
 /* The end of an epoch: its scores, its row, its line, and what is best. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "facts.h"
 #include "train_impl.h"
 #include <math.h>
@@ -117,8 +118,7 @@ static dp_profile_row profile(dp_run *run) {
     dp_times t = dp_stepper_times(run->stepper);
     int ranks = dp_comm_size(run->comm), rank = dp_comm_rank(run->comm), slowest = 0,
         other = 0;
-    double all[2 * ranks + 1], compute[3], wait[3];
-    memset(all, 0, sizeof all);
+    double *all = dp_alloc(2 * (size_t)ranks + 1, sizeof *all), compute[3], wait[3];
     all[2 * ranks] = dp_run_wants_checkpoint(run);
     all[rank] = t.data + t.forward + t.backward + t.update;
     all[ranks + rank] = t.reduce + t.idle;
@@ -126,6 +126,7 @@ static dp_profile_row profile(dp_run *run) {
     run->due = all[2 * ranks] > 0;
     spread(all, ranks, compute, &slowest);
     spread(all + ranks, ranks, wait, &other);
+    free(all);
     double lost = compute[2] - compute[1], whole = compute[1] + wait[1];
     if (ranks > 1 && run->epoch_steps >= NOTICE && lost * 100 > whole * NOTICE) {
         dp_log("        rank %d is slow: it computes %.2f s an epoch, the ranks' mean is "

@@ -1,6 +1,7 @@
 /* What a run leaves on the disk: rows of steps, checkpoints, its status. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "train_impl.h"
 #include <math.h>
 #include <stdio.h>

@@ -52,14 +52,10 @@ static dp_status fit(dp_session *s) {
 }
 
 dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out) {
-    dp_session *s = calloc(1, sizeof *s);
-    dp_status status = dp_fail(DP_EINTERNAL, "out of memory");
-    if (s) {
-        s->comm = comm;
-        s->config = *config;
-        status = dp_session_launch(s);
-    }
-    status = dp_comm_agree(comm, status);
+    dp_session *s = dp_alloc(1, sizeof *s);
+    s->comm = comm;
+    s->config = *config;
+    dp_status status = dp_comm_agree(comm, dp_session_launch(s));
     if (status == DP_OK) {
         dp_comm_settle(comm, s->threads, config->parallel.timeout);
         status = dp_share_open(comm, config, &s->data, &s->memory);

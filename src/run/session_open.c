@@ -134,20 +134,15 @@ dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
         return status;
     }
     dp_comm_bcast(comm, &f, sizeof f);
-    char *text = calloc(f.text + 1, 1);
-    dp_session *s = calloc(1, sizeof *s);
-    status = text && s ? DP_OK : dp_fail(DP_EINTERNAL, "out of memory");
-    status = dp_comm_agree(comm, status);
-    if (status == DP_OK) {
-        if (snapshot) {
-            pack(f.ncolumns, snapshot->columns,
-                 pack(f.nclasses, snapshot->classes, text));
-        }
-        dp_comm_bcast(comm, text, f.text);
-        s->comm = comm;
-        s->config = f.config;
-        status = dp_comm_agree(comm, make(s, &f, text));
+    char *text = dp_alloc(f.text + 1, 1);
+    if (snapshot) {
+        pack(f.ncolumns, snapshot->columns, pack(f.nclasses, snapshot->classes, text));
     }
+    dp_comm_bcast(comm, text, f.text);
+    dp_session *s = dp_alloc(1, sizeof *s);
+    s->comm = comm;
+    s->config = f.config;
+    status = dp_comm_agree(comm, make(s, &f, text));
     if (status == DP_OK) {
         status = dp_session_load(s, snapshot, path);
     }
@@ -218,5 +213,18 @@ static dp_status read_table(dp_session *s, const char *path, bool optional) {
 }
 
 dp_status dp_session_read(dp_session *session, const char *path, bool optional) {
-    return dp_comm_agree(session->comm, read_table(session, path, optional));
+    dp_comm *comm = session->comm;
+    dp_status s = dp_comm_agree(comm, read_table(session, path, optional));
+    if (s != DP_OK) {
+        return s;
+    }
+    int own = session->data->test.n, first = own;
+    dp_comm_bcast(comm, &first, sizeof first);
+    if (own != first) {
+        s = dp_fail(DP_EDATA,
+                    "%s: %d samples on rank %d, but %d on rank 0: all hosts must see the "
+                    "same file",
+                    path ? path : "the test set", own, dp_comm_rank(comm), first);
+    }
+    return dp_comm_agree(comm, s);
 }

@@ -118,6 +118,23 @@ static dp_status look(const header *h, char *memory, dp_dataset **out) {
     return s;
 }
 
+/* Each host has opened its own files. */
+static dp_status check_same(dp_comm *comm, const dp_dataset *data) {
+    dp_status s = DP_OK;
+    char first[sizeof data->fingerprint];
+    memcpy(first, data->fingerprint, sizeof first);
+    dp_comm_bcast(comm, first, sizeof first);
+    if (strcmp(first, data->fingerprint) != 0) {
+        s = dp_fail(
+            DP_EDATA,
+            "the data that rank %d reads (%d training samples, fingerprint %.12s) "
+            "is not that of rank 0 (fingerprint %.12s): all hosts must see the "
+            "same files",
+            dp_comm_rank(comm), data->train_n, data->fingerprint, first);
+    }
+    return dp_comm_agree(comm, s);
+}
+
 dp_status dp_share_open(dp_comm *comm, const dp_config *config, dp_dataset **data,
                         dp_shared **memory) {
     bool first = dp_comm_node_rank(comm) == 0;
@@ -146,7 +163,8 @@ dp_status dp_share_open(dp_comm *comm, const dp_config *config, dp_dataset **dat
     if (alone) {
         dp_shared_destroy(memory);
     }
-    return dp_comm_agree(comm, s);
+    s = dp_comm_agree(comm, s);
+    return s != DP_OK ? s : check_same(comm, *data);
 }
 
 void dp_share_close(dp_dataset **data, dp_shared **memory) {

@@ -11,28 +11,11 @@
 
 enum { WAIT = 10 }; /* seconds for the ranks of a killed run to let go of its folder */
 
-static char *read_text(const char *path) {
-    FILE *f = fopen(path, "r");
-    if (!f) {
-        return NULL;
-    }
-    char *text = NULL;
-    size_t size = 0;
-    if (getdelim(&text, &size, '\0', f) < 0) {
-        free(text);
-        text = NULL;
-    }
-    fclose(f);
-    return text;
-}
-
 /* The config of the run that is in the folder: its checkpoint's, else its config.ini. */
 static bool earlier_config(const dp_run *run, dp_config *old) {
     const char *path = dp_rundir_config(run->dir);
-    char *text = run->found ? strdup(run->found->config) : read_text(path);
-    bool known = text && dp_config_parse(path, text, 0, NULL, old) == DP_OK;
-    free(text);
-    return known;
+    return run->found ? dp_config_parse(path, run->found->config, 0, NULL, old) == DP_OK
+                      : dp_config_read(path, 0, NULL, old) == DP_OK;
 }
 
 /* What was found in the folder, and what the config wants. */

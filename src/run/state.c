@@ -53,8 +53,8 @@ static void describe(const dp_run *run, dp_snapshot *s, char **names) {
 
 /* "0", "1", ... for data sets whose classes have no names. Owner: the caller. */
 static char **number_names(int n) {
-    char **names = calloc((size_t)n + 1, sizeof *names + 12);
-    for (int c = 0; names && c < n; c++) {
+    char **names = dp_alloc((size_t)n + 1, sizeof *names + 12);
+    for (int c = 0; c < n; c++) {
         names[c] = (char *)(names + n + 1) + 12 * c;
         snprintf(names[c], 12, "%d", c);
     }
@@ -139,9 +139,6 @@ int64_t dp_run_state_bytes(const dp_run *run) {
 
 dp_status dp_run_build(dp_run *run, bool kept, bool best, dp_checkpoint **out) {
     char **names = number_names(run->session->data->classes);
-    if (!names) {
-        return dp_fail(DP_EINTERNAL, "out of memory for a checkpoint");
-    }
     const dp_progress_state *at = kept ? &run->kept.at : &run->at;
     dp_snapshot s = {.epoch = at->epoch,
                      .step = at->step,

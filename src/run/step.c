@@ -11,8 +11,8 @@
 /* The sum of a piece's losses: in order within a block, then along the tree. */
 static double sum_losses(const dp_stepper *st, int N) {
     int blocks = dp_tree_blocks(N, st->block);
-    double sums[blocks];
-    memset(sums, 0, sizeof sums);
+    double sums[DP_PIECE]; /* a piece has no more blocks */
+    memset(sums, 0, (size_t)blocks * sizeof *sums);
     for (int n = 0; n < N; n++) {
         sums[n / st->block] += (double)st->batch->loss[n];
     }
@@ -311,7 +311,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
     int blocks = dp_tree_blocks(n, st->block);
     int npieces = dp_tree_share(blocks, ranks, rank, st->most, NULL);
-    dp_node node[npieces + 1];
+    dp_node *node = st->node;
     dp_tree_share(blocks, ranks, rank, st->most, node);
     dp_errand errand = {blocks, dp_optimizer_prepare(st->config, lr, t),
                         (float)(1.0 / n)};

@@ -3,6 +3,7 @@
 #define DP_RUN_STEP_IMPL_H
 
 #include "base/clock.h"
+#include "base/tree.h"
 #include "run/batch.h"
 #include "run/step.h"
 
@@ -31,7 +32,8 @@ struct dp_stepper {
     dp_scale scale;
     int block, threads, most; /* most: blocks in a piece */
     dp_net *net;
-    int samples; /* of the last piece */
+    int samples;   /* of the last piece */
+    dp_node *node; /* this rank's pieces of a batch; owner: this */
     dp_batch *batch;
 
     int ngrads;         /* gradient slabs of the exchange: a stack along the block tree */

@@ -1,6 +1,7 @@
 /* Making and freeing what a step needs. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/tree.h"
 #include "step_impl.h"
 #include <math.h>
@@ -10,10 +11,7 @@
 /* The gradient slabs that the largest batch needs on the stack at once. */
 static int stack_height(int blocks, int ranks, int rank, int most) {
     int pieces = dp_tree_share(blocks, ranks, rank, most, NULL), height = 1;
-    dp_node *node = calloc((size_t)pieces + 1, sizeof *node);
-    if (!node) {
-        return 0;
-    }
+    dp_node *node = dp_alloc((size_t)pieces, sizeof *node);
     dp_tree_share(blocks, ranks, rank, most, node);
     dp_tree_walk walk;
     dp_tree_begin(&walk, blocks);
@@ -25,19 +23,17 @@ static int stack_height(int blocks, int ranks, int rank, int most) {
     return height;
 }
 
-static dp_status no_memory(void) {
-    return dp_fail(DP_EINTERNAL, "out of memory for the training step");
-}
-
 /* `batch` samples a step, and `rest` in the last one of an epoch: the tree of a short batch can
  * have another shape. */
-static dp_status count_gradients(dp_stepper *st, int batch, int rest) {
+static void count_gradients(dp_stepper *st, int batch, int rest) {
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
     int full = stack_height(dp_tree_blocks(batch, st->block), ranks, rank, st->most);
     int last = stack_height(dp_tree_blocks(rest, st->block), ranks, rank, st->most);
     st->ngrads = full > last ? full : last;
-    st->piece_loss = calloc((size_t)st->ngrads, sizeof *st->piece_loss);
-    return full > 0 && last > 0 && st->piece_loss ? DP_OK : no_memory();
+    /* Its own few subtrees are halved until none is larger than a piece. */
+    int halves = dp_tree_blocks(batch, st->block) / ((st->most + 1) / 2);
+    st->node = dp_alloc((size_t)halves + DP_PARTS, sizeof *st->node);
+    st->piece_loss = dp_alloc((size_t)st->ngrads, sizeof *st->piece_loss);
 }
 
 int dp_stepper_slots(const dp_config *config, const char *name[3]) {
@@ -91,14 +87,11 @@ static int count_parts(const dp_layer *layer, size_t least) {
 }
 
 /* Chunks [begin, end) of the slab, and which of them each rank owns. */
-static dp_status add_bucket(dp_stepper *st, int begin, int end) {
+static void add_bucket(dp_stepper *st, int begin, int end) {
     dp_bucket *bucket = &st->bucket[st->nbuckets++];
     size_t ranks = (size_t)dp_comm_size(st->comm), rank = (size_t)dp_comm_rank(st->comm);
-    bucket->chunk_bound = calloc(ranks + 1, sizeof *bucket->chunk_bound);
-    bucket->bound = calloc(ranks + 1, sizeof *bucket->bound);
-    if (!bucket->chunk_bound || !bucket->bound) {
-        return no_memory();
-    }
+    bucket->chunk_bound = dp_alloc(ranks + 1, sizeof *bucket->chunk_bound);
+    bucket->bound = dp_alloc(ranks + 1, sizeof *bucket->bound);
     /* The next rank's turn for a larger part follows the last bucket's. */
     size_t turn = (size_t)begin % ranks;
     for (size_t r = 0; r <= ranks; r++) {
@@ -108,13 +101,12 @@ static dp_status add_bucket(dp_stepper *st, int begin, int end) {
     }
     bucket->first = (int)bucket->chunk_bound[rank];
     bucket->last = (int)bucket->chunk_bound[rank + 1];
-    return DP_OK;
 }
 
 /* The parts of layer l, and the buckets that end with them; chunks from *end on are in others. The
  * part that is computed last has the chunks that span two, and the biases: so it is the first that
  * the forward pass waits for. A layer too small for a bucket is in that of the layer below. */
-static dp_status cut_layer(dp_stepper *st, int l, size_t least, int *end) {
+static void cut_layer(dp_stepper *st, int l, size_t least, int *end) {
     const dp_layer *layer = &st->net->layers[l];
     const size_t *chunk = st->model->chunk;
     int first = *end, n = count_parts(layer, least);
@@ -132,34 +124,25 @@ static dp_status cut_layer(dp_stepper *st, int l, size_t least, int *end) {
         bool large = least > 0 && (n > 1 || chunk[to] - chunk[from] >= least);
         if (from < to && (large || (last && first == 0))) {
             part->bucket = st->nbuckets;
-            dp_status s = add_bucket(st, from, to);
-            if (s != DP_OK) {
-                return s;
-            }
+            add_bucket(st, from, to);
             from = to;
         }
     }
     *end = from == *end ? first : *end;
-    return DP_OK;
 }
 
-static dp_status find_parts(dp_stepper *st) {
+static void find_parts(dp_stepper *st) {
     const dp_net *net = st->net;
     size_t least = bucket_floats(st), n = 0;
     for (int l = 0; l < net->nlayers; l++) {
         n += (size_t)count_parts(&net->layers[l], least);
     }
-    st->part = calloc(n, sizeof *st->part);
-    st->bucket = calloc(n, sizeof *st->bucket);
-    st->chunk_sum = calloc((size_t)st->model->nchunks, sizeof *st->chunk_sum);
-    if (!st->part || !st->bucket || !st->chunk_sum) {
-        return no_memory();
+    st->part = dp_alloc(n, sizeof *st->part);
+    st->bucket = dp_alloc(n, sizeof *st->bucket);
+    st->chunk_sum = dp_alloc((size_t)st->model->nchunks, sizeof *st->chunk_sum);
+    for (int l = net->nlayers - 1, end = st->model->nchunks; l >= 0; l--) {
+        cut_layer(st, l, least, &end);
     }
-    dp_status s = DP_OK;
-    for (int l = net->nlayers - 1, end = st->model->nchunks; l >= 0 && s == DP_OK; l--) {
-        s = cut_layer(st, l, least, &end);
-    }
-    return s;
 }
 
 /* Parameters, optimizer state and squares: one copy for all ranks that share memory. */
@@ -181,19 +164,16 @@ static dp_status share(dp_stepper *st) {
         st->slot[k] = slab + (size_t)(k + 1) * floats;
     }
     st->kept = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
-    return dp_exchange_create(st->shared, floats,
-                              strcmp(st->config->parallel.allreduce, "tree") == 0,
-                              &st->exchange);
+    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
+    st->exchange = dp_exchange_create(st->shared, floats, tree);
+    return DP_OK;
 }
 
 dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
                             const dp_dataset *data, dp_model *model, const dp_loss *loss,
                             const dp_scale *scale, int batch, int threads,
                             dp_stepper **out) {
-    dp_stepper *st = calloc(1, sizeof *st);
-    if (!st) {
-        return dp_fail(DP_EINTERNAL, "out of memory for the training step");
-    }
+    dp_stepper *st = dp_alloc(1, sizeof *st);
     st->comm = comm;
     st->config = config;
     st->data = data;
@@ -207,13 +187,13 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     capacity = capacity < batch ? capacity : batch;
     dp_status s = dp_net_create(model, (int)capacity, true, &st->net);
     s = s != DP_OK ? s : dp_batch_create((int)capacity, model->outputs, &st->batch);
-    s = s != DP_OK ? s : count_gradients(st, batch, data->train_n % batch);
     s = s != DP_OK ? s : find_optimizer(st);
+    count_gradients(st, batch, data->train_n % batch);
     s = dp_comm_agree(comm, s);
-    s = s != DP_OK ? s : dp_comm_agree(comm, share(st));
+    s = s != DP_OK ? s : share(st);
     if (s == DP_OK) {
-        s = find_parts(st);
-        s = s != DP_OK || st->nbuckets < 2 ? s : dp_overlap_create(st, &st->overlap);
+        find_parts(st);
+        s = st->nbuckets > 1 ? dp_overlap_create(st, &st->overlap) : DP_OK;
         if (!st->overlap && dp_comm_size(comm) > 1 &&
             strcmp(config->parallel.overlap, "on") == 0) {
             const char *why = no_overlap(st);
@@ -242,6 +222,7 @@ void dp_stepper_destroy(dp_stepper **stepper) {
         }
         dp_shared_destroy(&st->shared);
         free(st->piece_loss);
+        free(st->node);
         for (int b = 0; b < st->nbuckets; b++) {
             free(st->bucket[b].bound);
             free(st->bucket[b].chunk_bound);

@@ -1,6 +1,7 @@
 #include "run/train.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/version.h"
 #include "h5/h5file.h"
 #include "nn/schedule.h"
@@ -69,10 +70,8 @@ static dp_status prepare(dp_run *run) {
         return s;
     }
     run->full_batch = run->sampler->steps == 1;
-    if (dp_comm_rank(run->comm) == 0) {
-        s = dp_config_text(config, &run->text);
-    }
-    return dp_comm_agree(run->comm, s);
+    run->text = dp_comm_rank(run->comm) == 0 ? dp_config_text(config) : NULL;
+    return DP_OK;
 }
 
 /* "  w=1.767, b=0.559, loss=0.075" for models that are small enough to watch. */
@@ -249,6 +248,7 @@ static dp_status train(dp_run *run) {
            run->config.run.name, run->config.run.output);
     dp_session_header(run->session);
     dp_doctor(run->session);
+    dp_signals_defer(); /* from here on metrics.h5 says how the run is */
     s = dp_comm_agree(run->comm, run->dir ? open_files(run) : DP_OK);
     if (s != DP_OK) {
         return s;
@@ -260,11 +260,8 @@ static dp_status train(dp_run *run) {
 }
 
 dp_status dp_train(dp_comm *comm, const dp_config *config) {
-    dp_signals_install();
-    dp_run *run = calloc(1, sizeof *run);
-    if (!run) {
-        dp_comm_abort(comm, DP_EINTERNAL, "out of memory");
-    }
+    dp_signals_install(dp_comm_rank(comm) == 0);
+    dp_run *run = dp_alloc(1, sizeof *run);
     run->comm = comm;
     run->config = *config;
     run->began = dp_clock();

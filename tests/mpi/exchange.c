@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
     expect(made == DP_OK, "shared memory", 0, 0);
     expect(shared->members == dp_comm_node_size(comm), "one domain a host",
            shared->members, 0);
-    expect(dp_exchange_create(shared, FLOATS, true, &ex) == DP_OK, "create", 0, 0);
+    ex = dp_exchange_create(shared, FLOATS, true);
     for (int blocks = 1; blocks <= 40; blocks++) {
         one_batch(shared, ex, 1, whole, blocks);
         one_batch(shared, ex, CUTS, parts, blocks);

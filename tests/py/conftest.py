@@ -4,6 +4,7 @@ data/mnist."""
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def adam(tmp_path_factory, data):
                     optimizer__warmup=2, optimizer__min_lr=0.0003,
                     train__epochs=12, data__validation=100,
                     checkpoint__keep=2, checkpoint__every=1)
+
+
+@pytest.fixture(scope="session")
+def refuse(tmp_path_factory):
+    """What is preloaded to refuse a trainer a call (refuse.c)."""
+    if b"__asan_init" in TRAINER.read_bytes():
+        pytest.skip("memory is the sanitizers' here")
+    path = tmp_path_factory.mktemp("refuse") / "refuse.so"
+    subprocess.run(["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", path,
+                    REPO / "tests" / "refuse.c", "-ldl"], check=True)
+    return path
 
 
 @pytest.fixture

@@ -273,6 +273,11 @@ def house(tmp_path, path, text):
     ("src/nn/a.c", '    _Pragma("omp simd")'),
     ("src/model/a.h", "#include <omp.h>"),
     ("src/attic/a.c", ""),
+    ("src/nn/a.c", "    T *p = calloc(1, sizeof *p);"),
+    ("src/run/a.c", "char *copy = strdup(text), *more = realloc (copy, 9);"),
+    ("include/nn/a.h", "static inline void *new(void) { return malloc(8); }"),
+    ("src/cli/a.c", 'FILE *f = fopen(path, "r");'),
+    ("src/config/a.c", "int fd = open(path, O_RDONLY | O_CLOEXEC);"),
 ])
 def test_the_include_check_sees(tmp_path, path, line):
     out = house(tmp_path, path, line + "\n")
@@ -284,6 +289,9 @@ def test_the_include_check_sees(tmp_path, path, line):
     ("src/comm/a.c", '#include <mpi.h>\n#include "comm/comm.h"\n#include "base/status.h"'),
     ("src/h5/a.c", "#include <hdf5.h>"),
     ("src/base/a.c", '/* not "nn/layer.h" */\n#include <stdio.h>'),
+    ("src/base/a.c", "void *p = malloc(1);\nint fd = open(path, O_RDONLY);"),
+    ("src/nn/a.c", '/* not malloc(1),\n nor "open(" */\nputs("calloc(1)"); // fopen(x)\nfree(p);'),
+    ("src/files/a.c", "int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666); reopen(d);"),
 ])
 def test_the_include_check_lets_pass(tmp_path, path, line):
     assert house(tmp_path, path, line + "\n").returncode == 0

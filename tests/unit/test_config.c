@@ -439,9 +439,9 @@ Test(config, refuses_files_that_are_no_config)
     }
     refuse_file("mac.ini", "[run]\rseed = 1\r", 15,
                 ": not a text file (byte 0x0d on line 1)" NO_TEXT);
-    refuse_file(
-        "large.ini", large, sizeof large,
-        ": is larger than 1 MiB: a config is an INI file, such as configs/mlp.ini");
+    refuse_file("large.ini", large, sizeof large,
+                ": is larger than 1024 KiB; give the path of an INI file, such as "
+                "configs/mlp.ini");
 }
 
 Test(config, says_that_a_file_is_missing_or_a_folder)
@@ -452,8 +452,10 @@ Test(config, says_that_a_file_is_missing_or_a_folder)
                      "/no/such.ini: can't be opened: No such file or directory; give the "
                      "path of an INI file, such as configs/mlp.ini");
     cr_assert_eq(dp_config_read("/tmp", 0, NULL, &config), DP_EUSAGE);
-    cr_assert_str_eq(dp_status_message(),
-                     "/tmp: is a folder: give an INI file, such as configs/mlp.ini");
+    cr_assert_str_eq(
+        dp_status_message(),
+        "/tmp: is a folder, not a file; give the path of an INI file, such as "
+        "configs/mlp.ini");
 }
 
 Test(config, reads_a_file_as_it_reads_its_text)

@@ -284,7 +284,7 @@ Test(h5file, what_is_no_file_of_ours_is_refused)
     cr_assert_eq(mkfifo(in("fifo.h5"), 0600), 0);
     fails(dp_h5_open(in("text.h5"), &f), "text.h5: ");
     fails(dp_h5_open(in("none.h5"), &f), "No such file");
-    fails(dp_h5_open(scratch, &f), "Is a directory");
+    fails(dp_h5_open(scratch, &f), "is a folder");
     fails(dp_h5_open(in("fifo.h5"), &f), "fifo.h5");
     cr_assert_eq(dp_h5_open_any(in("none.h5"), DP_EDATA, &f), DP_EDATA);
     cr_assert_eq(dp_h5_open_any(in("text.h5"), DP_EDATA, &f), DP_EDATA);

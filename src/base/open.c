@@ -1,0 +1,102 @@
+#include "base/open.h"
+#include "base/memory.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a file of that mode is, NULL for a regular one. */
+static const char *irregular(mode_t mode) {
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return NULL;
+    case S_IFDIR:
+        return "a folder";
+    case S_IFIFO:
+        return "a pipe";
+    case S_IFSOCK:
+        return "a socket";
+    default:
+        return "a device";
+    }
+}
+
+static dp_status cannot(const char *path, dp_status code, const char *hint,
+                        const char *verb, int error) {
+    return dp_fail(code, "%s: can't be %s: %s%s%s", path, verb, strerror(error),
+                   hint ? "; " : "", hint ? hint : "");
+}
+
+dp_status dp_open_regular(const char *path, dp_status code, const char *hint, int *fd,
+                          size_t *bytes) {
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return cannot(path, code, hint, "opened", errno);
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return dp_fail(code, "%s: is a folder, not a file%s%s", path, hint ? "; " : "",
+                       hint ? hint : "");
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return dp_fail(code,
+                       "%s: is %s, but only regular files are read: write what comes "
+                       "from it to a file and name that",
+                       path, irregular(info.st_mode));
+    }
+    /* It may have become a FIFO since: without O_NONBLOCK, opening one waits for its writer. */
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0) {
+        return cannot(path, code, hint, "opened", errno);
+    }
+    if (bytes) {
+        *bytes = (size_t)info.st_size;
+    }
+    return DP_OK;
+}
+
+/* Up to `most` bytes and one more, if there are so many; -1 with errno. */
+static ssize_t read_fully(int fd, char *to, size_t most) {
+    size_t done = 0;
+    while (done <= most) {
+        ssize_t now = read(fd, to + done, most + 1 - done);
+        if (now < 0 && errno == EINTR) {
+            continue;
+        }
+        if (now <= 0) {
+            return now < 0 ? -1 : (ssize_t)done;
+        }
+        done += (size_t)now;
+    }
+    return (ssize_t)done;
+}
+
+dp_status dp_open_read(const char *path, dp_status code, const char *hint, size_t most,
+                       char **text, size_t *length) {
+    int fd = -1;
+    dp_status status = dp_open_regular(path, code, hint, &fd, NULL);
+    if (status != DP_OK) {
+        return status;
+    }
+    char *bytes = dp_alloc(most + 2, 1);
+    ssize_t n = read_fully(fd, bytes, most);
+    int error = errno;
+    close(fd);
+    if (n >= 0 && (size_t)n <= most) {
+        *text = bytes;
+        *length = (size_t)n;
+        return DP_OK;
+    }
+    free(bytes);
+    return n < 0 ? cannot(path, code, hint, "read", error)
+                 : dp_fail(code, "%s: is larger than %zu KiB%s%s", path, most >> 10,
+                           hint ? "; " : "", hint ? hint : "");
+}
+
+dp_status dp_open_check_target(const char *path, dp_status code) {
+    struct stat info;
+    const char *kind = stat(path, &info) == 0 ? irregular(info.st_mode) : NULL;
+    return kind ? dp_fail(code, "cannot write %s: it is %s: name a file", path, kind)
+                : DP_OK;
+}

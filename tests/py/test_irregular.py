@@ -1,0 +1,82 @@
+"""Pipes, devices and folders where files are expected, and signals to a process that isn't training
+yet: nothing waits, and the exit code says whose fault it is."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from helpers import TRAINER, environment, launch_all, running
+
+SOON = 10  # seconds; what waits for a pipe's writer waits for ever
+
+
+def pipe(path):
+    os.mkfifo(path)
+    return path
+
+
+def test_a_pipe_is_no_config_checkpoint_or_data(copy):
+    """And it is named, with its kind, by each command that reads such a file."""
+    fifo, last = pipe(copy.dir / "pipe.h5"), "runs/run/checkpoints/last.h5"
+    start = ["run.ini", "run.name=new"]
+    places = {"config": (2, [fifo]), "config of check": (2, ["check", fifo]),
+              "checkpoint": (4, ["eval", fifo]), "predict's": (4, ["predict", fifo]),
+              "weights": (4, [*start, "model.init=file", f"model.init_file={fifo}"])}
+    results = launch_all({name: (args, copy.dir) for name, (code, args) in places.items()})
+    for name, result in results.items():
+        result.fails(places[name][0], str(fifo), "is a pipe")
+    copy.run("/dev/zero", timeout=SOON).fails(2, "/dev/zero", "is a device")
+    copy.run("eval", copy.dir, timeout=SOON).fails(4, "is a folder")
+    copy.run("predict", last, "--index", "0", "--output", "/dev/null",
+             timeout=SOON).fails(4, "/dev/null", "is a device")
+    assert os.path.exists("/dev/null") and not os.path.isfile("/dev/null")
+    copy.run("predict", last, "--index", "0", "--output", fifo, timeout=SOON).fails(4, "is a pipe")
+
+
+def test_a_pipe_in_the_runs_folder_keeps_nobody_waiting(lab):
+    lab.config(train__epochs=1)
+    (lab.dir / "runs" / "run").mkdir(parents=True)
+    pipe(lab.dir / "runs" / "run" / "config.ini")
+    lab.run("run.ini", timeout=SOON).expect(0)
+
+
+def test_a_process_substitution_is_no_config(lab):
+    """bash's <(...) names the reading end of a pipe."""
+    config = lab.config()
+    done = subprocess.run(["bash", "-c", f"exec {TRAINER} check <(cat {config})"], cwd=lab.dir,
+                          env=environment(True), capture_output=True, text=True, timeout=SOON)
+    assert done.returncode == 2 and "is a pipe" in done.stderr, done
+
+
+def stalled(lab, shim, where, *args, ranks):
+    """A job that hangs in the opening of a file, as on a network file system that is away."""
+    job = lab.start(*args, ranks=ranks, env={"LD_PRELOAD": str(shim), "REFUSE_STALL": where})
+    job.wait_for((lab.dir / "STALLED").exists)
+    return job
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_a_signal_before_the_first_step_ends_all_with_75(lab, refuse, ranks, name):
+    """Nothing is trained that could be lost, and the same command starts again."""
+    lab.config(train__epochs=1)
+    job = stalled(lab, refuse, "train-images", "run.ini", ranks=ranks)
+    pids = job.ranks()
+    os.kill(pids[-1], getattr(signal, name))
+    result = job.end(SOON).expect(75)
+    assert "run the same command again" in result.out and not result.errors, result
+    assert not any(map(running, pids))
+    lab.run("run.ini", ranks=ranks).expect(0)
+
+
+@pytest.mark.parametrize("command", ["check", "eval", "predict"])
+def test_a_signal_ends_what_trains_nothing(copy, refuse, command):
+    """As it ends any process: all ranks, with 128 and the signal's number."""
+    target = "run.ini" if command == "check" else "runs/run/checkpoints/last.h5"
+    job = stalled(copy, refuse, "-images", command, target, ranks=2)
+    pids = job.ranks()
+    os.kill(pids[0], signal.SIGTERM)
+    assert job.end(SOON).code == 128 + signal.SIGTERM
+    assert not any(map(running, pids))

@@ -1,0 +1,129 @@
+"""Memory, files, maps and threads that one rank of two is refused (refuse.c): the job ends with one
+message and one exit code, nobody waits, and the run can go on."""
+
+import itertools
+import struct
+import subprocess
+
+import h5py
+import pytest
+
+from helpers import TRAINER, Lab, environment, make_set, write_idx
+
+HANGS = 60  # seconds; parallel.timeout would be 300
+COMMANDS = {"train": ["run.ini"],
+            "check": ["check", "run.ini"],
+            "eval": ["eval", "runs/whole/checkpoints/last.h5"],
+            "predict": ["predict", "runs/whole/checkpoints/last.h5", "--index", "0,1", "--show",
+                        "--output", "out.csv"]}
+
+
+class Refusing(Lab):
+    """Where trainers run whose calls are counted, and one refused."""
+
+    def __init__(self, folder, shim):
+        data = write_idx(folder / "data", make_set(96, 1, 8), make_set(32, 2, 8))
+        super().__init__(folder, data)
+        self.shim, self.number = shim, itertools.count()
+        self.config(model__layers="dense:64 relu dense:8 relu", data__validation=16,
+                    train__batch_size=32, optimizer__momentum=0.9, parallel__overlap="on")
+        self.run("run.ini", "run.name=whole", ranks=2).expect(0)
+
+    def refuse(self, command, what, rank, call, apart):
+        """One launch: its result, the run's folder and how many calls there were."""
+        name = f"run{next(self.number)}"
+        count = self.dir / f"{name}.count"
+        count.write_bytes(bytes(8))
+        override = [f"run.name={name}"] if command in ("train", "check") else []
+        result = self.run(*COMMANDS[command], *override, ranks=2, timeout=HANGS,
+                          env={"LD_PRELOAD": str(self.shim), "REFUSE_WHAT": what,
+                               "REFUSE_RANK": str(rank), "REFUSE_CALL": str(call),
+                               "REFUSE_COUNT": str(count),
+                               "REFUSE_SHARED": "1" if apart else None})
+        return result, self.out(name), struct.unpack("q", count.read_bytes())[0]
+
+    def whole(self, run):
+        """Every file of the run can be read, and the next start ends in the bits of a whole run."""
+        for path in run.path.rglob("*.h5"):
+            if path.exists():  # not a link that was about to be moved
+                h5py.File(path, "r").close()
+        self.run("run.ini", f"run.name={run.path.name}", ranks=2).expect(0)
+        assert run.bits() == self.out("whole").bits()
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory, refuse):
+    lab = Refusing(tmp_path_factory.mktemp("refused"), refuse)
+    yield lab
+    lab.close()
+
+
+def refuse_all(lab, command, what, rank, quick, apart=False):
+    """Refuses one rank every call of its launch, or some that are spread over it. `apart`: the ranks
+    share no memory, as those of two hosts: private copies, messages, a communication thread."""
+    result, _, calls = lab.refuse(command, what, rank, 0, apart)
+    result.expect(0)
+    assert calls > 0
+    step = max(calls // 2, 1) if quick else calls // 40 + 1 if what == "library" else 1
+    for call in range(1, calls + 1, step):
+        result, run, _ = lab.refuse(command, what, rank, call, apart)
+        where = f"call {call} of {calls}\n{result}"
+        if what == "memory":
+            assert result.code == 1 and "memory" in result.err, where
+        if what != "library":  # what a library does then is its own matter, but it doesn't hang
+            assert result.code in (0, 1, 2, 3, 4), where  # a file's: what the file is for
+            assert len(result.errors) == (result.code != 0), where
+        if command == "train" and run.path.exists():
+            lab.whole(run)
+
+
+def cases(test):
+    """On each rank: some calls, and in the slow suite all."""
+    slow = [pytest.mark.slow]
+    return pytest.mark.parametrize("quick, what, rank", [
+        pytest.param(quick, what, rank, marks=[] if quick else slow)
+        for quick in (True, False) for what in ("memory", "system", "library") for rank in (0, 1)
+        if not (quick and what == "library")])(test)
+
+
+@cases
+def test_a_call_refused_in_training(refusing, quick, what, rank):
+    refuse_all(refusing, "train", what, rank, quick)
+
+
+@cases
+def test_a_call_refused_in_training_without_shared_memory(refusing, quick, what, rank):
+    refuse_all(refusing, "train", what, rank, quick, apart=True)
+
+
+@cases
+def test_a_call_refused_in_check(refusing, quick, what, rank):
+    refuse_all(refusing, "check", what, rank, quick)
+
+
+@cases
+def test_a_call_refused_in_eval(refusing, quick, what, rank):
+    refuse_all(refusing, "eval", what, rank, quick)
+
+
+@cases
+def test_a_call_refused_in_predict(refusing, quick, what, rank):
+    refuse_all(refusing, "predict", what, rank, quick)
+
+
+@pytest.mark.parametrize("command", ["eval", "train"])
+def test_hosts_that_see_other_files_are_told(refusing, command):
+    """Each rank in a folder of its own, without shared memory: two hosts, one with an old copy."""
+    lab, names = refusing, []
+    for n in (32, 33):
+        here = lab.dir / f"host{n}"
+        write_idx(here / "data", make_set(64 + n, 1, 8), make_set(n, 2, 8))
+        trainer = [str(TRAINER), *([command] if command == "eval" else []),
+                   str(lab.dir / ("runs/whole/checkpoints/last.h5" if command == "eval" else "run.ini")),
+                   "data.dir=data"]
+        names += [":"] * bool(names) + ["-np", "1", "-wdir", str(here), *trainer]
+    env = environment(False, LD_PRELOAD=str(lab.shim), REFUSE_SHARED="1")
+    done = subprocess.run(["mpirun", "--quiet", *names], cwd=lab.dir, env=env, timeout=HANGS,
+                          capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if "warning:" not in line]
+    assert done.returncode == 3 and len(lines) == 1 and "all hosts must see" in lines[0], done
