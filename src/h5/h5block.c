@@ -113,9 +113,9 @@ dp_status dp_h5_load(dp_h5 *f) {
     return status;
 }
 
-dp_status dp_h5_readable(const dp_h5 *f) {
+dp_status dp_h5_readable(dp_h5 *f) {
     int fd = -1;
-    dp_status status = dp_open_regular(f->path, f->code, NULL, &fd, NULL);
+    dp_status status = dp_open_regular(f->path, f->code, NULL, &fd, &f->size);
     if (status == DP_OK) {
         close(fd);
     }

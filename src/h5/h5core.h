@@ -35,8 +35,9 @@ void dp_h5_seal(const unsigned char *file, size_t size, unsigned char block[DP_H
 /** Reads file->path into file->image and checks its user block: file->doubt. */
 dp_status dp_h5_load(dp_h5 *file);
 
-/** Whether file->path can be opened as a regular file; fails with a plain reason. */
-dp_status dp_h5_readable(const dp_h5 *file);
+/** Whether file->path can be opened as a regular file, and its length -> file->size; fails with a
+ *  plain reason. */
+dp_status dp_h5_readable(dp_h5 *file);
 
 /** Opens the image, or the file on the disk where there is none, with HDF5. */
 dp_status dp_h5_open_here(dp_h5 *file);

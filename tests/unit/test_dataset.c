@@ -69,7 +69,7 @@ Test(dataset, says_what_cannot_be_a_data_set)
     assert_failed(dp_dataset_open(config_for("mse", in_folder("none")), &data), DP_EDATA,
                   "none: No such file");
     assert_failed(dp_dataset_open(config_for("mse", in_folder("none.csv")), &data),
-                  DP_EDATA, "none.csv: cannot open: No such file");
+                  DP_EDATA, "none.csv: can't be opened: No such file");
     assert_failed(dp_dataset_open(config_for("mse", in_folder("none.h5:/x")), &data),
                   DP_EDATA, "none.h5: No such file");
     assert_failed(dp_dataset_open(config_for("mse", put_text("empty", "")), &data),
