@@ -18,6 +18,10 @@ static herr_t first_reason(unsigned n, const H5E_error2_t *error, void *out) {
 }
 
 dp_status dp_h5_fail(const dp_h5 *file, const char *what, const char *object) {
+    if (file->starved) {
+        return dp_fail(DP_EINTERNAL, "%s: cannot %s %s: out of memory", file->path, what,
+                       object);
+    }
     char reason[256] = "no reason given";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first_reason, reason);
     return dp_fail(file->code, "%s: cannot %s %s: %s", file->path, what, object, reason);
@@ -116,26 +120,26 @@ bool dp_h5_is_number(H5T_class_t class) {
 /* HDF5's core driver asks these for its memory. The image belongs to dp_h5 in both
    directions, so it is handed over without a copy, and outlives H5Fclose, which completes
    it (H5Fget_file_image would leave the superblock's checksum wrong in this format). */
+static void *image_realloc(void *p, size_t size, H5FD_file_image_op_t op, void *udata) {
+    dp_h5 *f = udata;
+    if (dp_memory_resize(&f->image, size) != DP_OK) {
+        f->starved = true;
+        return NULL;
+    }
+    f->size = size;
+    return f->image;
+}
+
 static void *image_malloc(size_t size, H5FD_file_image_op_t op, void *udata) {
     dp_h5 *f = udata;
-    if (f->image == NULL && dp_memory_resize(&f->image, size) == DP_OK) {
-        f->size = size;
-    }
-    return f->size >= size ? f->image : NULL;
+    return f->image == NULL  ? image_realloc(NULL, size, op, udata)
+           : f->size >= size ? f->image
+                             : NULL;
 }
 
 static void *image_memcpy(void *to, const void *from, size_t size,
                           H5FD_file_image_op_t op, void *udata) {
     return to == from ? to : memcpy(to, from, size);
-}
-
-static void *image_realloc(void *p, size_t size, H5FD_file_image_op_t op, void *udata) {
-    dp_h5 *f = udata;
-    if (dp_memory_resize(&f->image, size) != DP_OK) {
-        return NULL;
-    }
-    f->size = size;
-    return f->image;
 }
 
 static herr_t image_free(void *p, H5FD_file_image_op_t op, void *udata) {

@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import subprocess
+import tempfile
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -125,9 +126,10 @@ class Process:
             self.command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks),
                             *self.command]
         self.began = time.monotonic()
+        self.out = tempfile.TemporaryFile("w+", errors="replace")  # a pipe would fill up
         self.popen = subprocess.Popen(
             self.command, cwd=cwd, env=environment(ranks is None, **(env or {})),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.PIPE,
             text=True, errors="replace")
 
     @property
@@ -158,19 +160,22 @@ class Process:
 
     def end(self, timeout=60):
         """Waits for the end; past the timeout the job is ended and the test fails."""
+        late = False
         try:
-            out, err = self.popen.communicate(timeout=timeout)
+            err = self.popen.communicate(timeout=timeout)[1]
         except subprocess.TimeoutExpired:
+            late = True
             self.popen.terminate()
             try:
-                out, err = self.popen.communicate(timeout=5)
+                err = self.popen.communicate(timeout=5)[1]
             except subprocess.TimeoutExpired:
                 self.popen.kill()
-                out, err = self.popen.communicate()
-            raise AssertionError(f"no end within {timeout} s\n" + str(Result(
-                self.command, self.popen.returncode, out, err, timeout))) from None
-        return Result(self.command, self.popen.returncode, out, err,
-                      time.monotonic() - self.began)
+                err = self.popen.communicate()[1]
+        self.out.seek(0)
+        result = Result(self.command, self.popen.returncode, self.out.read(), err,
+                        time.monotonic() - self.began)
+        assert not late, f"no end within {timeout} s\n{result}"
+        return result
 
 
 def launch(*args, cwd, ranks=None, env=None, timeout=60, quiet=True):
