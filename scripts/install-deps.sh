@@ -74,6 +74,7 @@ look() {
         need python3-optuna module optuna
         need python3-pandas module pandas
         need python3-torch module torch
+        need hdf5-tools program h5repack
         need dataset-fashion-mnist package dataset-fashion-mnist
         need iproute2 program tc
         need wget program wget

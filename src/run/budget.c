@@ -4,6 +4,7 @@
 
 static const double SHARE = 0.01;             /* of the time, for each kind */
 static const double MINUTE = 60, PART = 0.05; /* how old what is on the disk may be */
+static const double HALF = 0.5;               /* of the run: where no share is kept */
 static const double EARLY = 0.98;  /* of that, so that it is on the disk by then */
 static const double CHEAP = 3;     /* times the final bytes */
 static const double SPEED = 200e6; /* bytes a second, where nothing was measured yet */
@@ -46,5 +47,7 @@ bool dp_budget_due(const dp_budget *budget, dp_write kind, double now, int64_t b
     double least = kind == DP_WRITE_METRICS ? budget->least : 0;
     bool old = age >= EARLY * fmax(MINUTE, PART * elapsed);
     bool cheap = (double)(budget->of[kind].written + bytes) <= CHEAP * (double) final;
-    return age >= least && (old || cheap) && dp_budget_affords(budget, kind, now, bytes);
+    bool stale = kind == DP_WRITE_METRICS && age >= fmax(MINUTE, HALF * elapsed);
+    return age >= least &&
+           (stale || ((old || cheap) && dp_budget_affords(budget, kind, now, bytes)));
 }

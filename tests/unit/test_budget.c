@@ -102,12 +102,23 @@ Test(budget, the_time_comes_before_a_reader_who_waits)
     dp_budget b;
     dp_budget_begin(&b, 0, 10);
     dp_budget_note(&b, DP_WRITE_METRICS, 0, 5, MB);
+    dp_budget_note(&b, DP_WRITE_METRICS, 700, 0, MB);
+    dp_budget_note(&b, DP_WRITE_METRICS, 700, 0, MB);
+    b.of[DP_WRITE_METRICS].seconds = 5;
     cr_assert_not(dp_budget_due(&b, DP_WRITE_METRICS, 999, MB, MB));
     cr_assert(dp_budget_due(&b, DP_WRITE_METRICS, 1001, MB, MB));
     cr_assert_not(dp_budget_affords(&b, DP_WRITE_CHECKPOINT, 499, MB),
                   "the first takes after the other kind");
     cr_assert(dp_budget_affords(&b, DP_WRITE_CHECKPOINT, 501, MB));
     cr_assert_not(dp_budget_affords(&b, DP_WRITE_CHECKPOINT, 501, 201 * MB));
+}
+
+Test(budget, rows_too_quick_for_their_share_are_still_seen)
+{
+    outcome o = play((scene){3600, 0.05, 10 * MB, 10 * KB, 300e6, 10});
+    cr_assert_geq(o.metrics, 6);
+    cr_assert_leq(o.lag, 10, "a reader is %g times too late", o.lag);
+    cr_assert_leq(o.written, 4 * o.final);
 }
 
 Test(budget, flush_is_the_least_time_between_two)
