@@ -3,8 +3,8 @@
 #include "cli.h"
 #include "run/doctor.h"
 #include "run/session.h"
-#include "run/step.h"
 #include "run/train.h"
+#include "step/step.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 #include "run/evaluate.h"
 #include "base/tree.h"
-#include "run/batch.h"
-#include "team.h"
+#include "step/batch.h"
+#include "step/team.h"
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 #include "run/predict.h"
 #include "base/memory.h"
 #include "h5/h5file.h"
-#include "run/batch.h"
-#include "team.h"
+#include "step/batch.h"
+#include "step/team.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "files/writer.h"
 #include "run/evaluate.h"
 #include "run/session.h"
-#include "run/step.h"
+#include "step/step.h"
 
 /* Where the run stands; the same on every rank. */
 typedef struct dp_progress_state {

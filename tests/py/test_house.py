@@ -202,7 +202,7 @@ def test_the_include_check_sees(tmp_path, path, line):
 
 
 @pytest.mark.parametrize("path, line", [
-    ("src/run/a.c", '#include "model/model.h"\n#pragma omp parallel'),
+    ("src/run/a.c", '#include "nn/model.h"\n#pragma omp parallel'),
     ("src/comm/a.c", '#include <mpi.h>\n#include "comm/comm.h"\n#include "base/status.h"'),
     ("src/h5/a.c", "#include <hdf5.h>"),
     ("src/base/a.c", '/* not "nn/layer.h" */\n#include <stdio.h>'),

@@ -1,8 +1,8 @@
 /* The model: layers from text, tensors in the slab, and its gradients by finite
  * differences. */
-#include "model/model.h"
 #include "nn/loss.h"
-#include "run/batch.h"
+#include "nn/model.h"
+#include "step/batch.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>

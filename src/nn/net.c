@@ -1,6 +1,6 @@
 /* The activations of a piece, carved from one slab. */
 #include "base/memory.h"
-#include "model/model.h"
+#include "nn/model.h"
 #include <stdlib.h>
 
 /* The next `floats` of the slab, or only their place in it while there is no slab yet. */

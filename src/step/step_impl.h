@@ -1,10 +1,10 @@
 /* What the files of the step share. */
-#ifndef DP_RUN_STEP_IMPL_H
-#define DP_RUN_STEP_IMPL_H
+#ifndef DP_STEP_IMPL_H
+#define DP_STEP_IMPL_H
 
 #include "base/clock.h"
-#include "run/batch.h"
-#include "run/step.h"
+#include "step/batch.h"
+#include "step/step.h"
 
 /* Outputs of a layer that are computed by one call. */
 typedef struct dp_part {

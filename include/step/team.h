@@ -1,6 +1,6 @@
 /* This thread of the parallel region that it is called in. */
-#ifndef DP_RUN_TEAM_H
-#define DP_RUN_TEAM_H
+#ifndef DP_STEP_TEAM_H
+#define DP_STEP_TEAM_H
 
 #include "kernels/kernels.h"
 #include <omp.h>

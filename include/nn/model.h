@@ -1,8 +1,8 @@
 /** The model: a list of layers over one flat slab of parameters.
  *  The allreduce, the optimizer and the files see the slab and its tensors, never a
  *  layer. */
-#ifndef DP_MODEL_MODEL_H
-#define DP_MODEL_MODEL_H
+#ifndef DP_NN_MODEL_H
+#define DP_NN_MODEL_H
 
 #include "config/config.h"
 #include "nn/layer.h"

@@ -1,4 +1,4 @@
-#include "model/model.h"
+#include "nn/model.h"
 #include "base/memory.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Initial parameters. */
 #include "base/rng.h"
 #include "h5/h5file.h"
-#include "model/model.h"
+#include "nn/model.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

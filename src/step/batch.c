@@ -1,4 +1,4 @@
-#include "run/batch.h"
+#include "step/batch.h"
 #include "base/memory.h"
 #include <stdlib.h>
 #include <string.h>

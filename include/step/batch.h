@@ -1,10 +1,10 @@
 /** A piece of a batch on its way into a net: rows of a table, their labels or targets. */
-#ifndef DP_RUN_BATCH_H
-#define DP_RUN_BATCH_H
+#ifndef DP_STEP_BATCH_H
+#define DP_STEP_BATCH_H
 
 #include "data/dataset.h"
-#include "model/model.h"
 #include "nn/loss.h"
+#include "nn/model.h"
 
 enum { DP_PIECE = 1024 }; /* samples that pass through a net together, at most */
 

@@ -1,7 +1,7 @@
 #include "base/memory.h"
 #include "base/tree.h"
+#include "step/team.h"
 #include "step_impl.h"
-#include "team.h"
 #include <assert.h>
 #include <limits.h>
 #include <math.h>
