@@ -15,7 +15,7 @@ FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in f
 HOMES = [
     (re.compile(r'include\s*[<"](hdf5|hdf5_hl|H5\w*)\.h[>"]'), ["src/h5"], "use h5/h5file.h"),
     (re.compile(r'include\s*[<"]mpi\.h[>"]'), ["src/comm"], "use comm/comm.h"),
-    (re.compile(r'include\s*[<"]omp\.h[>"]|pragma\s+omp\b'), ["src/kernels", "src/step", "include/step", "src/run"],
+    (re.compile(r'include\s*[<"]omp\.h[>"]|pragma\s+omp\b'), ["src/kernels", "src/step", "include/step"],
      "threads belong to the kernels and the step"),
 ]
 DIRECTIVE = re.compile(r"^\s*#\s*((?:include|pragma)\b.*)|_Pragma\s*\(\s*\"(.*?)\"")

@@ -80,6 +80,9 @@ typedef struct dp_kernels {
     void (*load)(dp_team team, int N, int F, const void *raw, const int32_t *row,
                  const dp_scale *scale, float *t, float *x);
 
+    /** t[S][F][64] -> x[N][dp_ld(F)]: the other layout of the same activations. */
+    void (*rows)(dp_team team, int N, int F, const float *t, float *x);
+
     /** Z = X W^T + b, Y = f(Z); outputs [o0, o1) only, multiples of 16 (o1 may be O).
      *  xt[S][I][64] W[O][I] b[O] -> zt, yt [S][O][64], y[N][dp_ld(O)] batch-major.
      *  act may be NULL (identity): then zt is NULL. zt is NULL unless act->needs_z.

@@ -2,6 +2,7 @@
 #include "base/rng.h"
 #include "h5/h5file.h"
 #include "nn/model.h"
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,10 +41,10 @@ static dp_status constant(const dp_model *model, const dp_tensor *tensor, const 
     return DP_OK;
 }
 
-/* torch: both uniform within 1/sqrt(I), as nn.Linear does (LeCun).  he: normal, variance
- * 2/I (He et al., ICCV 2015).  xavier: uniform, variance 2/(I+O) (Glorot, Bengio, AISTATS
- * 2010). */
-static void draw(const dp_model *model, const dp_config *config, int t, int I) {
+/* torch: both uniform within 1/sqrt(fan-in), as nn.Linear does (LeCun).  he: normal, variance
+ * 2/fan-in (He et al., ICCV 2015).  xavier: uniform, variance 2/(fan-in + fan-out) (Glorot, Bengio,
+ * AISTATS 2010). */
+static void draw(const dp_model *model, const dp_config *config, int t) {
     const dp_tensor *tensor = &model->tensors[t];
     float *p = model->params + tensor->offset;
     const char *init = config->model.init;
@@ -52,11 +53,17 @@ static void draw(const dp_model *model, const dp_config *config, int t, int I) {
         return; /* biases stay 0 */
     }
     uint64_t seed = config->run.seed;
-    double fan = torch ? 1.0 / I : he ? 2.0 / I : 6.0 / (I + tensor->dim[0]);
-    float bound = (float)sqrt(fan);
+    double in = tensor->fan_in, both = in + tensor->fan_out;
+    float bound = (float)sqrt(torch ? 1.0 / in : he ? 2.0 / in : 6.0 / both);
     for (size_t i = 0; i < tensor->count; i++) {
         p[i] = he ? bound * dp_rng_normal(seed, DP_FOR_INIT, (uint32_t)t, i)
                   : bound * (2 * dp_rng_uniform(seed, DP_FOR_INIT, (uint32_t)t, i) - 1);
+    }
+}
+
+static void start(const dp_model *model, const dp_tensor *tensor) {
+    for (size_t i = 0; i < tensor->count; i++) {
+        model->params[tensor->offset + i] = tensor->start;
     }
 }
 
@@ -71,23 +78,24 @@ static dp_status from_file(dp_model *model, const char *path) {
         char name[64] = "/model/";
         strcat(name, tensor->name);
         dp_h5_type type;
-        int ndim = 0;
+        dp_tensor has = {0};
         int64_t dims[8] = {0};
         if (!dp_h5_has(file, name)) {
             s = dp_fail(DP_EFILE, "%s: there is no %s; the model is %s", path, name,
                         model->text);
             break;
         }
-        s = dp_h5_shape(file, name, &type, &ndim, dims);
+        s = dp_h5_shape(file, name, &type, &has.ndim, dims);
         if (s != DP_OK) {
             break;
         }
-        if (ndim != tensor->ndim || dims[0] != tensor->dim[0] ||
-            (ndim == 2 && dims[1] != tensor->dim[1])) {
-            s = dp_fail(DP_EFILE,
-                        "%s: %s has the shape [%lld,%lld], the model needs [%d,%d]", path,
-                        name, (long long)dims[0], (long long)dims[1], tensor->dim[0],
-                        tensor->dim[1]);
+        for (int d = 0; d < DP_DIMS; d++) {
+            has.dim[d] = dims[d] <= INT_MAX ? (int)dims[d] : INT_MAX;
+        }
+        if (!dp_tensor_same_shape(&has, tensor)) {
+            char is[DP_SHAPE_TEXT], needs[DP_SHAPE_TEXT];
+            s = dp_fail(DP_EFILE, "%s: %s has the shape %s, the model needs %s", path,
+                        name, dp_tensor_shape(&has, is), dp_tensor_shape(tensor, needs));
             break;
         }
         s = dp_h5_get(file, name, DP_H5_F32, (int64_t)tensor->count,
@@ -106,15 +114,16 @@ dp_status dp_model_init(dp_model *model, const dp_config *config) {
     }
     for (int t = 0; t < model->ntensors; t++) {
         const dp_tensor *tensor = &model->tensors[t];
-        bool weight = tensor->ndim == 2;
-        if (strcmp(config->model.init, "constant") != 0) {
-            draw(model, config, t,
-                 weight ? tensor->dim[1] : model->tensors[t - 1].dim[1]);
-            continue;
+        bool weight = tensor->ndim > 1;
+        dp_status s = DP_OK;
+        if (tensor->fan_in == 0) {
+            start(model, tensor);
+        } else if (strcmp(config->model.init, "constant") != 0) {
+            draw(model, config, t);
+        } else {
+            s = constant(model, tensor, weight ? "init_weight" : "init_bias",
+                         weight ? config->model.init_weight : config->model.init_bias);
         }
-        dp_status s =
-            constant(model, tensor, weight ? "init_weight" : "init_bias",
-                     weight ? config->model.init_weight : config->model.init_bias);
         if (s != DP_OK) {
             return s;
         }

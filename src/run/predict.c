@@ -1,8 +1,7 @@
 #include "run/predict.h"
 #include "base/memory.h"
 #include "h5/h5file.h"
-#include "step/batch.h"
-#include "step/team.h"
+#include "step/forward.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,33 +32,6 @@ static dp_status make(const int32_t *rows, int n, int outputs, dp_prediction **o
     return DP_OK;
 }
 
-/* Logits of a piece, [N][O]. */
-static void forward(const dp_session *s, dp_net *net, const int32_t *row, int N,
-                    float *softmax, float *logit) {
-    const dp_kernels *set = s->set;
-    const dp_signal *input = &net->signals[0], *top = &net->signals[net->nlayers];
-#pragma omp parallel num_threads(s->threads)
-    {
-        dp_team team = my_team();
-        set->load(team, N, input->F, s->data->test.raw, row, &s->scale, input->yt, NULL);
-        for (int l = 0; l < net->nlayers; l++) {
-#pragma omp barrier
-            const dp_layer *layer = &net->layers[l];
-            layer->kind->forward(set, team, layer, N, 0, layer->O, s->model->params);
-        }
-#pragma omp barrier
-        if (softmax) {
-            set->softmax(team, N, top->F, top->yt, softmax);
-        }
-    }
-    for (int n = 0; n < N; n++) {
-        for (int o = 0; o < top->F; o++) {
-            size_t lane = (size_t)(n / DP_STRIP * top->F + o) * DP_STRIP;
-            logit[n * top->F + o] = top->yt[lane + (size_t)(n % DP_STRIP)];
-        }
-    }
-}
-
 /* The first of the largest. */
 static int largest(const float *v, int n) {
     int best = 0;
@@ -80,9 +52,16 @@ static dp_status answer(const dp_session *s, dp_prediction *p, int begin, int en
         status != DP_OK ? status : dp_memory_alloc(count, sizeof *value, (void **)&value);
     status = status != DP_OK ? status : dp_net_create(s->model, DP_PIECE, false, &net);
     bool labels = s->loss->labels, binary = !labels && s->loss->accuracy;
+    const dp_forward forward = {.net = net,
+                                .scale = &s->scale,
+                                .threads = s->threads,
+                                .probability = labels ? value : NULL};
     for (int i = begin; status == DP_OK && i < end; i += DP_PIECE) {
         int N = end - i < DP_PIECE ? end - i : DP_PIECE;
-        forward(s, net, p->row + i, N, labels ? value : NULL, logit);
+        dp_forward_run(&forward, &s->data->test, p->row + i, N);
+        for (int k = 0; k < N * O; k++) {
+            logit[k] = dp_signal_at(dp_net_logits(net), k / O, k % O);
+        }
         if (binary) {
             s->set->sigmoid(logit, value, (size_t)N * (size_t)O);
         }

@@ -1,6 +1,6 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
+#include "base/memory.h"
 #include "step_impl.h"
-#include <string.h>
 
 void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
     const dp_model *model = st->model;
@@ -32,26 +32,7 @@ void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u) {
     st->optimizer->update(&mine, n, st->chunk_sum[c], model->params + at, slot);
 }
 
-static void update_now(dp_stepper *st, int c, const float *sum, const dp_errand *now) {
-    dp_step_finish_chunk(st, c, sum, now->scale);
-    dp_step_update_chunk(st, c, &now->u);
-}
-
-enum { TALL = 14 }; /* rows of a gradient that are made about as fast as one */
-
-bool dp_step_by_rows(const dp_layer *layer, int threads) {
-    return threads == 1 || layer->O >= TALL * threads;
-}
-
-/* Where the rows of thread `id` begin in the slab. */
-static size_t rows_from(const dp_layer *layer, int id, int threads) {
-    const dp_tensor *w = &layer->tensor[0];
-    size_t row = w->count / (size_t)layer->O;
-    return w->offset + row * (size_t)((long)layer->O * id / threads);
-}
-
-/* The first chunk of the slab that begins at or after `at`. */
-static int chunk_from(const dp_model *model, size_t at) {
+int dp_step_chunk_from(const dp_model *model, size_t at) {
     int low = 0, high = model->nchunks;
     while (low < high) {
         int middle = (low + high) / 2;
@@ -64,61 +45,29 @@ static int chunk_from(const dp_model *model, size_t at) {
     return low;
 }
 
-void dp_step_gradient_and_update(dp_stepper *st, dp_team team, const dp_layer *layer,
-                                 int N, float *grads, const dp_errand *now,
-                                 double *clock) {
-    /* Floats of a gradient that stay in the cache; with many samples, more: looking at all of them
-     * costs more than that. */
-    enum { NEAR = 1 << 15 };
-    dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
-    const size_t *chunk = st->model->chunk;
-    size_t first = layer->tensor[0].offset;
-    size_t row = layer->tensor[0].count / (size_t)layer->O;
-    size_t at = rows_from(layer, team.id, team.n);
-    size_t end = rows_from(layer, team.id + 1, team.n);
-    size_t near = (size_t)NEAR * (size_t)((N + DP_STRIP - 1) / DP_STRIP);
-    size_t some = row * (1 + near / TALL / row) * TALL;
-    int c = chunk_from(st->model, at);
-    float *window = grads + chunk[c];
-    dp_window to = {0, {{st->model->params, st->slot[0]}}};
-    while (at < end) {
-        size_t next = end - at > some ? at + some : end;
-        layer->kind->gradient(st->model->set, (dp_team){0, 1}, layer, N, st->block,
-                              (int)((at - first) / row), (int)((next - first) / row),
-                              grads, &to);
-        times->backward += dp_lap(clock);
-        for (; chunk[c + 1] <= next; c++) {
-            update_now(st, c, grads + chunk[c] - to.back, now);
+void dp_step_fetch_chunk(const dp_stepper *st, int c) {
+    const dp_model *model = st->model;
+    for (size_t i = model->chunk[c]; i < model->chunk[c + 1];
+         i += DP_ALIGN / sizeof(float)) {
+        dp_memory_want(model->params + i);
+        for (int k = 0; k < st->nslots; k++) {
+            dp_memory_want(st->slot[k] + i);
         }
-        if (next > chunk[c]) {
-            /* The begin of a chunk; its end comes next, or is another thread's. */
-            float *place = grads + chunk[c];
-            memmove(next < end ? window : place, place - to.back,
-                    (next - chunk[c]) * sizeof *grads);
-            to.back = (size_t)(place - window);
-        }
-        times->update += dp_lap(clock);
-        at = next;
     }
 }
 
-void dp_step_update_rest(dp_stepper *st, dp_team team, const dp_layer *layer,
-                         const dp_errand *now) {
-    if (layer->ntensors == 0) {
-        return;
-    }
-    const size_t *chunk = st->model->chunk;
-    const dp_tensor *last = &layer->tensor[layer->ntensors - 1];
-    int c = chunk_from(st->model, layer->tensor[0].offset), rest = 0;
-    for (int id = 0; c < st->model->nchunks && chunk[c] < last->offset + last->count;
-         c++) {
-        while (id < team.n && rows_from(layer, id + 1, team.n) <= chunk[c]) {
-            id++;
-        }
-        bool done = dp_step_by_rows(layer, team.n) && id < team.n &&
-                    chunk[c + 1] <= rows_from(layer, id + 1, team.n);
-        if (!done && rest++ % team.n == team.id) {
-            update_now(st, c, dp_exchange_slab(st->exchange, 0) + chunk[c], now);
-        }
+/* Threads take runs of chunks, much as they have made the rows of a gradient. */
+void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
+                          const dp_errand *now) {
+    const dp_model *model = st->model;
+    const float *grads = dp_exchange_slab(st->exchange, 0);
+    int first = dp_step_chunk_from(model, slice->offset);
+    long n = dp_step_chunk_from(model, slice->offset + slice->count) - first;
+    int begin = first + (int)(n * team.id / team.n);
+    int end = first + (int)(n * (team.id + 1) / team.n);
+    for (int c = begin; c < end; c++) {
+        dp_step_fetch_chunk(st, c + 1 < end ? c + 1 : c);
+        dp_step_finish_chunk(st, c, grads + model->chunk[c], now->scale);
+        dp_step_update_chunk(st, c, &now->u);
     }
 }

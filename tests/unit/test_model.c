@@ -10,8 +10,8 @@
 
 static dp_model *make(const char *layers, int inputs, int outputs) {
     dp_model *model = NULL;
-    dp_status s =
-        dp_model_create(dp_kernels_find("auto"), layers, inputs, outputs, &model);
+    dp_status s = dp_model_create(dp_kernels_find("auto"), layers,
+                                  (dp_shape){inputs, 1, 1}, outputs, &model);
     cr_assert_eq(s, DP_OK, "%s", dp_status_message());
     return model;
 }
@@ -63,7 +63,8 @@ Test(model, mistakes_in_layers_are_usage_errors_that_name_the_word)
                          "dense:-3", "relu:2", "conv:3"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         dp_model *m = NULL;
-        dp_status s = dp_model_create(dp_kernels_find("auto"), bad[i], 4, 2, &m);
+        dp_status s =
+            dp_model_create(dp_kernels_find("auto"), bad[i], (dp_shape){4, 1, 1}, 2, &m);
         cr_assert_eq(s, DP_EUSAGE, "%s", bad[i]);
         cr_assert_null(m);
         char word[16] = {0};
@@ -73,16 +74,29 @@ Test(model, mistakes_in_layers_are_usage_errors_that_name_the_word)
     }
 }
 
-static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) {
-    dp_team one = {0, 1};
-    dp_truth truth = dp_batch_truth(batch, N, 0.1F);
-    for (int l = 0; l < net->nlayers; l++) {
-        const dp_layer *layer = &net->layers[l];
-        layer->kind->forward(net->model->set, one, layer, N, 0, layer->O,
-                             net->model->params);
+static const dp_hooks alone = {0};
+
+static dp_pass pass_of(const dp_net *net, int N) {
+    static int32_t row[64];
+    for (int n = 0; n < N; n++) {
+        row[n] = n;
     }
-    const dp_signal *top = &net->signals[net->nlayers];
-    loss->apply(net->model->set, one, &truth, top->yt, top->dzt);
+    return (dp_pass){.set = net->model->set,
+                     .team = {0, 1},
+                     .N = N,
+                     .block = 16,
+                     .training = true,
+                     .seed = 7,
+                     .step = 1,
+                     .row = row,
+                     .params = net->model->params};
+}
+
+static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) {
+    dp_truth truth = dp_batch_truth(batch, N, 0.1F);
+    const dp_signal *logits = dp_net_logits(net);
+    dp_net_forward(net, pass_of(net, N), &alone);
+    loss->apply(net->model->set, (dp_team){0, 1}, &truth, logits->yt, logits->dzt);
     double sum = 0;
     for (int n = 0; n < N; n++) {
         sum += (double)batch->loss[n];
@@ -126,15 +140,9 @@ static void check_gradients(const char *layers, const char *loss_name, int input
     dp_batch_load(batch, one, net, &scale, &table, row, N);
     loss_of(net, loss, batch, N);
     float *grads = aligned_alloc(64, m->floats * sizeof(float));
-    for (int l = net->nlayers - 1; l >= 0; l--) {
-        const dp_layer *layer = &net->layers[l];
-        if (l > 0) {
-            layer->kind->backward(m->set, one, layer, N, m->params);
-        }
-        if (layer->kind->gradient) {
-            layer->kind->gradient(m->set, one, layer, N, 16, 0, layer->O, grads, NULL);
-        }
-    }
+    dp_pass pass = pass_of(net, N);
+    pass.grads = grads;
+    dp_net_backward(net, pass, &alone);
     for (int t = 0; t < m->ntensors; t++) {
         const dp_tensor *tensor = &m->tensors[t];
         double worst = 0, size = 0;
