@@ -13,9 +13,6 @@ typedef struct dp_tensor {
     int dim[DP_DIMS]; /* [O,I], [O], [O,I,K,K]; 0 past ndim */
     size_t offset;    /* floats from the slab's start; a multiple of 16 */
     size_t count;     /* floats: the product of dim */
-    /* How it starts (dp_model_init); the files don't know. */
-    int fan_in, fan_out; /* terms of an output's sum, and outputs that a term goes into */
-    float start;         /* with fan_in 0, all its numbers */
 } dp_tensor;
 
 /** Whether a and b have the same dimensions. */

@@ -80,6 +80,14 @@ typedef struct dp_layer_kind {
 
 enum { DP_LAYER_TENSORS = 4, DP_LAYER_ARGS = 4 };
 
+/** How a tensor starts. With fan_in 0 all its numbers are `value`; else model.init says, which takes
+ *  a tensor of one dimension for a bias. */
+typedef struct dp_initial {
+    int fan_in,
+        fan_out; /* terms of an output's sum, and outputs that an input goes into */
+    float value;
+} dp_initial;
+
 struct dp_layer {
     const dp_layer_kind *kind;
     const char *name; /* "dense", "relu" */
@@ -90,6 +98,7 @@ struct dp_layer {
         *act; /* an activation's function; in a net also the one fused behind it */
     int ntensors;
     dp_tensor tensor[DP_LAYER_TENSORS]; /* one behind the other in the slab */
+    dp_initial start[DP_LAYER_TENSORS];
     /** Channels of the output that can be computed some at a time: each has a row of its own in all
      *  tensors, whose first dimension is `rows`. 0: all at once, whatever begin and end are. */
     int rows;
@@ -107,10 +116,9 @@ extern const dp_layer_kind dp_layer_dense, dp_layer_activation;
 dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_shape in,
                          dp_layer *out);
 
-/** Adds the tensor "<index>.<name>" of the dimensions dim[ndim], for `shape`. It starts as model.init
- *  says, by its fan-in and fan-out, with ndim 1 as a bias; with fan_in 0 at tensor.start. */
-dp_tensor *dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim,
-                               const int *dim, int fan_in, int fan_out);
+/** Adds the tensor "<index>.<name>" of the dimensions dim[ndim], for `shape`. */
+void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int *dim,
+                         dp_initial start);
 
 /** This thread's part of an array of n floats, a multiple of 16: [*begin, *begin + returned), in whole
  *  vectors of 16. */

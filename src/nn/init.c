@@ -44,7 +44,8 @@ static dp_status constant(const dp_model *model, const dp_tensor *tensor, const 
 /* torch: both uniform within 1/sqrt(fan-in), as nn.Linear does (LeCun).  he: normal, variance
  * 2/fan-in (He et al., ICCV 2015).  xavier: uniform, variance 2/(fan-in + fan-out) (Glorot, Bengio,
  * AISTATS 2010). */
-static void draw(const dp_model *model, const dp_config *config, int t) {
+static void draw(const dp_model *model, const dp_config *config, int t,
+                 const dp_initial *start) {
     const dp_tensor *tensor = &model->tensors[t];
     float *p = model->params + tensor->offset;
     const char *init = config->model.init;
@@ -53,7 +54,7 @@ static void draw(const dp_model *model, const dp_config *config, int t) {
         return; /* biases stay 0 */
     }
     uint64_t seed = config->run.seed;
-    double in = tensor->fan_in, both = in + tensor->fan_out;
+    double in = start->fan_in, both = in + start->fan_out;
     float bound = (float)sqrt(torch ? 1.0 / in : he ? 2.0 / in : 6.0 / both);
     for (size_t i = 0; i < tensor->count; i++) {
         p[i] = he ? bound * dp_rng_normal(seed, DP_FOR_INIT, (uint32_t)t, i)
@@ -61,10 +62,22 @@ static void draw(const dp_model *model, const dp_config *config, int t) {
     }
 }
 
-static void start(const dp_model *model, const dp_tensor *tensor) {
-    for (size_t i = 0; i < tensor->count; i++) {
-        model->params[tensor->offset + i] = tensor->start;
+static dp_status start_tensor(dp_model *model, const dp_config *config, int t,
+                              const dp_initial *start) {
+    const dp_tensor *tensor = &model->tensors[t];
+    bool weight = tensor->ndim > 1;
+    if (start->fan_in == 0) {
+        for (size_t i = 0; i < tensor->count; i++) {
+            model->params[tensor->offset + i] = start->value;
+        }
+        return DP_OK;
     }
+    if (strcmp(config->model.init, "constant") == 0) {
+        return constant(model, tensor, weight ? "init_weight" : "init_bias",
+                        weight ? config->model.init_weight : config->model.init_bias);
+    }
+    draw(model, config, t, start);
+    return DP_OK;
 }
 
 static dp_status from_file(dp_model *model, const char *path) {
@@ -112,21 +125,12 @@ dp_status dp_model_init(dp_model *model, const dp_config *config) {
         }
         return from_file(model, config->model.init_file);
     }
-    for (int t = 0; t < model->ntensors; t++) {
-        const dp_tensor *tensor = &model->tensors[t];
-        bool weight = tensor->ndim > 1;
-        dp_status s = DP_OK;
-        if (tensor->fan_in == 0) {
-            start(model, tensor);
-        } else if (strcmp(config->model.init, "constant") != 0) {
-            draw(model, config, t);
-        } else {
-            s = constant(model, tensor, weight ? "init_weight" : "init_bias",
-                         weight ? config->model.init_weight : config->model.init_bias);
-        }
-        if (s != DP_OK) {
-            return s;
+    dp_status s = DP_OK;
+    for (int l = 0, t = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        for (int k = 0; k < layer->ntensors && s == DP_OK; k++, t++) {
+            s = start_tensor(model, config, t, &layer->start[k]);
         }
     }
-    return DP_OK;
+    return s;
 }

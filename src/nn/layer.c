@@ -52,17 +52,17 @@ dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_
     return kind->shape(out, colon ? colon + 1 : NULL);
 }
 
-dp_tensor *dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim,
-                               const int *dim, int fan_in, int fan_out) {
+void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int *dim,
+                         dp_initial start) {
     assert(layer->ntensors < DP_LAYER_TENSORS && ndim >= 1 && ndim <= DP_DIMS);
+    layer->start[layer->ntensors] = start;
     dp_tensor *t = &layer->tensor[layer->ntensors++];
-    *t = (dp_tensor){.ndim = ndim, .count = 1, .fan_in = fan_in, .fan_out = fan_out};
+    *t = (dp_tensor){.ndim = ndim, .count = 1};
     snprintf(t->name, sizeof t->name, "%d.%s", layer->index, name);
     for (int d = 0; d < ndim; d++) {
         t->dim[d] = dim[d];
         t->count *= (size_t)dim[d];
     }
-    return t;
 }
 
 size_t dp_layer_part(dp_team team, size_t n, size_t *begin) {

@@ -18,8 +18,8 @@ static dp_status shape(dp_layer *layer, const char *argument) {
     layer->out = (dp_shape){O, 1, 1};
     layer->rows = O;
     layer->flops = 2.0 * I * O;
-    dp_layer_add_tensor(layer, "weight", 2, (int[]){O, I}, I, O);
-    dp_layer_add_tensor(layer, "bias", 1, (int[]){O}, I, O);
+    dp_layer_add_tensor(layer, "weight", 2, (int[]){O, I}, (dp_initial){I, O, 0});
+    dp_layer_add_tensor(layer, "bias", 1, (int[]){O}, (dp_initial){I, O, 0});
     return DP_OK;
 }
 
@@ -42,7 +42,7 @@ static void gradient(const dp_layer *layer, const dp_pass *p) {
     const dp_signal *below = layer->below, *above = layer->above;
     p->set->dweight(p->team, p->N, below->F, above->F, p->begin, p->end, p->block,
                     below->y, above->dzt, p->grads + layer->tensor[0].offset,
-                    p->grads + layer->tensor[1].offset, NULL);
+                    p->grads + layer->tensor[1].offset);
 }
 
 const dp_layer_kind dp_layer_dense = {.name = "dense",
