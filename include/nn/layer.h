@@ -58,7 +58,7 @@ typedef struct dp_layer dp_layer;
 /** Passes are called by the whole team, with equal arguments but for team.id; the net puts a barrier
  *  between one and the next that reads what it wrote. */
 typedef struct dp_layer_kind {
-    const char *name;  /* as in model.layers, before the colon */
+    const char *name;  /* as in model.layers, before the colon; NULL: any activation's */
     const char *usage; /* with its argument, as in "dense:N" */
     /** Forward applies above->act and fills above->zt and above->y (where not NULL), and backward
      *  multiplies with the derivative of below->act, all in one go. For other layers the net does
@@ -67,7 +67,8 @@ typedef struct dp_layer_kind {
     /** `gradient` reads below->y. */
     bool reads_rows;
     /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and the tensors
-     *  by dp_layer_add_tensor.  Errors: DP_EUSAGE naming the layer */
+     *  by dp_layer_add_tensor. One that takes its input as flat says so in layer->in.
+     *  Errors: DP_EUSAGE naming the layer */
     dp_status (*shape)(dp_layer *layer, const char *argument);
     /** below->yt -> above->yt. */
     void (*forward)(const dp_layer *layer, const dp_pass *pass);
@@ -108,8 +109,6 @@ struct dp_layer {
     const dp_signal *below, *above;
     float *kept; /* [S][scratch][64], training only; else NULL */
 };
-
-extern const dp_layer_kind dp_layer_dense, dp_layer_activation;
 
 /** The layer of "dense:512" or "relu" on an input of shape `in`, at `index` of the model.
  *  Errors: DP_EUSAGE naming the word */

@@ -3,20 +3,25 @@
 #include <stdio.h>
 #include <string.h>
 
-static const dp_layer_kind *const kinds[] = {
-    &dp_layer_dense,
-    &dp_layer_activation,
-};
+/* One row a kind: dp_layer_<kind> of layer_<kind>.c. */
+#define KINDS_(ROW)                                                                      \
+    ROW(dense)                                                                           \
+    ROW(activation)
+
+#define DECLARED(kind) extern const dp_layer_kind dp_layer_##kind;
+#define LISTED(kind) &dp_layer_##kind,
+KINDS_(DECLARED)
+static const dp_layer_kind *const kinds[] = {KINDS_(LISTED)};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 /* Activations share a kind, of no name of its own, and are called by their functions' names. */
-static const dp_layer_kind *find(const dp_kernels *set, const char *name) {
+static const dp_layer_kind *find(const char *name, const dp_act *act) {
     for (int k = 0; k < KINDS; k++) {
-        if (kinds[k]->name && strcmp(kinds[k]->name, name) == 0) {
+        if (kinds[k]->name ? strcmp(kinds[k]->name, name) == 0 : act != NULL) {
             return kinds[k];
         }
     }
-    return dp_act_find(set, name) ? &dp_layer_activation : NULL;
+    return NULL;
 }
 
 /* How all layers are written, separated by blanks. */
@@ -41,14 +46,14 @@ dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_
     const char *colon = strchr(word, ':');
     int length = colon ? (int)(colon - word) : (int)strlen(word);
     snprintf(name, sizeof name, "%.*s", length, word);
-    const dp_layer_kind *kind = find(set, name);
+    const dp_act *act = dp_act_find(set, name);
+    const dp_layer_kind *kind = find(name, act);
     if (!kind) {
         return dp_fail(DP_EUSAGE, "model.layers: unknown layer '%.*s'; there are: %s",
                        length, word, usage(set, known, sizeof known));
     }
-    *out = (dp_layer){.kind = kind, .index = index, .in = in};
-    out->act = kind->name ? NULL : dp_act_find(set, name);
-    out->name = kind->name ? kind->name : out->act->name;
+    *out = (dp_layer){.kind = kind, .index = index, .in = in, .act = act};
+    out->name = act ? act->name : kind->name;
     return kind->shape(out, colon ? colon + 1 : NULL);
 }
 

@@ -15,6 +15,7 @@ static dp_status shape(dp_layer *layer, const char *argument) {
             argument ? ":" : "", argument ? argument : "", WIDEST);
     }
     int O = (int)width, I = dp_shape_size(layer->in);
+    layer->in = (dp_shape){I, 1, 1};
     layer->out = (dp_shape){O, 1, 1};
     layer->rows = O;
     layer->flops = 2.0 * I * O;
