@@ -185,6 +185,19 @@ double dp_step_norm(const dp_stepper *st) {
     return sqrt(dp_tree_sum(st->squares, st->model->nchunks));
 }
 
+/* Asks for what the update of chunk c changes, before it is needed. Others have read the parameters:
+ * each store would wait for them to let go of a line. */
+static void want_chunk(const dp_stepper *st, int c) {
+    const dp_model *model = st->model;
+    for (size_t i = model->chunk[c]; i < model->chunk[c + 1];
+         i += DP_ALIGN / sizeof(float)) {
+        dp_memory_want(model->params + i);
+        for (int k = 0; k < st->nslots; k++) {
+            dp_memory_want(st->slot[k] + i);
+        }
+    }
+}
+
 /* The owned slice: sum, norm, update; then everyone's parameters. With clipping the norm
  * must be known first, which takes one more small exchange. Whole team. */
 static void update(dp_stepper *st, dp_team team, const dp_errand *how, bool done,
@@ -198,7 +211,7 @@ static void update(dp_stepper *st, dp_team team, const dp_errand *how, bool done
     my_chunks(st, team, &begin, &end);
     for (int c = begin; c < end && !done; c++) {
         const size_t *chunk = st->model->chunk;
-        dp_step_fetch_chunk(st, c + 1 < end ? c + 1 : c);
+        want_chunk(st, c + 1 < end ? c + 1 : c);
         dp_step_finish_chunk(st, c, dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]),
                              how->scale);
         if (!(clip > 0)) {

@@ -71,10 +71,6 @@ typedef struct dp_errand {
 void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale);
 void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u);
 
-/* step_update.c: asks for what the update of chunk c changes, before it is needed. Others have read the
- * parameters: each store would wait for them to let go of a line. */
-void dp_step_fetch_chunk(const dp_stepper *st, int c);
-
 /* step_update.c: a rank alone with its whole batch in one piece need not wait for anybody: it updates
  * a slice's parameters while its gradients are still in the cache. Whole team, after a barrier. */
 void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,

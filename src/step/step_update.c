@@ -1,5 +1,4 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
-#include "base/memory.h"
 #include "step_impl.h"
 
 void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
@@ -45,17 +44,6 @@ int dp_step_chunk_from(const dp_model *model, size_t at) {
     return low;
 }
 
-void dp_step_fetch_chunk(const dp_stepper *st, int c) {
-    const dp_model *model = st->model;
-    for (size_t i = model->chunk[c]; i < model->chunk[c + 1];
-         i += DP_ALIGN / sizeof(float)) {
-        dp_memory_want(model->params + i);
-        for (int k = 0; k < st->nslots; k++) {
-            dp_memory_want(st->slot[k] + i);
-        }
-    }
-}
-
 /* Threads take runs of chunks, much as they have made the rows of a gradient. */
 void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
                           const dp_errand *now) {
@@ -66,7 +54,6 @@ void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
     int begin = first + (int)(n * team.id / team.n);
     int end = first + (int)(n * (team.id + 1) / team.n);
     for (int c = begin; c < end; c++) {
-        dp_step_fetch_chunk(st, c + 1 < end ? c + 1 : c);
         dp_step_finish_chunk(st, c, grads + model->chunk[c], now->scale);
         dp_step_update_chunk(st, c, &now->u);
     }
