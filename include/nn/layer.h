@@ -41,14 +41,13 @@ static inline float dp_signal_at(const dp_signal *s, int n, int f) {
 typedef struct dp_pass {
     const dp_kernels *set;
     dp_team team;
-    int N;          /* samples of this piece */
-    int block;      /* samples in a block of the block tree */
-    int begin, end; /* channels of the output to compute, see dp_layer.rows */
-    bool training;  /* false: evaluation, nothing is kept for a backward pass */
-    uint64_t seed;  /* run.seed */
-    int64_t step;   /* optimizer step, from 1; 0 in evaluation */
-    const int32_t
-        *row; /* [N] the samples' rows in their table, which no two of a batch share */
+    int N;               /* samples of this piece */
+    int block;           /* samples in a block of the block tree */
+    int begin, end;      /* channels of the output to compute, see dp_layer.rows */
+    bool training;       /* false: evaluation, nothing is kept for a backward pass */
+    uint64_t seed;       /* run.seed */
+    int64_t step;        /* optimizer step, from 1; 0 in evaluation */
+    const int32_t *row;  /* [N] rows of the table; no two samples of a batch share one */
     const float *params; /* the model's slab */
     float *grads;        /* a slab of the same layout, in `gradient` only; else NULL */
 } dp_pass;
@@ -84,8 +83,7 @@ enum { DP_LAYER_TENSORS = 4, DP_LAYER_ARGS = 4 };
 /** How a tensor starts. With fan_in 0 all its numbers are `value`; else model.init says, which takes
  *  a tensor of one dimension for a bias. */
 typedef struct dp_initial {
-    int fan_in,
-        fan_out; /* terms of an output's sum, and outputs that an input goes into */
+    int fan_in, fan_out; /* terms of an output's sum, sums that an input is in */
     float value;
 } dp_initial;
 
@@ -95,8 +93,7 @@ struct dp_layer {
     int index;        /* in torch.nn.Sequential: names its tensors */
     dp_shape in, out;
     double arg[DP_LAYER_ARGS]; /* what the argument said; the kind's own */
-    const dp_act
-        *act; /* an activation's function; in a net also the one fused behind it */
+    const dp_act *act; /* an activation's function; in a net also one fused behind */
     int ntensors;
     dp_tensor tensor[DP_LAYER_TENSORS]; /* one behind the other in the slab */
     dp_initial start[DP_LAYER_TENSORS];

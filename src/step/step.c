@@ -56,8 +56,7 @@ static void bucket_done(dp_stepper *st, dp_team team, int b, const pile *to) {
 typedef struct worker {
     dp_stepper *st;
     const pile *to;
-    const dp_errand
-        *now; /* or NULL: parameters are updated as soon as their gradients are there */
+    const dp_errand *now; /* not NULL: parameters are updated as gradients come */
     dp_times *times;
     double *clock, *busy; /* the part of times that the thread is in */
 } worker;
