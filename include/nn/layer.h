@@ -59,10 +59,12 @@ typedef struct dp_layer dp_layer;
 typedef struct dp_layer_kind {
     const char *name;  /* as in model.layers, before the colon; NULL: any activation's */
     const char *usage; /* with its argument, as in "dense:N" */
-    /** Forward applies above->act and fills above->zt and above->y (where not NULL), and backward
-     *  multiplies with the derivative of below->act, all in one go. For other layers the net does
-     *  these things: they see yt and dzt only. */
+    /** Forward applies above->act and fills above->zt (where not NULL), and backward multiplies with
+     *  the derivative of below->act, on their way. Behind other layers an activation is a layer of
+     *  its own, and the net does that multiplication. */
     bool fuses;
+    /** Forward fills above->y too, where it is not NULL; else the net does, after it. */
+    bool writes_rows;
     /** `gradient` reads below->y. */
     bool reads_rows;
     /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and the tensors

@@ -49,6 +49,7 @@ static void gradient(const dp_layer *layer, const dp_pass *p) {
 const dp_layer_kind dp_layer_dense = {.name = "dense",
                                       .usage = "dense:N",
                                       .fuses = true,
+                                      .writes_rows = true,
                                       .reads_rows = true,
                                       .shape = shape,
                                       .forward = forward,

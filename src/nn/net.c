@@ -154,7 +154,7 @@ void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
         }
         barrier(&pass, hooks);
         call(layer->kind->forward, net, slice, &pass);
-        if (!layer->kind->fuses && above->y && slice->begin == 0) {
+        if (!layer->kind->writes_rows && above->y && slice->begin == 0) {
             barrier(&pass, hooks);
             pass.set->rows(pass.team, pass.N, above->F, above->yt, above->y);
         }
