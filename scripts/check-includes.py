@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-FLOORS = [["base"], ["h5", "config", "comm", "kernels"], ["nn", "data", "files"], ["model"],
+FLOORS = [["base"], ["config"], ["comm", "h5", "kernels"], ["nn", "data", "files"], ["step"],
           ["run"], ["cli"]]
 FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 
@@ -16,8 +16,8 @@ FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in f
 HOMES = [
     (re.compile(r'include\s*[<"](hdf5|hdf5_hl|H5\w*)\.h[>"]'), ["src/h5"], "use h5/h5file.h"),
     (re.compile(r'include\s*[<"]mpi\.h[>"]'), ["src/comm"], "use comm/comm.h"),
-    (re.compile(r'include\s*[<"]omp\.h[>"]|pragma\s+omp\b'), ["src/run", "src/comm"],
-     "threads belong to run/team.h, the cores that they may use to src/comm"),
+    (re.compile(r'include\s*[<"]omp\.h[>"]|pragma\s+omp\b'), ["src/step", "src/comm"],
+     "threads belong to step/team.h, the cores that they may use to src/comm"),
 ]
 # Functions that only these folders call. What they leave to their callers to check has been forgotten
 # before: a rank that returned early while the others waited for it, a pipe that was read for ever.

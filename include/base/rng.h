@@ -15,6 +15,8 @@ typedef enum dp_purpose {
     DP_FOR_INIT = 1,    /* stream: parameter tensor; index: element */
     DP_FOR_SHUFFLE = 2, /* stream: epoch; index: position */
     DP_FOR_SPLIT = 3,   /* stream: 0; index: position */
+    DP_FOR_LAYER =
+        4, /* stream: step; index: layer << 56 | row of the sample << 24 | feature */
 } dp_purpose;
 
 /** Ten rounds: counter[4], key[2] -> out[4]. */

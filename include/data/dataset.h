@@ -4,6 +4,7 @@
 #define DP_DATA_DATASET_H
 
 #include "base/status.h"
+#include "base/tensor.h"
 #include "config/config.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -82,8 +83,6 @@ typedef struct dp_schema {
  *  the schema's, and for images of another shape (rows of as many numbers are fine). Owner: the caller, who frees with dp_table_free. */
 dp_status dp_dataset_read(const dp_config *config, const char *path,
                           const dp_schema *schema, dp_table *out);
-
-enum { DP_SHAPE_TEXT = 64 };
 
 /** "1x28x28". */
 void dp_shape_text(int nshape, const int *shape, char out[DP_SHAPE_TEXT]);

@@ -61,12 +61,6 @@ typedef struct dp_scale {
     const float *inv_std; /* [columns] */
 } dp_scale;
 
-/** Arrays of a weight's shape [O][I], or NULL, of which the caller will change the same rows next: a
- *  kernel asks the memory for them on its way. */
-typedef struct dp_soon {
-    float *array[2];
-} dp_soon;
-
 typedef struct dp_kernels {
     const char *name;        /* "avx512", "avx2", "portable" */
     int lanes;               /* floats in a vector */
@@ -79,6 +73,9 @@ typedef struct dp_kernels {
      *  features. */
     void (*load)(dp_team team, int N, int F, const void *raw, const int32_t *row,
                  const dp_scale *scale, float *t, float *x);
+
+    /** t[S][F][64] -> x[N][dp_ld(F)]: the other layout of the same activations. */
+    void (*rows)(dp_team team, int N, int F, const float *t, float *x);
 
     /** Z = X W^T + b, Y = f(Z); outputs [o0, o1) only, multiples of 16 (o1 may be O).
      *  xt[S][I][64] W[O][I] b[O] -> zt, yt [S][O][64], y[N][dp_ld(O)] batch-major.
@@ -101,10 +98,9 @@ typedef struct dp_kernels {
      *  x[N][dp_ld(I)] dyt[S][O][64] -> dW[O][I] db[O] (overwritten; 4-byte aligned).
      *  Samples are cut into blocks of `block`; inside a block acc = 0, then
      *  fma(dy[n][o], x[n][i], acc) in order (db: acc + dy[n][o]); blocks are added along
-     *  dp_tree over the ceil(N/block) local blocks. soon may be NULL. */
+     *  dp_tree over the ceil(N/block) local blocks. */
     void (*dweight)(dp_team team, int N, int I, int O, int o0, int o1, int block,
-                    const float *x, const float *dyt, float *dW, float *db,
-                    const dp_soon *soon);
+                    const float *x, const float *dyt, float *dW, float *db);
 
     /** Softmax cross-entropy on logits, fused with its gradient.
      *  zt[S][C][64] label[N] -> loss[N], correct[N] (1 if argmax, first of equals, is the

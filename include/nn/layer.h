@@ -1,5 +1,8 @@
-/** Layers: forward beside backward, on flat arrays; offsets into the slabs, no memory of
- *  their own. A new kind is a new file and a row in layer.c. */
+/** Layers: forward beside backward, on flat arrays; offsets into the slabs, no memory of their own.
+ *
+ *  A new layer is a file, its kernel and a row in layer.c. The file says in `shape` what a layer looks
+ *  like from outside, and computes in the three passes. Everybody else (the step, the files, the
+ *  summary of `trainer check`) knows a layer by what `shape` said. */
 #ifndef DP_NN_LAYER_H
 #define DP_NN_LAYER_H
 
@@ -7,65 +10,116 @@
 #include "base/tensor.h"
 #include "kernels/kernels.h"
 
+/** A sample's features as PyTorch has them: C channels of H x W, in this order. Flat ones are [F,1,1]. */
+typedef struct dp_shape {
+    int C, H, W;
+} dp_shape;
+
+static inline int dp_shape_size(dp_shape s) {
+    return s.C * s.H * s.W;
+}
+
 /** The activations between two layers, of a piece of up to `capacity` samples; layouts as
- *  in kernels.h. Owner: the model. */
+ *  in kernels.h. Owner: the net. */
 typedef struct dp_signal {
     int F;             /* features */
     const dp_act *act; /* y = act(z); NULL: y is z */
     float *zt;         /* [S][F][64], only if act needs z; else NULL */
     float *yt;         /* [S][F][64] */
-    float *y;          /* [N][dp_ld(F)], training only; else NULL */
-    float *dzt;        /* [S][F][64]: loss gradient by z, training only; else NULL */
+    float *y;   /* [N][dp_ld(F)], in training if the layer above reads it; else NULL */
+    float *dzt; /* [S][F][64]: loss gradient by z, training only; else NULL */
 } dp_signal;
+
+/** Feature f of sample n. */
+static inline float dp_signal_at(const dp_signal *s, int n, int f) {
+    size_t strip = (size_t)(n / DP_STRIP);
+    return s->yt[(strip * (size_t)s->F + (size_t)f) * DP_STRIP + (size_t)(n % DP_STRIP)];
+}
+
+/** What each pass takes beside the layer. Random numbers are a function of seed, step, row[n] and the
+ *  feature alone, so that they are the same on any layout. */
+typedef struct dp_pass {
+    const dp_kernels *set;
+    dp_team team;
+    int N;               /* samples of this piece */
+    int block;           /* samples in a block of the block tree */
+    int begin, end;      /* channels of the output to compute, see dp_layer.rows */
+    bool training;       /* false: evaluation, nothing is kept for a backward pass */
+    uint64_t seed;       /* run.seed */
+    int64_t step;        /* optimizer step, from 1; 0 in evaluation */
+    const int32_t *row;  /* [N] rows of the table; no two samples of a batch share one */
+    const float *params; /* the model's slab */
+    float *grads;        /* a slab of the same layout, in `gradient` only; else NULL */
+} dp_pass;
 
 typedef struct dp_layer dp_layer;
 
-/** For gradients that are used as soon as they are there, some rows of a weight at a time: they are
- *  written `back` floats before their place, where earlier ones were, which is still in the cache.
- *  soon: slabs that the caller then changes there. */
-typedef struct dp_window {
-    size_t back;
-    dp_soon soon;
-} dp_window;
-
+/** Passes are called by the whole team, with equal arguments but for team.id; the net puts a barrier
+ *  between one and the next that reads what it wrote. */
 typedef struct dp_layer_kind {
-    const char *name; /* as in model.layers, before the colon */
-    /** The layer's width and parameter shapes from its argument (NULL: none) and input
-     *  width. Errors: DP_EUSAGE naming the layer. */
-    dp_status (*shape)(const char *argument, dp_layer *layer);
-    /** below->y -> outputs [begin, end) of above->y, multiples of 16 (end may be O), of whose
-     *  parameters alone it reads; a layer without parameters does all at once. Called by the whole
-     *  team; barrier afterwards. */
-    void (*forward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                    int begin, int end, const float *params);
-    /** above->dzt -> below->dzt. Called by the whole team; barrier afterwards. */
-    void (*backward)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                     const float *params);
-    /** above->dzt, below->y -> the gradients of outputs [begin, end), overwritten; those of a
-     *  weight in `window`, if it is not NULL. Reads no parameters. NULL: the layer has none. */
-    void (*gradient)(const dp_kernels *set, dp_team team, const dp_layer *layer, int N,
-                     int block, int begin, int end, float *grads,
-                     const dp_window *window);
+    const char *name;  /* as in model.layers, before the colon; NULL: any activation's */
+    const char *usage; /* with its argument, as in "dense:N" */
+    /** Forward applies above->act and fills above->zt (where not NULL), and backward multiplies with
+     *  the derivative of below->act, on their way. Behind other layers an activation is a layer of
+     *  its own, and the net does that multiplication. */
+    bool fuses;
+    /** Forward fills above->y too, where it is not NULL; else the net does, after it. */
+    bool writes_rows;
+    /** `gradient` reads below->y. */
+    bool reads_rows;
+    /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and the tensors
+     *  by dp_layer_add_tensor. One that takes its input as flat says so in layer->in.
+     *  Errors: DP_EUSAGE naming the layer */
+    dp_status (*shape)(dp_layer *layer, const char *argument);
+    /** below->yt -> above->yt. */
+    void (*forward)(const dp_layer *layer, const dp_pass *pass);
+    /** above->dzt -> below->dzt: the input gradient. */
+    void (*backward)(const dp_layer *layer, const dp_pass *pass);
+    /** above->dzt and below -> the gradients of the layer's tensors, overwritten: sums over the
+     *  samples in the order of kernels.h. Reads no parameters. NULL: there are none. */
+    void (*gradient)(const dp_layer *layer, const dp_pass *pass);
 } dp_layer_kind;
+
+enum { DP_LAYER_TENSORS = 4, DP_LAYER_ARGS = 4 };
+
+/** How a tensor starts. With fan_in 0 all its numbers are `value`; else model.init says, which takes
+ *  a tensor of one dimension for a bias. */
+typedef struct dp_initial {
+    int fan_in, fan_out; /* terms of an output's sum, sums that an input is in */
+    float value;
+} dp_initial;
 
 struct dp_layer {
     const dp_layer_kind *kind;
-    int index; /* in torch.nn.Sequential: names its tensors */
-    int I, O;
-    const dp_act
-        *act;     /* activation kinds: its function; dense: the one fused behind it */
-    int ntensors; /* 0, or weight and bias */
-    dp_tensor tensor[2];
+    const char *name; /* "dense", "relu" */
+    int index;        /* in torch.nn.Sequential: names its tensors */
+    dp_shape in, out;
+    double arg[DP_LAYER_ARGS]; /* what the argument said; the kind's own */
+    const dp_act *act; /* an activation's function; in a net also one fused behind */
+    int ntensors;
+    dp_tensor tensor[DP_LAYER_TENSORS]; /* one behind the other in the slab */
+    dp_initial start[DP_LAYER_TENSORS];
+    /** Channels of the output that can be computed some at a time: each has a row of its own in all
+     *  tensors, whose first dimension is `rows`. 0: all at once, whatever begin and end are. */
+    int rows;
+    double flops; /* floating-point operations of the forward pass, a sample */
+    int scratch;  /* floats a sample that forward leaves for the others */
+    /* In a net: */
     const dp_signal *below, *above;
+    float *kept; /* [S][scratch][64], training only; else NULL */
 };
 
-extern const dp_layer_kind dp_layer_dense, dp_layer_activation;
+/** The layer of "dense:512" or "relu" on an input of shape `in`, at `index` of the model.
+ *  Errors: DP_EUSAGE naming the word */
+dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_shape in,
+                         dp_layer *out);
 
-/** The kind of "dense:512" or "relu" (activations by their name in `set`); NULL if
- *  unknown. */
-const dp_layer_kind *dp_layer_find(const dp_kernels *set, const char *name);
+/** Adds the tensor "<index>.<name>" of the dimensions dim[ndim], for `shape`. */
+void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int *dim,
+                         dp_initial start);
 
-/** The names of all kinds, separated by blanks, for messages. */
-const char *dp_layer_names(void);
+/** This thread's part of an array of n floats, a multiple of 16: [*begin, *begin + returned), in whole
+ *  vectors of 16. */
+size_t dp_layer_part(dp_team team, size_t n, size_t *begin);
 
 #endif

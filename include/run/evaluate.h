@@ -4,8 +4,8 @@
 
 #include "comm/comm.h"
 #include "data/dataset.h"
-#include "model/model.h"
 #include "nn/loss.h"
+#include "nn/model.h"
 
 /** NaN where a figure doesn't apply. */
 typedef struct dp_score {

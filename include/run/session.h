@@ -5,8 +5,8 @@
 #include "comm/shared.h"
 #include "data/dataset.h"
 #include "files/checkpoint.h"
-#include "model/model.h"
 #include "nn/loss.h"
+#include "nn/model.h"
 
 typedef struct dp_session {
     dp_comm *comm; /* borrowed */

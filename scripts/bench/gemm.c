@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "base/tree.h"
 #include "kernels/ref.h"
-#include "run/team.h"
+#include "step/team.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -93,7 +93,7 @@ static void run(const dp_kernels *set, dp_team team, const problem *p, int kind,
         set->dinput(team, p->N, p->I, p->O, p->dyt, p->W, relu, NULL, p->xt, p->dxt);
     } else {
         set->dweight(team, p->N, p->I, p->O, 0, p->O, fused ? BLOCK : WHOLE, p->x, p->dyt,
-                     p->dW, p->db, NULL);
+                     p->dW, p->db);
     }
 }
 

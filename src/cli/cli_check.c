@@ -3,12 +3,18 @@
 #include "cli.h"
 #include "run/doctor.h"
 #include "run/session.h"
-#include "run/step.h"
-#include "run/team.h"
 #include "run/train.h"
+#include "step/step.h"
+#include "step/team.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* "[64,512]" or "[64,24,12,12]": N samples of a shape. */
+static void shape_text(int N, dp_shape s, char text[DP_SHAPE_TEXT]) {
+    dp_tensor t = {.ndim = s.H * s.W > 1 ? 4 : 2, .dim = {N, s.C, s.H, s.W}};
+    dp_tensor_shape(&t, text);
+}
 
 /* Each layer's input and output shape at the global batch, its parameters and their
  * tensors: what PyTorch's shapes would be. */
@@ -18,21 +24,21 @@ static void print_layers(const dp_session *session) {
     dp_log(row, "", "layer", "input", "output", "parameters", "tensors");
     for (int l = 0; l < model->nlayers; l++) {
         const dp_layer *layer = &model->layers[l];
-        char index[12], input[32], output[32], parameters[24], tensors[128] = "";
+        char index[12], input[DP_SHAPE_TEXT], output[DP_SHAPE_TEXT], shape[DP_SHAPE_TEXT];
+        char parameters[24], tensors[DP_LAYER_TENSORS * 100] = "";
         size_t count = 0, used = 0;
         for (int k = 0; k < layer->ntensors; k++) {
             const dp_tensor *t = &layer->tensor[k];
             count += t->count;
-            used += (size_t)snprintf(tensors + used, sizeof tensors - used,
-                                     t->ndim == 2 ? "%s%s [%d,%d]" : "%s%s [%d]",
-                                     k > 0 ? ", " : "", t->name, t->dim[0], t->dim[1]);
+            used +=
+                (size_t)snprintf(tensors + used, sizeof tensors - used, "%s%s %s",
+                                 k > 0 ? ", " : "", t->name, dp_tensor_shape(t, shape));
         }
         snprintf(index, sizeof index, "%d", l);
-        snprintf(input, sizeof input, "[%d,%d]", session->batch, layer->I);
-        snprintf(output, sizeof output, "[%d,%d]", session->batch, layer->O);
+        shape_text(session->batch, layer->in, input);
+        shape_text(session->batch, layer->out, output);
         snprintf(parameters, sizeof parameters, "%zu", count);
-        dp_log(row, index, layer->act ? layer->act->name : layer->kind->name, input,
-               output, parameters, tensors);
+        dp_log(row, index, layer->name, input, output, parameters, tensors);
     }
     dp_log("%-4s %-10s %14s %14s %11zu", "", "in all", "", "", model->parameters);
 }
@@ -60,15 +66,7 @@ static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
 /* What an epoch takes by a few steps, and at the FMA peak. The peak is measured here and now, on all
  * ranks at once. */
 static void print_speed(const dp_session *session, double sample) {
-    const dp_model *model = session->model;
-    double flop = 0;
-    for (int l = 0; l < model->nlayers; l++) {
-        const dp_layer *layer = &model->layers[l];
-        /* forward, weight gradient and, but for the first, input gradient */
-        double gemms = l == 0 ? 2 : 3;
-        flop += layer->ntensors > 0 ? gemms * 2 * (double)layer->I * (double)layer->O : 0;
-    }
-    flop *= session->data->train_n;
+    double flop = dp_model_flops(session->model) * session->data->train_n;
     int threads = session->threads * dp_comm_node_size(session->comm);
     int cores = dp_comm_node_cores(session->comm);
     double busy = threads > cores ? (double)cores / dp_comm_node_size(session->comm)

@@ -2,7 +2,7 @@
 #include "cli.h"
 #include "run/evaluate.h"
 #include "run/session.h"
-#include "run/team.h"
+#include "step/team.h"
 #include <math.h>
 
 /* arg: a session with its data. */

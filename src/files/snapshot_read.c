@@ -79,7 +79,7 @@ static dp_status get_tensor(dp_h5 *f, const char *path, const char *name, size_t
     strcpy(t->name, name);
     t->offset = offset;
     t->count = 1;
-    bool good = t->ndim == 1 || t->ndim == 2;
+    bool good = t->ndim >= 1 && t->ndim <= DP_DIMS;
     for (int i = 0; i < t->ndim && good; i++) {
         good = dims[i] >= 1 && dims[i] <= INT_MAX;
         t->dim[i] = (int)dims[i];

@@ -92,8 +92,10 @@ static dp_status put_slab(dp_h5 *f, const char *group, const dp_snapshot *s,
         const dp_tensor *t = &s->tensors[i];
         char name[DP_NAME];
         snprintf(name, sizeof name, "%s/%s", group, t->name);
-        const int64_t dims[2] = {t->dim[0], t->dim[1]};
-        assert(t->count == (size_t)dims[0] * (t->ndim == 2 ? (size_t)dims[1] : 1));
+        int64_t dims[DP_DIMS] = {0};
+        for (int d = 0; d < t->ndim; d++) {
+            dims[d] = t->dim[d];
+        }
         status = dp_h5_put(f, name, DP_H5_F32, t->ndim, dims, slab + t->offset);
     }
     return status;

@@ -47,17 +47,7 @@ typedef struct dweight_tile {
     const float *x;              /* x[n][ld] at the tile's first input */
     const float *dyt;            /* strip 0 at the tile's first output */
     float *dW;                   /* dW[o][i] at the tile's corner */
-    dp_soon soon;                /* from here on, as many floats as the tile has */
 } dweight_tile;
-
-static inline float *moved(float *p, ptrdiff_t by) {
-    return p ? p + by : NULL;
-}
-
-static inline dp_soon soon_from(const dp_soon *soon, ptrdiff_t at) {
-    return soon ? (dp_soon){{moved(soon->array[0], at), moved(soon->array[1], at)}}
-                : (dp_soon){0};
-}
 
 /* One sample. */
 static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x,
@@ -101,14 +91,7 @@ static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
                 __builtin_prefetch(next + r * DP_STRIP);
             }
         }
-        /* A quarter of the tile's lines, or somewhat more, in each quarter of a strip. */
-        int q = (at.lane - run) / QUARTER;
-        float *soon = moved(t->soon.array[q / 2], q % 2 * rows * QUARTER);
         do {
-            if (soon) {
-                dp_memory_want(soon);
-                soon += QUARTER;
-            }
             __builtin_prefetch(at.x + ahead);
             __builtin_prefetch(at.x + ahead + QUARTER);
             dweight_step(rows, vecs, at.x, at.dy, acc);
@@ -272,7 +255,6 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
     assert(levels <= LEVELS);
     const float *x = t.x;
     float *dW = t.dW;
-    dp_soon soon = t.soon;
     for (t.leaf = 0, t.depth = 0; t.leaf < b->count; t.leaf = t.end) {
         t.end = least(t.leaf + turn, b->count);
         for (int i = i0; i < i1; i += WIDE) {
@@ -282,8 +264,6 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);
-            t.soon =
-                soon_from(t.end == b->count ? &soon : NULL, (ptrdiff_t)(i - i0) * rows);
             if (t.inputs > QUARTER) {
                 dweight_of_rows(rows, DW_VECS, &t);
             } else {
@@ -304,8 +284,7 @@ static int dweight_near(int N, int block) {
 }
 
 static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block,
-                    const float *x, const float *dyt, float *dW, float *db,
-                    const dp_soon *soon) {
+                    const float *x, const float *dyt, float *dW, float *db) {
     assert(N >= 1 && 0 <= o0 && o1 <= O);
     blocks b;
     blocks_init(&b, N, block);
@@ -325,7 +304,6 @@ static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block
             t.x = x + i;
             t.dyt = dyt + (size_t)o * DP_STRIP;
             t.dW = dW + (size_t)o * I + i;
-            t.soon = soon_from(soon, (ptrdiff_t)o * I + (ptrdiff_t)i * rows);
             dweight_row(rows, t, i, least(i + near, i1));
         }
     }

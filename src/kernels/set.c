@@ -17,6 +17,7 @@
 #include "forward.h"
 #include "load.h"
 #include "loss.h"
+#include "rows.h"
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -87,6 +88,7 @@ const dp_kernels JOIN(dp_kernels_, DP_SET) = {
     .lanes = LANES,
     .supported = set_supported,
     .load = load,
+    .rows = rows,
     .forward = forward,
     .dinput = dinput,
     .dweight = dweight,

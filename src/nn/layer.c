@@ -1,16 +1,77 @@
 #include "nn/layer.h"
+#include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
-const dp_layer_kind *dp_layer_find(const dp_kernels *set, const char *name) {
-    static const dp_layer_kind *const kinds[] = {&dp_layer_dense};
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kinds[i]->name, name) == 0) {
-            return kinds[i];
+/* One row a kind: dp_layer_<kind> of layer_<kind>.c. */
+#define KINDS_(ROW)                                                                      \
+    ROW(dense)                                                                           \
+    ROW(activation)
+
+#define DECLARED(kind) extern const dp_layer_kind dp_layer_##kind;
+#define LISTED(kind) &dp_layer_##kind,
+KINDS_(DECLARED)
+static const dp_layer_kind *const kinds[] = {KINDS_(LISTED)};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+/* Activations share a kind, of no name of its own, and are called by their functions' names. */
+static const dp_layer_kind *find(const char *name, const dp_act *act) {
+    for (int k = 0; k < KINDS; k++) {
+        if (kinds[k]->name ? strcmp(kinds[k]->name, name) == 0 : act != NULL) {
+            return kinds[k];
         }
     }
-    return dp_act_find(set, name) ? &dp_layer_activation : NULL;
+    return NULL;
 }
 
-const char *dp_layer_names(void) {
-    return "dense:N relu tanh sigmoid gelu leaky_relu softplus";
+/* How all layers are written, separated by blanks. */
+static const char *usage(const dp_kernels *set, char *text, size_t size) {
+    size_t used = 0;
+    for (int k = 0; k < KINDS; k++) {
+        if (kinds[k]->usage) {
+            used += (size_t)snprintf(text + used, size - used, "%s ", kinds[k]->usage);
+        }
+    }
+    for (const dp_act *act = set->acts; act->name; act++) {
+        used += (size_t)snprintf(text + used, size - used, "%s%s", act->name,
+                                 act[1].name ? " " : "");
+    }
+    assert(used < size);
+    return text;
+}
+
+dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_shape in,
+                         dp_layer *out) {
+    char name[32] = "", known[256];
+    const char *colon = strchr(word, ':');
+    int length = colon ? (int)(colon - word) : (int)strlen(word);
+    snprintf(name, sizeof name, "%.*s", length, word);
+    const dp_act *act = dp_act_find(set, name);
+    const dp_layer_kind *kind = find(name, act);
+    if (!kind) {
+        return dp_fail(DP_EUSAGE, "model.layers: unknown layer '%.*s'; there are: %s",
+                       length, word, usage(set, known, sizeof known));
+    }
+    *out = (dp_layer){.kind = kind, .index = index, .in = in, .act = act};
+    out->name = act ? act->name : kind->name;
+    return kind->shape(out, colon ? colon + 1 : NULL);
+}
+
+void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int *dim,
+                         dp_initial start) {
+    assert(layer->ntensors < DP_LAYER_TENSORS && ndim >= 1 && ndim <= DP_DIMS);
+    layer->start[layer->ntensors] = start;
+    dp_tensor *t = &layer->tensor[layer->ntensors++];
+    *t = (dp_tensor){.ndim = ndim, .count = 1};
+    snprintf(t->name, sizeof t->name, "%d.%s", layer->index, name);
+    for (int d = 0; d < ndim; d++) {
+        t->dim[d] = dim[d];
+        t->count *= (size_t)dim[d];
+    }
+}
+
+size_t dp_layer_part(dp_team team, size_t n, size_t *begin) {
+    size_t vectors = n / 16;
+    *begin = vectors * (size_t)team.id / (size_t)team.n * 16;
+    return vectors * (size_t)(team.id + 1) / (size_t)team.n * 16 - *begin;
 }

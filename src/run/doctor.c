@@ -1,6 +1,6 @@
 #include "run/doctor.h"
 #include "base/log.h"
-#include "run/step.h"
+#include "step/step.h"
 
 static const char *many(int n) {
     return n == 1 ? "" : "s";

@@ -1,8 +1,7 @@
 #include "run/evaluate.h"
 #include "base/memory.h"
 #include "base/tree.h"
-#include "run/batch.h"
-#include "run/team.h"
+#include "step/forward.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -55,37 +54,13 @@ void dp_evaluator_destroy(dp_evaluator **evaluator) {
     *evaluator = NULL;
 }
 
-/* A piece of a split. */
-typedef struct piece {
-    dp_evaluator *ev;
-    const dp_table *table;
-    const int32_t *rows;
-    int N;
-} piece;
-
-static void forward(dp_team team, void *arg) {
-    const piece *p = arg;
-    dp_evaluator *ev = p->ev;
-    dp_truth truth = dp_batch_truth(ev->batch, p->N, 0);
-    const dp_kernels *set = ev->model->set;
-    dp_net *net = ev->net;
-    dp_batch_load(ev->batch, team, net, &ev->scale, p->table, p->rows, p->N);
-    for (int l = 0; l < net->nlayers; l++) {
-        dp_team_barrier(team);
-        const dp_layer *layer = &net->layers[l];
-        layer->kind->forward(set, team, layer, p->N, 0, layer->O, ev->model->params);
-    }
-    dp_team_barrier(team);
-    ev->loss->apply(set, team, &truth, net->signals[net->nlayers].yt, NULL);
-}
-
 /* Adds the piece's per-sample values into its blocks' sums; sums[k] is an array over
  * blocks. */
 static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
                        double *sums) {
     const dp_batch *b = ev->batch;
     int O = ev->model->outputs;
-    const float *zt = ev->net->signals[ev->net->nlayers].yt;
+    const dp_signal *logits = dp_net_logits(ev->net);
     for (int n = 0; n < N; n++) {
         double *at = sums + first + n / ev->block;
         at[LOSS * blocks] += (double)b->loss[n];
@@ -94,8 +69,7 @@ static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
             continue;
         }
         for (int o = 0; o < O; o++) {
-            size_t i = ((size_t)(n / DP_STRIP) * (size_t)O + (size_t)o) * DP_STRIP;
-            double e = (double)zt[i + (size_t)(n % DP_STRIP)] -
+            double e = (double)dp_signal_at(logits, n, o) -
                        (double)b->target[(size_t)n * (size_t)O + (size_t)o];
             at[ABS * blocks] += fabs(e) / O;
             at[(SQUARE + o) * blocks] += e * e;
@@ -141,6 +115,11 @@ static void regression(const dp_evaluator *ev, const dp_table *table, const int3
 
 dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *rows, int n,
                       dp_score *out) {
+    const dp_forward forward = {.net = ev->net,
+                                .scale = &ev->scale,
+                                .threads = ev->threads,
+                                .loss = ev->loss,
+                                .batch = ev->batch};
     int blocks = dp_tree_blocks(n, ev->block);
     int kinds = SQUARE + (ev->loss->accuracy ? 0 : ev->model->outputs);
     double *sums = NULL;
@@ -159,8 +138,7 @@ dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *ro
             for (int i = begin; !rows && i < end; i++) {
                 ev->row[i - begin] = i;
             }
-            piece p = {ev, table, rows ? rows + begin : ev->row, end - begin};
-            dp_team_run(ev->threads, forward, &p);
+            dp_forward_run(&forward, table, rows ? rows + begin : ev->row, end - begin);
             sum_blocks(ev, end - begin, node[k].a, blocks, sums);
         }
         dp_comm_sum(ev->comm, sums, kinds * blocks);

@@ -2,9 +2,9 @@
  * and each fact is used somewhere as an index, a count or a divisor. Here they are compared once,
  * before anything uses one of them. */
 #include "facts.h"
-#include "model/model.h"
 #include "nn/loss.h"
-#include "run/step.h"
+#include "nn/model.h"
+#include "step/step.h"
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
@@ -93,7 +93,8 @@ static dp_status check_model(const exam *e) {
                      e->features, first->name, first->dim[1]);
     }
     dp_status status = dp_model_create(dp_kernels_find("auto"), e->config.model.layers,
-                                       e->features, e->outputs, &model);
+                                       dp_model_input(s->nshape, s->shape, e->features),
+                                       e->outputs, &model);
     if (status != DP_OK) {
         return status == DP_EUSAGE ? wrong(e, "/config: model.layers",
                                            "makes no model (%s)", dp_status_message())
@@ -112,13 +113,12 @@ static dp_status check_model(const exam *e) {
         if (strcmp(is->name, be->name) != 0) {
             status = wrong(e, "/model: parameters", "has %s where %s has %s", is->name,
                            model->text, be->name);
-        } else if (is->ndim != be->ndim || is->dim[0] != be->dim[0] ||
-                   (is->ndim == 2 && is->dim[1] != be->dim[1])) {
-            char name[64];
+        } else if (!dp_tensor_same_shape(is, be)) {
+            char name[64], has[DP_SHAPE_TEXT], needs[DP_SHAPE_TEXT];
             snprintf(name, sizeof name, "/model/%s", is->name);
-            status = wrong(e, name, "has the shape [%d,%d], but %s needs [%d,%d]",
-                           is->dim[0], is->ndim == 2 ? is->dim[1] : 1, model->text,
-                           be->dim[0], be->ndim == 2 ? be->dim[1] : 1);
+            status =
+                wrong(e, name, "has the shape %s, but %s needs %s",
+                      dp_tensor_shape(is, has), model->text, dp_tensor_shape(be, needs));
         }
     }
     dp_model_destroy(&model);

@@ -1,8 +1,8 @@
 #include "run/predict.h"
 #include "base/memory.h"
 #include "h5/h5file.h"
-#include "run/batch.h"
-#include "run/team.h"
+#include "step/forward.h"
+#include "step/team.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,44 +32,6 @@ static dp_status make(const int32_t *rows, int n, int outputs, dp_prediction **o
         p->row[i] = rows ? rows[i] : i;
     }
     return s;
-}
-
-/* A piece of the table. */
-typedef struct piece {
-    const dp_session *s;
-    dp_net *net;
-    const int32_t *row;
-    int N;
-    float *softmax; /* [N][O] or NULL */
-} piece;
-
-static void forward(dp_team team, void *arg) {
-    const piece *p = arg;
-    const dp_session *s = p->s;
-    dp_net *net = p->net;
-    const dp_signal *input = &net->signals[0], *top = &net->signals[net->nlayers];
-    s->set->load(team, p->N, input->F, s->data->test.raw, p->row, &s->scale, input->yt,
-                 NULL);
-    for (int l = 0; l < net->nlayers; l++) {
-        dp_team_barrier(team);
-        const dp_layer *layer = &net->layers[l];
-        layer->kind->forward(s->set, team, layer, p->N, 0, layer->O, s->model->params);
-    }
-    dp_team_barrier(team);
-    if (p->softmax) {
-        s->set->softmax(team, p->N, top->F, top->yt, p->softmax);
-    }
-}
-
-/* Logits of the piece that the net has seen, [N][O]. */
-static void logits(const dp_net *net, int N, float *logit) {
-    const dp_signal *top = &net->signals[net->nlayers];
-    for (int n = 0; n < N; n++) {
-        for (int o = 0; o < top->F; o++) {
-            size_t lane = (size_t)(n / DP_STRIP * top->F + o) * DP_STRIP;
-            logit[n * top->F + o] = top->yt[lane + (size_t)(n % DP_STRIP)];
-        }
-    }
 }
 
 /* The first of the largest. */
@@ -102,11 +64,16 @@ static dp_status answer(void *arg) {
         status != DP_OK ? status : dp_memory_alloc(count, sizeof *value, (void **)&value);
     status = status != DP_OK ? status : dp_net_create(s->model, DP_PIECE, false, &net);
     bool labels = s->loss->labels, binary = !labels && s->loss->accuracy;
+    const dp_forward forward = {.net = net,
+                                .scale = &s->scale,
+                                .threads = s->threads,
+                                .probability = labels ? value : NULL};
     for (int i = mine->begin; status == DP_OK && i < end; i += DP_PIECE) {
         int N = end - i < DP_PIECE ? end - i : DP_PIECE;
-        piece now = {s, net, p->row + i, N, labels ? value : NULL};
-        dp_team_run(s->threads, forward, &now);
-        logits(net, N, logit);
+        dp_forward_run(&forward, &s->data->test, p->row + i, N);
+        for (int k = 0; k < N * O; k++) {
+            logit[k] = dp_signal_at(dp_net_logits(net), k / O, k % O);
+        }
         if (binary) {
             s->set->sigmoid(logit, value, (size_t)N * (size_t)O);
         }

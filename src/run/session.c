@@ -31,8 +31,10 @@ dp_status dp_session_model(dp_session *s) {
                           .columns = data->nmean,
                           .mean = data->mean_f,
                           .inv_std = data->inv_std_f};
-    return dp_model_create(s->set, s->config.model.layers, data->train.features,
-                           data->outputs, &s->model);
+    dp_shape input =
+        dp_model_input(data->train.nshape, data->train.shape, data->train.features);
+    return dp_model_create(s->set, s->config.model.layers, input, data->outputs,
+                           &s->model);
 }
 
 /* The global batch and the model, from the data. */
@@ -135,6 +137,6 @@ void dp_session_header(const dp_session *s) {
            config->data.dir[0] ? config->data.dir : config->data.train, data->train_n,
            splits, shape, data->train.features > 1 ? 7 : 6, inputs, data->outputs,
            data->outputs > 1 ? 7 : 6, outputs);
-    dp_log("model   %d -> %s: %zu parameters, %s", s->model->inputs, s->model->text,
+    dp_log("model   %d -> %s: %zu parameters, %s", data->train.features, s->model->text,
            s->model->parameters, config->loss.name);
 }

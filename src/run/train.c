@@ -7,7 +7,7 @@
 #include "nn/schedule.h"
 #include "run/doctor.h"
 #include "run/signals.h"
-#include "run/team.h"
+#include "step/team.h"
 #include "train_impl.h"
 #include <math.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #include "run/budget.h"
 #include "run/evaluate.h"
 #include "run/session.h"
-#include "run/step.h"
+#include "step/step.h"
 
 /* Where the run stands; the same on every rank. */
 typedef struct dp_progress_state {

@@ -271,7 +271,10 @@ def house(tmp_path, path, text):
     ("src/files/a.c", '#include "H5Fpublic.h"'),
     ("src/nn/a.c", "    #pragma omp parallel for"),
     ("src/nn/a.c", '    _Pragma("omp simd")'),
-    ("src/model/a.h", "#include <omp.h>"),
+    ("src/nn/a.h", "#include <omp.h>"),
+    ("src/run/a.c", "#pragma omp barrier"),
+    ("src/step/a.c", '#include "run/session.h"'),
+    ("include/config/a.h", '#include "comm/comm.h"'),
     ("src/attic/a.c", ""),
     ("src/nn/a.c", "    T *p = calloc(1, sizeof *p);"),
     ("src/run/a.c", "char *copy = strdup(text), *more = realloc (copy, 9);"),
@@ -285,7 +288,8 @@ def test_the_include_check_sees(tmp_path, path, line):
 
 
 @pytest.mark.parametrize("path, line", [
-    ("src/run/a.c", '#include "model/model.h"\n#pragma omp parallel'),
+    ("src/step/a.c", '#include "nn/model.h"\n#pragma omp parallel'),
+    ("src/run/a.c", '#include "step/step.h"'),
     ("src/comm/a.c", '#include <mpi.h>\n#include "comm/comm.h"\n#include "base/status.h"'),
     ("src/h5/a.c", "#include <hdf5.h>"),
     ("src/base/a.c", '/* not "nn/layer.h" */\n#include <stdio.h>'),

@@ -194,6 +194,22 @@ Test(checkpoint, an_image_run_without_lists_comes_back)
     dp_checkpoint_free(&r);
 }
 
+Test(checkpoint, tensors_of_up_to_four_dimensions_come_back)
+{
+    dp_tensor tensors[] = {{"0.weight", 4, {2, 1, 3, 3}, 0, 18},
+                           {"1.weight", 3, {2, 2, 2}, 32, 8}};
+    dp_snapshot s = sample(1), *r = NULL;
+    s.tensors = tensors;
+    s.ntensors = 2;
+    must(dp_checkpoint_write(scratch, &s, false, 3, 0));
+    must(dp_checkpoint_read(in("last.h5"), check, &r));
+    for (int i = 0; i < 2; i++) {
+        cr_assert(dp_tensor_same_shape(&r->tensors[i], &tensors[i]));
+    }
+    same_slab(r, r->params, params);
+    dp_checkpoint_free(&r);
+}
+
 Test(checkpoint, keeps_the_newest_and_the_best)
 {
     for (int64_t step = 1; step <= 6; step++) {
@@ -414,9 +430,9 @@ static void write_part(const char *name, int parts, const char *format, int64_t 
         must(dp_h5_attr_texts(f, "/model", "parameters", 1, names));
     }
     if (parts > 3) {
-        int ndim = parts == 4 ? 3 : 2;
+        int ndim = parts == 4 ? 5 : 2;
         must(dp_h5_put(f, "/model/0.weight", DP_H5_F32, ndim,
-                       (int64_t[]){2, parts == 5 ? 0 : 2, 2}, x));
+                       (int64_t[]){2, parts == 5 ? 0 : 2, 1, 1, 1}, x));
     }
     if (parts > 6) {
         int64_t shape = 2;

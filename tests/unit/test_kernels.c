@@ -72,8 +72,8 @@ static results run_by_rows(const dp_kernels *set, int threads, int rows, shape s
             int end = o + rows < s.O ? o + rows : s.O;
             set->forward(team, s.N, s.I, s.O, o, end, in->xt, in->W, in->b, gelu, r.zt,
                          r.yt, r.y);
-            set->dweight(team, s.N, s.I, s.O, o, end, s.block, in->x, in->dyt, r.dW, r.db,
-                         NULL);
+            set->dweight(team, s.N, s.I, s.O, o, end, s.block, in->x, in->dyt, r.dW,
+                         r.db);
         }
     }
     return r;
@@ -219,7 +219,7 @@ Test(gemm, shares_of_a_team_do_not_overlap)
             set->forward(team, s.N, s.I, s.O, o0, o1, in.xt, in.W, in.b, NULL, NULL,
                          out[0], out[1]);
             set->dweight(team, s.N, s.I, s.O, o0, o1, s.block, in.x, in.dyt, out[3],
-                         out[4], NULL);
+                         out[4]);
             if (call % 2) {
                 set->dinput(team, s.N, s.I, s.O, in.dyt, in.W, NULL, NULL, NULL, out[2]);
             }
@@ -370,6 +370,32 @@ Test(gemm, a_nan_or_infinite_input_reaches_the_outputs_it_enters)
         cr_assert(isfinite(r.db[3]));
         results_destroy(&r);
         inputs_destroy(&in);
+    }
+}
+
+Test(kernels, rows_are_the_strips_the_other_way_round)
+{
+    const dp_kernels *sets[3];
+    int nsets = kernel_sets(sets);
+    for (int k = 0; k < SHAPES; k++) {
+        int N = shapes[k].N, F = shapes[k].I, ld = dp_ld(F), wide = (F + 15) / 16 * 16;
+        float *X = noise((size_t)N * F), *t = to_strips(N, F, X, 1e30f);
+        for (int i = 0; i < nsets * THREADS; i++) {
+            float *x = floats((size_t)N * ld);
+            for (int id = 0; id <= i / nsets; id++) {
+                sets[i % nsets]->rows((dp_team){id, i / nsets + 1}, N, F, t, x);
+            }
+            for (int n = 0; n < N; n++) {
+                for (int f = 0; f < ld; f++) {
+                    float wanted = f < F ? X[(size_t)n * F + f] : 0;
+                    cr_assert(x[(size_t)n * ld + f] == wanted || (f >= F && f < wide),
+                              "%d x %d: sample %d, column %d", N, F, n, f);
+                }
+            }
+            dp_memory_free(&x);
+        }
+        dp_memory_free(&X);
+        dp_memory_free(&t);
     }
 }
 

@@ -1,8 +1,8 @@
 /* The model: layers from text, tensors in the slab, and its gradients by finite
  * differences. */
-#include "model/model.h"
 #include "nn/loss.h"
-#include "run/batch.h"
+#include "nn/model.h"
+#include "step/batch.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 
 static dp_model *make(const char *layers, int inputs, int outputs) {
     dp_model *model = NULL;
-    dp_status s =
-        dp_model_create(dp_kernels_find("auto"), layers, inputs, outputs, &model);
+    dp_status s = dp_model_create(dp_kernels_find("auto"), layers,
+                                  (dp_shape){inputs, 1, 1}, outputs, &model);
     cr_assert_eq(s, DP_OK, "%s", dp_status_message());
     return model;
 }
@@ -63,7 +63,8 @@ Test(model, mistakes_in_layers_are_usage_errors_that_name_the_word)
                          "dense:-3", "relu:2", "conv:3"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         dp_model *m = NULL;
-        dp_status s = dp_model_create(dp_kernels_find("auto"), bad[i], 4, 2, &m);
+        dp_status s =
+            dp_model_create(dp_kernels_find("auto"), bad[i], (dp_shape){4, 1, 1}, 2, &m);
         cr_assert_eq(s, DP_EUSAGE, "%s", bad[i]);
         cr_assert_null(m);
         char word[16] = {0};
@@ -73,16 +74,37 @@ Test(model, mistakes_in_layers_are_usage_errors_that_name_the_word)
     }
 }
 
-static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) {
-    dp_team one = {0, 1};
-    dp_truth truth = dp_batch_truth(batch, N, 0.1F);
-    for (int l = 0; l < net->nlayers; l++) {
-        const dp_layer *layer = &net->layers[l];
-        layer->kind->forward(net->model->set, one, layer, N, 0, layer->O,
-                             net->model->params);
+static const dp_hooks alone = {0};
+
+static dp_pass pass_of(const dp_net *net, int N) {
+    static int32_t row[64];
+    for (int n = 0; n < N; n++) {
+        row[n] = n;
     }
-    const dp_signal *top = &net->signals[net->nlayers];
-    loss->apply(net->model->set, one, &truth, top->yt, top->dzt);
+    return (dp_pass){.set = net->model->set,
+                     .team = {0, 1},
+                     .N = N,
+                     .block = 16,
+                     .training = true,
+                     .seed = 7,
+                     .step = 1,
+                     .row = row,
+                     .params = net->model->params};
+}
+
+Test(model, counts_the_floating_point_operations_of_a_step)
+{
+    dp_model *m = make("dense:512 relu dense:512 relu", 784, 10);
+    double forward[] = {2.0 * 784 * 512, 2.0 * 512 * 512, 2.0 * 512 * 10};
+    cr_assert_eq(dp_model_flops(m), 2 * forward[0] + 3 * forward[1] + 3 * forward[2]);
+    dp_model_destroy(&m);
+}
+
+static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) {
+    dp_truth truth = dp_batch_truth(batch, N, 0.1F);
+    const dp_signal *logits = dp_net_logits(net);
+    dp_net_forward(net, pass_of(net, N), &alone);
+    loss->apply(net->model->set, (dp_team){0, 1}, &truth, logits->yt, logits->dzt);
     double sum = 0;
     for (int n = 0; n < N; n++) {
         sum += (double)batch->loss[n];
@@ -126,15 +148,9 @@ static void check_gradients(const char *layers, const char *loss_name, int input
     dp_batch_load(batch, one, net, &scale, &table, row, N);
     loss_of(net, loss, batch, N);
     float *grads = aligned_alloc(64, m->floats * sizeof(float));
-    for (int l = net->nlayers - 1; l >= 0; l--) {
-        const dp_layer *layer = &net->layers[l];
-        if (l > 0) {
-            layer->kind->backward(m->set, one, layer, N, m->params);
-        }
-        if (layer->kind->gradient) {
-            layer->kind->gradient(m->set, one, layer, N, 16, 0, layer->O, grads, NULL);
-        }
-    }
+    dp_pass pass = pass_of(net, N);
+    pass.grads = grads;
+    dp_net_backward(net, pass, &alone);
     for (int t = 0; t < m->ntensors; t++) {
         const dp_tensor *tensor = &m->tensors[t];
         double worst = 0, size = 0;
@@ -157,6 +173,65 @@ static void check_gradients(const char *layers, const char *loss_name, int input
     }
     free(grads);
     dp_batch_destroy(&batch);
+    dp_net_destroy(&net);
+    dp_model_destroy(&m);
+}
+
+/* What a backward pass reports: in order, each slice once, when its gradients are whole. */
+typedef struct reports {
+    const dp_net *net;
+    const float *grads; /* NaN where nothing has been written */
+    int n;
+} reports;
+
+static void look(void *context, dp_team team, const dp_slice *slice) {
+    reports *r = context;
+    cr_assert_eq(slice, &r->net->slice[r->n++]);
+    size_t end = slice->offset + slice->count;
+    for (int t = 0; t < r->net->model->ntensors; t++) {
+        const dp_tensor *tensor = &r->net->model->tensors[t];
+        for (size_t i = tensor->offset; i < tensor->offset + tensor->count; i++) {
+            cr_assert(i < slice->offset || i >= end || isfinite(r->grads[i]), "%s",
+                      tensor->name);
+        }
+    }
+}
+
+Test(net, reports_gradients_when_they_are_whole_and_makes_the_same_in_slices)
+{
+    enum { N = 21 };
+    dp_model *m = make("tanh dense:100 relu dense:90 gelu", 130, 10);
+    dp_config config = {0};
+    strcpy(config.model.init, "torch");
+    cr_assert_eq(dp_model_init(m, &config), DP_OK);
+    dp_net *net = NULL;
+    cr_assert_eq(dp_net_create(m, N, true, &net), DP_OK);
+    const dp_signal *logits = dp_net_logits(net);
+    for (int i = 0; i < 130 * 64; i++) {
+        net->signals[0].yt[i] = sinf(0.7F * (float)i);
+    }
+    float *grads[3];
+    for (int run = 0; run < 3; run++) {
+        dp_net_cut(net, run == 0 ? 0 : 1000);
+        cr_assert_eq(net->nslices, run == 0 ? 4 : 7);
+        grads[run] = aligned_alloc(64, m->floats * sizeof(float));
+        memset(grads[run], 0xff, m->floats * sizeof(float));
+        dp_pass pass = pass_of(net, N);
+        pass.grads = grads[run];
+        reports r = {.net = net, .grads = grads[run]};
+        dp_hooks hooks = {.context = &r, .ready = look, .gradients_first = run == 2};
+        dp_net_forward(net, pass, &alone);
+        memcpy(logits->dzt, logits->yt, dp_strip_floats(N, 10) * sizeof(float));
+        dp_net_backward(net, pass, &hooks);
+        cr_assert_eq(r.n, net->nslices);
+        for (int t = 0; t < m->ntensors; t++) {
+            size_t at = m->tensors[t].offset, bytes = m->tensors[t].count * sizeof(float);
+            cr_assert_eq(memcmp(grads[run] + at, grads[0] + at, bytes), 0);
+        }
+    }
+    for (int run = 0; run < 3; run++) {
+        free(grads[run]);
+    }
     dp_net_destroy(&net);
     dp_model_destroy(&m);
 }

@@ -2,7 +2,7 @@
  * cores that others may need. */
 #include "base/clock.h"
 #include "base/event.h"
-#include "run/team.h"
+#include "step/team.h"
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,8 +1,8 @@
 /** The model: a list of layers over one flat slab of parameters.
  *  The allreduce, the optimizer and the files see the slab and its tensors, never a
  *  layer. */
-#ifndef DP_MODEL_MODEL_H
-#define DP_MODEL_MODEL_H
+#ifndef DP_NN_MODEL_H
+#define DP_NN_MODEL_H
 
 #include "config/config.h"
 #include "nn/layer.h"
@@ -12,7 +12,8 @@ enum { DP_CHUNK = 4096 }; /* floats: sums over parameters go by chunks of a tens
 typedef struct dp_model {
     const dp_kernels *set;
     char text[2 * DP_TEXT]; /* layers with the output layer: "dense:512 relu dense:10" */
-    int inputs, outputs;    /* features, width of the last layer */
+    dp_shape input;
+    int outputs; /* width of the last layer */
     int nlayers;
     dp_layer *layers; /* as written, without buffers; owner: this */
     int ntensors;
@@ -25,12 +26,19 @@ typedef struct dp_model {
     size_t *chunk; /* [nchunks+1] where each chunk begins in the slab; owner: this */
 } dp_model;
 
+/** The shape of samples of `features` values as layers see it: three dimensions as they are, else flat. */
+dp_shape dp_model_input(int nshape, const int *shape, int features);
+
 /** Layers from config->model.layers, then dense:outputs. Parameters are zero.
  *  Errors: DP_EUSAGE for what the text has wrong.  Owner: the caller; dp_model_destroy.
  *  MPI: local */
-dp_status dp_model_create(const dp_kernels *set, const char *layers, int inputs,
+dp_status dp_model_create(const dp_kernels *set, const char *layers, dp_shape input,
                           int outputs, dp_model **out);
 void dp_model_destroy(dp_model **model);
+
+/** Floating-point operations of a training step, a sample: forward, gradients and, but for the first
+ *  layer, input gradient, each of which costs a layer about the same.  MPI: local */
+double dp_model_flops(const dp_model *model);
 
 /** Moves the parameters into memory of the caller's (model->floats, shared with other ranks).
  *  NULL takes them away again: the model has none any more.
@@ -46,22 +54,5 @@ dp_status dp_model_init(dp_model *model, const dp_config *config);
  *  model's. params is laid out by its own tensors.  Errors: DP_EFILE naming the tensor */
 dp_status dp_model_load(dp_model *model, const char *path, int ntensors,
                         const dp_tensor *tensors, const float *params);
-
-/** What a piece of samples passes through: the layers with their activations. */
-typedef struct dp_net {
-    const dp_model *model;
-    int capacity; /* samples */
-    int nlayers;  /* activations behind a dense layer are fused into it */
-    dp_layer *layers;
-    int nsignals; /* nlayers + 1; the first is the input, the last the logits */
-    dp_signal *signals;
-    float *slab; /* of all signals */
-    size_t bytes;
-} dp_net;
-
-/** training: with batch-major copies and gradients.  Owner: the caller; dp_net_destroy.
- */
-dp_status dp_net_create(const dp_model *model, int capacity, bool training, dp_net **out);
-void dp_net_destroy(dp_net **net);
 
 #endif

@@ -1,18 +1,11 @@
 /* What the files of the step share. */
-#ifndef DP_RUN_STEP_IMPL_H
-#define DP_RUN_STEP_IMPL_H
+#ifndef DP_STEP_IMPL_H
+#define DP_STEP_IMPL_H
 
 #include "base/clock.h"
 #include "base/tree.h"
-#include "run/batch.h"
-#include "run/step.h"
-
-/* Outputs of a layer that are computed by one call. */
-typedef struct dp_part {
-    int layer;      /* in net->layers */
-    int begin, end; /* its outputs, multiples of 16, or all */
-    int bucket; /* complete when this part's gradient is, wanted from this part on; or -1 */
-} dp_part;
+#include "step/batch.h"
+#include "step/step.h"
 
 /* Gradients that travel together, whole chunks of the slab, which is cut among the ranks. */
 typedef struct dp_bucket {
@@ -42,10 +35,11 @@ struct dp_stepper {
     dp_shared
         *shared; /* parameters, optimizer state and squares are in its common memory */
     dp_exchange *exchange;
-    /* In the order of the backward pass: from the last layer down, from its first output up. */
-    int nparts, nbuckets;
-    dp_part *part;       /* [nparts]; owner: this */
-    dp_bucket *bucket;   /* [nbuckets]; owner: this */
+    int nbuckets;      /* in the order of the backward pass */
+    dp_bucket *bucket; /* [nbuckets]; owner: this */
+    int *
+        completes; /* [net->nslices] the bucket that is complete with a slice's gradients, and
+                            whose parameters are first read in it; or -1. Owner: this */
     dp_overlap *overlap; /* NULL: the exchange waits for the whole gradient */
     double *squares;     /* [nchunks] of the mean gradient */
     const float *
@@ -68,7 +62,8 @@ static inline double dp_lap(double *from) {
 
 /* What is needed for an update beside the gradients. */
 typedef struct dp_errand {
-    int blocks; /* of the global batch */
+    int64_t step; /* from 1 */
+    int blocks;   /* of the global batch */
     dp_update u;
     float scale; /* of a sum, that makes it the mean */
 } dp_errand;
@@ -78,17 +73,13 @@ typedef struct dp_errand {
 void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale);
 void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u);
 
-/* step_update.c: a rank alone with its whole batch in one piece need not wait for anybody, so it
- * updates parameters while their gradient is still in the cache. Where each thread has rows enough,
- * it makes their gradients alone, some at a time, and updates the chunks that are complete. */
-bool dp_step_by_rows(const dp_layer *layer, int threads);
-void dp_step_gradient_and_update(dp_stepper *st, dp_team team, const dp_layer *layer,
-                                 int N, float *grads, const dp_errand *now,
-                                 double *clock);
-/* After a barrier: the layer's chunks that no thread has updated alone, biases and those that span
- * the rows of two threads. */
-void dp_step_update_rest(dp_stepper *st, dp_team team, const dp_layer *layer,
-                         const dp_errand *now);
+/* step_update.c: a rank alone with its whole batch in one piece need not wait for anybody: it updates
+ * a slice's parameters while its gradients are still in the cache. Whole team, after a barrier. */
+void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
+                          const dp_errand *now);
+
+/* step_update.c: the first chunk of the slab that begins at or after `at`. */
+int dp_step_chunk_from(const dp_model *model, size_t at);
 
 /* step.c: the norm of the mean gradient, and what clipping to `clip` makes of its scale. */
 double dp_step_norm(const dp_stepper *st);

@@ -1,4 +1,4 @@
-#include "model/model.h"
+#include "nn/model.h"
 #include "base/memory.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,24 +6,13 @@
 
 enum { MOST_LAYERS = 256 };
 
-static dp_status add_layer(dp_model *model, char *word) {
-    if (model->nlayers == MOST_LAYERS) {
+static dp_status add_layer(dp_model *model, const char *word) {
+    int l = model->nlayers;
+    if (l == MOST_LAYERS) {
         return dp_fail(DP_EUSAGE, "model.layers: more than %d layers", MOST_LAYERS - 1);
     }
-    dp_layer *layer = &model->layers[model->nlayers];
-    *layer = (dp_layer){.index = model->nlayers,
-                        .I = model->nlayers > 0 ? layer[-1].O : model->inputs};
-    char *argument = strchr(word, ':');
-    if (argument) {
-        *argument++ = '\0';
-    }
-    layer->kind = dp_layer_find(model->set, word);
-    layer->act = dp_act_find(model->set, word);
-    if (!layer->kind) {
-        return dp_fail(DP_EUSAGE, "model.layers: unknown layer '%s'; there are: %s", word,
-                       dp_layer_names());
-    }
-    dp_status s = layer->kind->shape(argument, layer);
+    dp_shape in = l > 0 ? model->layers[l - 1].out : model->input;
+    dp_status s = dp_layer_parse(model->set, word, l, in, &model->layers[l]);
     model->nlayers++;
     return s;
 }
@@ -80,12 +69,17 @@ static dp_status lay_out(dp_model *model) {
     return s;
 }
 
-dp_status dp_model_create(const dp_kernels *set, const char *layers, int inputs,
+dp_shape dp_model_input(int nshape, const int *shape, int features) {
+    return nshape == 3 ? (dp_shape){shape[0], shape[1], shape[2]}
+                       : (dp_shape){features, 1, 1};
+}
+
+dp_status dp_model_create(const dp_kernels *set, const char *layers, dp_shape input,
                           int outputs, dp_model **out) {
     dp_model *model = dp_alloc(1, sizeof *model);
     model->layers = dp_alloc(MOST_LAYERS, sizeof *model->layers);
     model->set = set;
-    model->inputs = inputs;
+    model->input = input;
     model->outputs = outputs;
     dp_status s = parse(model, layers);
     if (s == DP_OK) {
@@ -112,6 +106,16 @@ void dp_model_destroy(dp_model **model) {
     *model = NULL;
 }
 
+double dp_model_flops(const dp_model *model) {
+    double flops = 0;
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        int passes = 1 + (layer->ntensors > 0) + (l > 0);
+        flops += passes * layer->flops;
+    }
+    return flops;
+}
+
 void dp_model_adopt(dp_model *model, float *params) {
     if (!params) {
         model->params = NULL;
@@ -135,11 +139,11 @@ dp_status dp_model_load(dp_model *model, const char *path, int ntensors,
             return dp_fail(DP_EFILE, "%s: /model/%s is missing; the model is %s", path,
                            to->name, model->text);
         }
-        if (from->ndim != to->ndim || from->dim[0] != to->dim[0] ||
-            (to->ndim == 2 && from->dim[1] != to->dim[1])) {
-            return dp_fail(
-                DP_EFILE, "%s: /model/%s has the shape [%d,%d], the model needs [%d,%d]",
-                path, to->name, from->dim[0], from->dim[1], to->dim[0], to->dim[1]);
+        if (!dp_tensor_same_shape(from, to)) {
+            char has[DP_SHAPE_TEXT], needs[DP_SHAPE_TEXT];
+            return dp_fail(DP_EFILE, "%s: /model/%s has the shape %s, the model needs %s",
+                           path, to->name, dp_tensor_shape(from, has),
+                           dp_tensor_shape(to, needs));
         }
         memcpy(model->params + to->offset, params + from->offset,
                to->count * sizeof(float));

@@ -1,12 +1,12 @@
 /** One optimizer step on a global batch: forward, loss, backward, allreduce, update. */
-#ifndef DP_RUN_STEP_H
-#define DP_RUN_STEP_H
+#ifndef DP_STEP_STEP_H
+#define DP_STEP_STEP_H
 
 #include "comm/comm.h"
 #include "comm/exchange.h"
 #include "data/dataset.h"
-#include "model/model.h"
 #include "nn/loss.h"
+#include "nn/model.h"
 #include "nn/optimizer.h"
 
 /** Where the time of rank 0, thread 0 went, in seconds. */

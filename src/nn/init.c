@@ -1,7 +1,8 @@
 /* Initial parameters. */
 #include "base/rng.h"
 #include "h5/h5file.h"
-#include "model/model.h"
+#include "nn/model.h"
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,10 +41,11 @@ static dp_status constant(const dp_model *model, const dp_tensor *tensor, const 
     return DP_OK;
 }
 
-/* torch: both uniform within 1/sqrt(I), as nn.Linear does (LeCun).  he: normal, variance
- * 2/I (He et al., ICCV 2015).  xavier: uniform, variance 2/(I+O) (Glorot, Bengio, AISTATS
- * 2010). */
-static void draw(const dp_model *model, const dp_config *config, int t, int I) {
+/* torch: both uniform within 1/sqrt(fan-in), as nn.Linear does (LeCun).  he: normal, variance
+ * 2/fan-in (He et al., ICCV 2015).  xavier: uniform, variance 2/(fan-in + fan-out) (Glorot, Bengio,
+ * AISTATS 2010). */
+static void draw(const dp_model *model, const dp_config *config, int t,
+                 const dp_initial *start) {
     const dp_tensor *tensor = &model->tensors[t];
     float *p = model->params + tensor->offset;
     const char *init = config->model.init;
@@ -52,12 +54,30 @@ static void draw(const dp_model *model, const dp_config *config, int t, int I) {
         return; /* biases stay 0 */
     }
     uint64_t seed = config->run.seed;
-    double fan = torch ? 1.0 / I : he ? 2.0 / I : 6.0 / (I + tensor->dim[0]);
-    float bound = (float)sqrt(fan);
+    double in = start->fan_in, both = in + start->fan_out;
+    float bound = (float)sqrt(torch ? 1.0 / in : he ? 2.0 / in : 6.0 / both);
     for (size_t i = 0; i < tensor->count; i++) {
         p[i] = he ? bound * dp_rng_normal(seed, DP_FOR_INIT, (uint32_t)t, i)
                   : bound * (2 * dp_rng_uniform(seed, DP_FOR_INIT, (uint32_t)t, i) - 1);
     }
+}
+
+static dp_status start_tensor(dp_model *model, const dp_config *config, int t,
+                              const dp_initial *start) {
+    const dp_tensor *tensor = &model->tensors[t];
+    bool weight = tensor->ndim > 1;
+    if (start->fan_in == 0) {
+        for (size_t i = 0; i < tensor->count; i++) {
+            model->params[tensor->offset + i] = start->value;
+        }
+        return DP_OK;
+    }
+    if (strcmp(config->model.init, "constant") == 0) {
+        return constant(model, tensor, weight ? "init_weight" : "init_bias",
+                        weight ? config->model.init_weight : config->model.init_bias);
+    }
+    draw(model, config, t, start);
+    return DP_OK;
 }
 
 static dp_status from_file(dp_model *model, const char *path) {
@@ -71,23 +91,24 @@ static dp_status from_file(dp_model *model, const char *path) {
         char name[64] = "/model/";
         strcat(name, tensor->name);
         dp_h5_type type;
-        int ndim = 0;
+        dp_tensor has = {0};
         int64_t dims[8] = {0};
         if (!dp_h5_has(file, name)) {
             s = dp_fail(DP_EFILE, "%s: there is no %s; the model is %s", path, name,
                         model->text);
             break;
         }
-        s = dp_h5_shape(file, name, &type, &ndim, dims);
+        s = dp_h5_shape(file, name, &type, &has.ndim, dims);
         if (s != DP_OK) {
             break;
         }
-        if (ndim != tensor->ndim || dims[0] != tensor->dim[0] ||
-            (ndim == 2 && dims[1] != tensor->dim[1])) {
-            s = dp_fail(DP_EFILE,
-                        "%s: %s has the shape [%lld,%lld], the model needs [%d,%d]", path,
-                        name, (long long)dims[0], (long long)dims[1], tensor->dim[0],
-                        tensor->dim[1]);
+        for (int d = 0; d < DP_DIMS; d++) {
+            has.dim[d] = dims[d] <= INT_MAX ? (int)dims[d] : INT_MAX;
+        }
+        if (!dp_tensor_same_shape(&has, tensor)) {
+            char is[DP_SHAPE_TEXT], needs[DP_SHAPE_TEXT];
+            s = dp_fail(DP_EFILE, "%s: %s has the shape %s, the model needs %s", path,
+                        name, dp_tensor_shape(&has, is), dp_tensor_shape(tensor, needs));
             break;
         }
         float *p = model->params + tensor->offset;
@@ -115,20 +136,12 @@ dp_status dp_model_init(dp_model *model, const dp_config *config) {
         }
         return from_file(model, config->model.init_file);
     }
-    for (int t = 0; t < model->ntensors; t++) {
-        const dp_tensor *tensor = &model->tensors[t];
-        bool weight = tensor->ndim == 2;
-        if (strcmp(config->model.init, "constant") != 0) {
-            draw(model, config, t,
-                 weight ? tensor->dim[1] : model->tensors[t - 1].dim[1]);
-            continue;
-        }
-        dp_status s =
-            constant(model, tensor, weight ? "init_weight" : "init_bias",
-                     weight ? config->model.init_weight : config->model.init_bias);
-        if (s != DP_OK) {
-            return s;
+    dp_status s = DP_OK;
+    for (int l = 0, t = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        for (int k = 0; k < layer->ntensors && s == DP_OK; k++, t++) {
+            s = start_tensor(model, config, t, &layer->start[k]);
         }
     }
-    return DP_OK;
+    return s;
 }

@@ -1,4 +1,4 @@
-#include "run/team.h"
+#include "step/team.h"
 #include "base/event.h"
 #include "base/memory.h"
 #include <assert.h>

@@ -1,4 +1,4 @@
-#include "run/batch.h"
+#include "step/batch.h"
 #include "base/memory.h"
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +31,9 @@ void dp_batch_destroy(dp_batch **batch) {
     *batch = NULL;
 }
 
-void dp_batch_load(dp_batch *batch, dp_team team, dp_net *net, const dp_scale *scale,
-                   const dp_table *table, const int32_t *rows, int N) {
+void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
+                   const dp_scale *scale, const dp_table *table, const int32_t *rows,
+                   int N) {
     const dp_signal *input = &net->signals[0];
     net->model->set->load(team, N, input->F, table->raw, rows, scale, input->yt,
                           input->y);

@@ -1,10 +1,10 @@
 /** A piece of a batch on its way into a net: rows of a table, their labels or targets. */
-#ifndef DP_RUN_BATCH_H
-#define DP_RUN_BATCH_H
+#ifndef DP_STEP_BATCH_H
+#define DP_STEP_BATCH_H
 
 #include "data/dataset.h"
-#include "model/model.h"
 #include "nn/loss.h"
+#include "nn/net.h"
 
 enum { DP_PIECE = 1024 }; /* samples that pass through a net together, at most */
 
@@ -21,8 +21,9 @@ void dp_batch_destroy(dp_batch **batch);
 
 /** Loads rows[0..N) into the net's input, and this thread's part of their labels or
  *  targets. Whole team; barrier afterwards. */
-void dp_batch_load(dp_batch *batch, dp_team team, dp_net *net, const dp_scale *scale,
-                   const dp_table *table, const int32_t *rows, int N);
+void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
+                   const dp_scale *scale, const dp_table *table, const int32_t *rows,
+                   int N);
 
 /** The loss's view of the loaded piece. */
 dp_truth dp_batch_truth(const dp_batch *batch, int N, float smoothing);

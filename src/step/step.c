@@ -1,6 +1,6 @@
 #include "base/memory.h"
 #include "base/tree.h"
-#include "run/team.h"
+#include "step/team.h"
 #include "step_impl.h"
 #include <assert.h>
 #include <limits.h>
@@ -52,98 +52,85 @@ static void bucket_done(dp_stepper *st, dp_team team, int b, const pile *to) {
     }
 }
 
-/* Whole team; barrier afterwards. */
-static void forward(dp_stepper *st, dp_team team, int N, dp_times *times, double *clock) {
+/* What a thread has with it on its way through a piece. */
+typedef struct worker {
+    dp_stepper *st;
+    const pile *to;
+    const dp_errand *now; /* not NULL: parameters are updated as gradients come */
+    dp_times *times;
+    double *clock, *busy; /* the part of times that the thread is in */
+} worker;
+
+static void wait_for_team(void *context, dp_team team) {
+    worker *w = context;
+    *w->busy += dp_lap(w->clock);
+    dp_team_barrier(team);
+    w->times->idle += dp_lap(w->clock);
+}
+
+static void slice_needed(void *context, dp_team team, const dp_slice *slice) {
+    worker *w = context;
+    int b = w->st->completes[slice - w->st->net->slice];
+    if (team.id == 0 && b >= 0) {
+        *w->busy += dp_lap(w->clock);
+        dp_overlap_await(w->st->overlap, b);
+        w->times->reduce += dp_lap(w->clock);
+    }
+}
+
+static void slice_ready(void *context, dp_team team, const dp_slice *slice) {
+    worker *w = context;
+    int b = w->st->completes[slice - w->st->net->slice];
+    if (w->now) {
+        dp_step_update_slice(w->st, team, slice, w->now);
+        w->times->update += dp_lap(w->clock);
+    } else if (b >= 0) {
+        bucket_done(w->st, team, b, w->to);
+    }
+}
+
+/* Forward, loss and backward of one piece; a barrier is its end. Whole team. */
+static double piece(worker *w, dp_team team, const int32_t *rows, int N,
+                    const dp_errand *errand) {
+    dp_stepper *st = w->st;
     const dp_net *net = st->net;
-    for (int i = st->nparts - 1; i >= 0; i--) {
-        const dp_part *part = &st->part[i];
-        const dp_layer *layer = &net->layers[part->layer];
-        if (st->overlap && team.id == 0 && part->bucket >= 0) {
-            dp_overlap_await(st->overlap, part->bucket);
-            times->reduce += dp_lap(clock);
-        }
-        dp_team_barrier(team);
-        times->idle += dp_lap(clock);
-        layer->kind->forward(st->model->set, team, layer, N, part->begin, part->end,
-                             st->model->params);
-        times->forward += dp_lap(clock);
-    }
-}
-
-/* With `now` (or NULL) the parameters are updated too. With overlap, what travels is made first:
- * gradients, then what the layers below want. Whole team, after a barrier. */
-static void backward(dp_stepper *st, dp_team team, int N, const pile *to,
-                     const dp_errand *now, dp_times *times, double *clock) {
-    const dp_kernels *set = st->model->set;
-    const float *params = st->model->params;
-    float *grads = dp_exchange_slab(st->exchange, to->top);
-    for (int i = 0; i < st->nparts; i++) {
-        const dp_part *part = &st->part[i];
-        const dp_layer *layer = &st->net->layers[part->layer];
-        const dp_layer_kind *kind = layer->kind;
-        dp_team_barrier(team);
-        times->idle += dp_lap(clock);
-        if (now && i > 0) {
-            dp_step_update_rest(st, team, layer + 1, now);
-            times->update += dp_lap(clock);
-        }
-        if (!st->overlap && part->layer > 0 && part->begin == 0) {
-            kind->backward(set, team, layer, N, params);
-        }
-        bool both = now && kind->gradient && dp_step_by_rows(layer, team.n);
-        if (kind->gradient && !both) {
-            kind->gradient(set, team, layer, N, st->block, part->begin, part->end, grads,
-                           NULL);
-        }
-        times->backward += dp_lap(clock);
-        if (both) {
-            dp_team_barrier(team);
-            times->idle += dp_lap(clock);
-            dp_step_gradient_and_update(st, team, layer, N, grads, now, clock);
-        }
-        if (st->overlap && part->bucket >= 0) {
-            dp_team_barrier(team);
-            times->idle += dp_lap(clock);
-            bucket_done(st, team, part->bucket, to);
-        }
-        if (st->overlap && part->layer > 0 && part->end == layer->O) {
-            kind->backward(set, team, layer, N, params);
-        }
-        times->backward += dp_lap(clock);
-    }
-}
-
-/* Forward, loss and backward of one piece. Whole team. */
-static double piece(dp_stepper *st, dp_team team, const int32_t *rows, int N,
-                    const pile *to, const dp_errand *now, double *clock) {
-    dp_net *net = st->net;
     if (team.id == 0) {
         st->samples = N;
     }
+    const dp_hooks hooks = {.context = w,
+                            .barrier = wait_for_team,
+                            .need = st->overlap ? slice_needed : NULL,
+                            .ready = st->overlap || w->now ? slice_ready : NULL,
+                            .gradients_first = st->overlap != NULL};
+    const dp_pass pass = {.set = st->model->set,
+                          .team = team,
+                          .N = N,
+                          .block = st->block,
+                          .training = true,
+                          .seed = st->config->run.seed,
+                          .step = errand->step,
+                          .row = rows,
+                          .params = st->model->params,
+                          .grads = dp_exchange_slab(st->exchange, w->to->top)};
     dp_truth truth =
         dp_batch_truth(st->batch, N, (float)st->config->loss.label_smoothing);
-    dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
+    const dp_signal *logits = dp_net_logits(net);
 
+    w->busy = &w->times->data;
     dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
-    times->data += dp_lap(clock);
-    forward(st, team, N, times, clock);
-    dp_team_barrier(team);
-    times->idle += dp_lap(clock);
-    const dp_signal *top = &net->signals[net->nlayers];
-    st->loss->apply(st->model->set, team, &truth, top->yt, top->dzt);
-    times->forward += dp_lap(clock);
-    backward(st, team, N, to, now, times, clock);
-    double loss = team.id == 0 ? sum_losses(st, N) : 0;
-    times->backward += dp_lap(clock);
-    dp_team_barrier(team);
-    times->idle += dp_lap(clock);
-    if (now) {
-        dp_step_update_rest(st, team, &net->layers[0], now);
-        times->update += dp_lap(clock);
-    }
+    w->times->data += dp_lap(w->clock);
+    w->busy = &w->times->forward;
+    dp_net_forward(net, pass, &hooks);
+    wait_for_team(w, team);
+    st->loss->apply(pass.set, team, &truth, logits->yt, logits->dzt);
+    w->times->forward += dp_lap(w->clock);
+    w->busy = &w->times->backward;
+    dp_net_backward(net, pass, &hooks);
     if (!st->overlap) {
-        bucket_done(st, team, 0, to);
+        bucket_done(st, team, 0, w->to);
     }
+    double loss = team.id == 0 ? sum_losses(st, N) : 0;
+    w->times->backward += dp_lap(w->clock);
     return loss;
 }
 
@@ -160,7 +147,9 @@ static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, in
         int end = node[k].b == blocks ? n : node[k].b * st->block;
         int top = walk.depth, merges = dp_tree_push(&walk, node[k]);
         const pile to = {top, merges, k == npieces - 1 ? errand : NULL};
-        double loss = piece(st, team, rows + begin, end - begin, &to, now, clock);
+        worker w = {.st = st, .to = &to, .now = now, .clock = clock};
+        w.times = team.id == 0 ? &st->times : &(dp_times){0};
+        double loss = piece(&w, team, rows + begin, end - begin, errand);
         if (team.id == 0) {
             st->piece_loss[top] = loss;
             for (; merges > 0; merges--, top--) {
@@ -313,7 +302,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     int npieces = dp_tree_share(blocks, ranks, rank, st->most, NULL);
     dp_node *node = st->node;
     dp_tree_share(blocks, ranks, rank, st->most, node);
-    dp_errand errand = {blocks, dp_optimizer_prepare(st->config, lr, t),
+    dp_errand errand = {t, blocks, dp_optimizer_prepare(st->config, lr, t),
                         (float)(1.0 / n)};
     errand.u.scale = st->kept ? 1.0F : errand.scale;
     job j = {.st = st,

@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "base/tree.h"
 #include "step_impl.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,17 +74,6 @@ static size_t bucket_floats(const dp_stepper *st) {
     return strcmp(overlap, "on") == 0 ? 1 : LARGE;
 }
 
-/* Calls for a layer: a large one's gradients begin to travel before all of them are there. Each call
- * and each bucket has its price, so that a part is larger than a bucket must be. */
-static int count_parts(const dp_layer *layer, size_t least) {
-    enum { MOST = 4 };
-    size_t floats = 2 * least > DP_CHUNK ? 2 * least : DP_CHUNK;
-    size_t n = least > 0 && layer->ntensors > 0 ? layer->tensor[0].count / floats : 1;
-    n = n < MOST ? n : MOST;
-    n = n < (size_t)layer->O / 16 ? n : (size_t)layer->O / 16;
-    return n > 1 ? (int)n : 1;
-}
-
 /* Chunks [begin, end) of the slab, and which of them each rank owns. */
 static void add_bucket(dp_stepper *st, int begin, int end) {
     dp_bucket *bucket = &st->bucket[st->nbuckets++];
@@ -103,27 +91,23 @@ static void add_bucket(dp_stepper *st, int begin, int end) {
     bucket->last = (int)bucket->chunk_bound[rank + 1];
 }
 
-/* The parts of layer l, and the buckets that end with them; chunks from *end on are in others. The
- * part that is computed last has the chunks that span two, and the biases: so it is the first that
+/* The buckets that end with slices [s, s + n) of one layer. Chunks from *end on are in others. The
+ * slice that is computed last has the chunks that span two, and the biases: so it is the first that
  * the forward pass waits for. A layer too small for a bucket is in that of the layer below. */
-static void cut_layer(dp_stepper *st, int l, size_t least, int *end) {
-    const dp_layer *layer = &st->net->layers[l];
+static void add_buckets(dp_stepper *st, int s, int n, size_t least, int *end) {
+    const dp_slice *slice = &st->net->slice[s];
     const size_t *chunk = st->model->chunk;
-    int first = *end, n = count_parts(layer, least);
-    while (layer->ntensors > 0 && chunk[first] > layer->tensor[0].offset) {
-        first--;
-    }
+    int first = slice->count > 0 ? dp_step_chunk_from(st->model, slice->offset) : *end;
     int from = first;
     for (int k = 0; k < n; k++) {
         bool last = k == n - 1;
-        dp_part *part = &st->part[st->nparts++];
-        *part = (dp_part){l, k * (layer->O / 16) / n * 16,
-                          last ? layer->O : (k + 1) * (layer->O / 16) / n * 16, -1};
         int to =
-            last ? *end : first + (int)((size_t)part->end * (size_t)layer->I / DP_CHUNK);
+            last
+                ? *end
+                : dp_step_chunk_from(st->model, slice[k].offset + slice[k].count + 1) - 1;
         bool large = least > 0 && (n > 1 || chunk[to] - chunk[from] >= least);
         if (from < to && (large || (last && first == 0))) {
-            part->bucket = st->nbuckets;
+            st->completes[s + k] = st->nbuckets;
             add_bucket(st, from, to);
             from = to;
         }
@@ -131,17 +115,19 @@ static void cut_layer(dp_stepper *st, int l, size_t least, int *end) {
     *end = from == *end ? first : *end;
 }
 
-static void find_parts(dp_stepper *st) {
-    const dp_net *net = st->net;
-    size_t least = bucket_floats(st), n = 0;
-    for (int l = 0; l < net->nlayers; l++) {
-        n += (size_t)count_parts(&net->layers[l], least);
-    }
-    st->part = dp_alloc(n, sizeof *st->part);
-    st->bucket = dp_alloc(n, sizeof *st->bucket);
+static void find_buckets(dp_stepper *st) {
+    size_t least = bucket_floats(st);
+    dp_net_cut(st->net, least);
+    const dp_slice *slice = st->net->slice;
+    int slices = st->net->nslices;
+    st->completes = dp_alloc((size_t)slices, sizeof *st->completes);
+    st->bucket = dp_alloc((size_t)slices, sizeof *st->bucket);
     st->chunk_sum = dp_alloc((size_t)st->model->nchunks, sizeof *st->chunk_sum);
-    for (int l = net->nlayers - 1, end = st->model->nchunks; l >= 0; l--) {
-        cut_layer(st, l, least, &end);
+    for (int s = 0, n = 0, end = st->model->nchunks; s < slices; s += n) {
+        for (n = 0; s + n < slices && slice[s + n].layer == slice[s].layer; n++) {
+            st->completes[s + n] = -1;
+        }
+        add_buckets(st, s, n, least, &end);
     }
 }
 
@@ -192,7 +178,7 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     s = dp_comm_agree(comm, s);
     s = s != DP_OK ? s : share(st);
     if (s == DP_OK) {
-        find_parts(st);
+        find_buckets(st);
         s = st->nbuckets > 1 ? dp_overlap_create(st, &st->overlap) : DP_OK;
         if (!st->overlap && dp_comm_size(comm) > 1 &&
             strcmp(config->parallel.overlap, "on") == 0) {
@@ -228,7 +214,7 @@ void dp_stepper_destroy(dp_stepper **stepper) {
             free(st->bucket[b].chunk_bound);
         }
         free(st->bucket);
-        free(st->part);
+        free(st->completes);
         free(st->chunk_sum);
         free(st);
     }
@@ -261,31 +247,12 @@ void dp_stepper_gather(dp_stepper *st) {
     }
 }
 
-/* Whether any output of the layer was not finite in this rank's last piece. */
-static bool bad_output(const dp_stepper *st, const dp_signal *s) {
-    enum { STRIP = 64 };
-    for (int n = 0; n < st->samples; n++) {
-        const float *column =
-            s->yt + (size_t)(n / STRIP * STRIP) * (size_t)s->F + n % STRIP;
-        for (int f = 0; f < s->F; f++) {
-            if (!isfinite(column[(size_t)f * STRIP])) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 int dp_stepper_bad_layer(const dp_stepper *st) {
     const dp_net *net = st->net;
-    int l = 0;
     if (st->overlap) {
         dp_overlap_settle(st->overlap);
     }
-    while (l < net->nlayers && !bad_output(st, &net->signals[l + 1])) {
-        l++;
-    }
-    l = (int)-dp_comm_max(st->comm, -l);
+    int l = (int)-dp_comm_max(st->comm, -dp_net_bad_layer(net, st->samples));
     return l < net->nlayers ? net->layers[l].index : -1;
 }
 

@@ -3,8 +3,8 @@
  *  They are those of one OpenMP parallel region, which stays open as long as there is work: OpenMP makes
  *  and places them, but all waiting between them is ours (base/event.h), since OpenMP's own spins for
  *  milliseconds, which on cores that others use too makes everything tens of times slower. */
-#ifndef DP_RUN_TEAM_H
-#define DP_RUN_TEAM_H
+#ifndef DP_STEP_TEAM_H
+#define DP_STEP_TEAM_H
 
 #include "base/status.h"
 #include "kernels/kernels.h"

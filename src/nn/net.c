@@ -1,0 +1,220 @@
+/* The activations of a piece, carved from one slab, and the order in which layers are called. */
+#include "nn/net.h"
+#include "base/memory.h"
+#include <math.h>
+#include <stdlib.h>
+
+/* The next `floats` of the slab, or only their place in it while there is no slab yet. */
+static float *carve(dp_net *net, size_t *used, size_t floats) {
+    float *p = net->slab ? net->slab + *used : NULL;
+    *used += (floats + 15) / 16 * 16;
+    return p;
+}
+
+static size_t carve_signals(dp_net *net, bool training) {
+    size_t used = 0;
+    for (int i = 0; i < net->nsignals; i++) {
+        dp_signal *s = &net->signals[i];
+        size_t strips = dp_strip_floats(net->capacity, s->F);
+        bool rows = training && i < net->nlayers && net->layers[i].kind->reads_rows;
+        s->yt = carve(net, &used, strips);
+        s->zt = s->act && s->act->needs_z ? carve(net, &used, strips) : NULL;
+        s->y =
+            rows ? carve(net, &used, (size_t)net->capacity * (size_t)dp_ld(s->F)) : NULL;
+        s->dzt = training && i > 0 ? carve(net, &used, strips) : NULL;
+    }
+    for (int l = 0; l < net->nlayers && training; l++) {
+        dp_layer *layer = &net->layers[l];
+        size_t floats = dp_strip_floats(net->capacity, layer->scratch);
+        layer->kept = floats > 0 ? carve(net, &used, floats) : NULL;
+    }
+    return used;
+}
+
+/* An activation right behind a layer that can do it on its way becomes that layer's. */
+static void fuse(dp_net *net) {
+    const dp_model *model = net->model;
+    for (int l = 0; l < model->nlayers; l++) {
+        dp_layer *layer = &net->layers[net->nlayers];
+        *layer = model->layers[l];
+        if (layer->kind->fuses && l + 1 < model->nlayers && model->layers[l + 1].act) {
+            layer->act = model->layers[++l].act;
+        }
+        net->signals[net->nlayers + 1] =
+            (dp_signal){.F = dp_shape_size(layer->out), .act = layer->act};
+        layer->below = &net->signals[net->nlayers];
+        layer->above = &net->signals[++net->nlayers];
+    }
+    net->nsignals = net->nlayers + 1;
+}
+
+/* Slices of a layer: each call has its price, so that a slice is larger than it must be. */
+static int count_slices(const dp_layer *layer, size_t least) {
+    size_t floats = 2 * least > DP_CHUNK ? 2 * least : DP_CHUNK;
+    size_t n = least > 0 && layer->ntensors > 0 ? layer->tensor[0].count / floats : 1;
+    n = n < DP_NET_SLICES ? n : DP_NET_SLICES;
+    n = n < (size_t)layer->rows / 16 ? n : (size_t)layer->rows / 16;
+    return n > 1 ? (int)n : 1;
+}
+
+static void cut_layer(dp_net *net, int l, size_t least) {
+    const dp_layer *layer = &net->layers[l];
+    const dp_tensor *first = layer->tensor, *last = first + layer->ntensors - 1;
+    int n = count_slices(layer, least);
+    for (int k = 0; k < n; k++) {
+        dp_slice *slice = &net->slice[net->nslices++];
+        *slice = (dp_slice){.layer = l, .begin = 0, .end = layer->out.C};
+        if (k > 0) {
+            slice->begin = slice[-1].end;
+        }
+        if (k < n - 1) {
+            slice->end = (k + 1) * (layer->rows / 16) / n * 16;
+        }
+        if (layer->ntensors > 0) {
+            size_t row = layer->rows > 0 ? first->count / (size_t)layer->rows : 0;
+            size_t end = k < n - 1 ? first->offset + (size_t)slice->end * row
+                                   : last->offset + last->count;
+            slice->offset = first->offset + (size_t)slice->begin * row;
+            slice->count = end - slice->offset;
+        }
+    }
+}
+
+void dp_net_cut(dp_net *net, size_t least) {
+    net->nslices = 0;
+    for (int l = net->nlayers - 1; l >= 0; l--) {
+        cut_layer(net, l, least);
+    }
+}
+
+dp_status dp_net_create(const dp_model *model, int capacity, bool training,
+                        dp_net **out) {
+    size_t layers = (size_t)model->nlayers;
+    dp_net *net = dp_alloc(1, sizeof *net);
+    net->layers = dp_alloc(layers, sizeof *net->layers);
+    net->signals = dp_alloc(layers + 1, sizeof *net->signals);
+    net->slice = dp_alloc(layers * DP_NET_SLICES, sizeof *net->slice);
+    net->model = model;
+    net->capacity = capacity;
+    net->signals[0].F = dp_shape_size(model->input);
+    fuse(net);
+    dp_net_cut(net, 0);
+    size_t floats = carve_signals(net, training);
+    void *p = NULL;
+    dp_status s = dp_memory_alloc(floats, sizeof(float), &p);
+    if (s != DP_OK) {
+        dp_net_destroy(&net);
+        return s;
+    }
+    net->slab = p;
+    net->bytes = floats * sizeof(float);
+    carve_signals(net, training);
+    *out = net;
+    return DP_OK;
+}
+
+void dp_net_destroy(dp_net **net) {
+    if (*net) {
+        free((*net)->layers);
+        free((*net)->signals);
+        free((*net)->slice);
+        dp_memory_free(&(*net)->slab);
+        free(*net);
+    }
+    *net = NULL;
+}
+
+static void barrier(const dp_pass *pass, const dp_hooks *hooks) {
+    if (hooks->barrier) {
+        hooks->barrier(hooks->context, pass->team);
+    }
+}
+
+/* One slice of a layer's pass. */
+static void call(void (*what)(const dp_layer *, const dp_pass *), const dp_net *net,
+                 const dp_slice *slice, dp_pass *pass) {
+    pass->begin = slice->begin;
+    pass->end = slice->end;
+    what(&net->layers[slice->layer], pass);
+}
+
+void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
+    for (int i = net->nslices - 1; i >= 0; i--) {
+        const dp_slice *slice = &net->slice[i];
+        const dp_layer *layer = &net->layers[slice->layer];
+        const dp_signal *above = layer->above;
+        if (hooks->need) {
+            hooks->need(hooks->context, pass.team, slice);
+        }
+        barrier(&pass, hooks);
+        call(layer->kind->forward, net, slice, &pass);
+        if (!layer->kind->writes_rows && above->y && slice->begin == 0) {
+            barrier(&pass, hooks);
+            pass.set->rows(pass.team, pass.N, above->F, above->yt, above->y);
+        }
+    }
+}
+
+/* The input gradient, by z: the activation below is passed too. */
+static void input_gradient(const dp_layer *layer, dp_pass *pass, const dp_hooks *hooks) {
+    const dp_signal *below = layer->below;
+    pass->begin = 0;
+    pass->end = layer->out.C;
+    layer->kind->backward(layer, pass);
+    if (!layer->kind->fuses && below->act) {
+        barrier(pass, hooks);
+        size_t at = 0;
+        size_t n = dp_layer_part(pass->team, dp_strip_floats(pass->N, below->F), &at);
+        below->act->backward(below->zt ? below->zt + at : NULL, below->yt + at,
+                             below->dzt + at, n);
+    }
+}
+
+/* A barrier, after which the slices [*reported, made) are complete. */
+static void report(const dp_net *net, const dp_pass *pass, const dp_hooks *hooks,
+                   int *reported, int made) {
+    barrier(pass, hooks);
+    for (; *reported < made; (*reported)++) {
+        if (hooks->ready) {
+            hooks->ready(hooks->context, pass->team, &net->slice[*reported]);
+        }
+    }
+}
+
+void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
+    int reported = 0, made = 0;
+    for (int l = net->nlayers - 1; l >= 0; l--) {
+        const dp_layer *layer = &net->layers[l];
+        bool input = l > 0, at_once = hooks->ready && hooks->gradients_first;
+        report(net, &pass, hooks, &reported, made);
+        if (input && !hooks->gradients_first) {
+            input_gradient(layer, &pass, hooks);
+        }
+        for (; made < net->nslices && net->slice[made].layer == l; made++) {
+            if (layer->kind->gradient) {
+                call(layer->kind->gradient, net, &net->slice[made], &pass);
+            }
+            if (at_once) {
+                report(net, &pass, hooks, &reported, made + 1);
+            }
+        }
+        if (input && hooks->gradients_first) {
+            input_gradient(layer, &pass, hooks);
+        }
+    }
+    report(net, &pass, hooks, &reported, made);
+}
+
+int dp_net_bad_layer(const dp_net *net, int N) {
+    for (int l = 0; l < net->nlayers; l++) {
+        const dp_signal *s = &net->signals[l + 1];
+        for (int n = 0; n < N; n++) {
+            for (int f = 0; f < s->F; f++) {
+                if (!isfinite(dp_signal_at(s, n, f))) {
+                    return l;
+                }
+            }
+        }
+    }
+    return net->nlayers;
+}

@@ -1,0 +1,56 @@
+/* Evaluation and prediction share the net's passes and the threads with the step, but no gradients. */
+#include "step/forward.h"
+#include "step/team.h"
+
+static void wait_for_team(void *context, dp_team team) {
+    (void)context;
+    dp_team_barrier(team);
+}
+
+static void load(const dp_forward *f, dp_team team, const dp_table *table,
+                 const int32_t *rows, int N) {
+    const dp_signal *input = &f->net->signals[0];
+    if (f->loss) {
+        dp_batch_load(f->batch, team, f->net, f->scale, table, rows, N);
+    } else {
+        f->net->model->set->load(team, N, input->F, table->raw, rows, f->scale, input->yt,
+                                 input->y);
+    }
+}
+
+/* A call, for its threads. */
+typedef struct job {
+    const dp_forward *forward;
+    const dp_table *table;
+    const int32_t *rows;
+    int N;
+} job;
+
+static void work(dp_team team, void *arg) {
+    const job *j = arg;
+    const dp_forward *f = j->forward;
+    const dp_model *model = f->net->model;
+    const dp_signal *logits = dp_net_logits(f->net);
+    const dp_hooks hooks = {.barrier = wait_for_team};
+    const dp_pass pass = {.set = model->set,
+                          .team = team,
+                          .N = j->N,
+                          .row = j->rows,
+                          .params = model->params};
+    load(f, team, j->table, j->rows, j->N);
+    dp_net_forward(f->net, pass, &hooks);
+    dp_team_barrier(team);
+    if (f->loss) {
+        dp_truth truth = dp_batch_truth(f->batch, j->N, 0);
+        f->loss->apply(model->set, team, &truth, logits->yt, NULL);
+    }
+    if (f->probability) {
+        model->set->softmax(team, j->N, logits->F, logits->yt, f->probability);
+    }
+}
+
+void dp_forward_run(const dp_forward *f, const dp_table *table, const int32_t *rows,
+                    int N) {
+    job j = {f, table, rows, N};
+    dp_team_run(f->threads, work, &j);
+}

@@ -1,0 +1,60 @@
+/* From a summed gradient to new parameters, chunk by chunk. */
+#include "step_impl.h"
+
+void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
+    const dp_model *model = st->model;
+    size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
+    if (st->kept) {
+        for (size_t i = 0; i < n; i++) {
+            st->kept[at + i] += sum[i] * scale;
+        }
+        sum = st->kept + at;
+        scale = 1;
+    }
+    st->chunk_sum[c] = sum;
+    st->squares[c] = dp_sum_squares(sum, n, scale);
+}
+
+void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u) {
+    const dp_model *model = st->model;
+    size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
+    float *const slot[2] = {
+        st->slot[0] && st->slot[0] != st->kept ? st->slot[0] + at : NULL,
+        st->slot[1] && st->slot[1] != st->kept ? st->slot[1] + at : NULL};
+    dp_update mine = *u;
+    if (st->kept) { /* clipped in place, as clip_grad_norm_ does */
+        for (size_t i = 0; i < n; i++) {
+            st->kept[at + i] *= u->scale;
+        }
+        mine.scale = 1;
+    }
+    st->optimizer->update(&mine, n, st->chunk_sum[c], model->params + at, slot);
+}
+
+int dp_step_chunk_from(const dp_model *model, size_t at) {
+    int low = 0, high = model->nchunks;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (model->chunk[middle] < at) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Threads take runs of chunks, much as they have made the rows of a gradient. */
+void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
+                          const dp_errand *now) {
+    const dp_model *model = st->model;
+    const float *grads = dp_exchange_slab(st->exchange, 0);
+    int first = dp_step_chunk_from(model, slice->offset);
+    long n = dp_step_chunk_from(model, slice->offset + slice->count) - first;
+    int begin = first + (int)(n * team.id / team.n);
+    int end = first + (int)(n * (team.id + 1) / team.n);
+    for (int c = begin; c < end; c++) {
+        dp_step_finish_chunk(st, c, grads + model->chunk[c], now->scale);
+        dp_step_update_chunk(st, c, &now->u);
+    }
+}
