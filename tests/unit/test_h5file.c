@@ -1,5 +1,5 @@
 /* HDF5 files: what is written comes back, and nothing but what was written is believed. */
-#include "../../src/h5/h5core.h"
+#include "../../src/h5/reader.h"
 #include "h5/h5file.h"
 #include "scratch.h"
 #include <math.h>
@@ -607,4 +607,40 @@ Test(h5file, symlinks_are_replaced)
     cr_assert_eq(readlink(in("last.h5"), target, sizeof target - 1), 4);
     cr_assert_str_eq(target, "b.h5");
     cr_assert_eq(count_names(""), 3);
+}
+
+static void gives_up(dp_h5 *f, pid_t parent) {
+    _exit(DP_EINTERNAL); /* as dp_alloc does */
+}
+
+static void is_killed(dp_h5 *f, pid_t parent) {
+    raise(SIGKILL);
+    _exit(0);
+}
+
+static void crashes(dp_h5 *f, pid_t parent) {
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+    _exit(0);
+}
+
+/* A file is only called damaged where its bytes are to blame. */
+Test(h5file, what_the_system_does_to_the_reader_is_not_the_files_fault)
+{
+    const struct {
+        void (*serve)(dp_h5 *f, pid_t parent);
+        dp_status status;
+        const char *word;
+    } ends[] = {{gives_up, DP_EINTERNAL, "enough memory"},
+                {is_killed, DP_EINTERNAL, "enough memory"},
+                {crashes, DP_EFILE, "likely damaged"}};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        signal(SIGCHLD, SIG_IGN); /* as some that start us do */
+        dp_h5 *f = dp_h5_make(in("a.h5"), DP_EFILE);
+        cr_assert_eq(dp_h5_reader_start(f, ends[i].serve), ends[i].status, "%zu", i);
+        cr_assert_not_null(strstr(dp_status_message(), ends[i].word), "%s",
+                           dp_status_message());
+        dp_h5_close(&f);
+    }
 }
