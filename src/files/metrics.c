@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "parts.h"
 #include <assert.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -335,7 +336,7 @@ static dp_status load_all(dp_metrics *m, int64_t step, int64_t epoch) {
 }
 
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch) {
-    if (access(metrics->path, F_OK) != 0) {
+    if (access(metrics->path, F_OK) != 0 && errno == ENOENT) {
         return DP_OK;
     }
     metrics->dirty = true;
