@@ -125,12 +125,15 @@ class Process:
         if ranks is not None:
             self.command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks),
                             *self.command]
+        self.start(environment(ranks is None, **(env or {})), cwd)
+
+    def start(self, env, cwd=None):
+        """Starts self.command. Its stdout is a file: a pipe that nobody reads fills up."""
         self.began = time.monotonic()
-        self.out = tempfile.TemporaryFile("w+", errors="replace")  # a pipe would fill up
+        self.out = tempfile.TemporaryFile("w+", errors="replace")
         self.popen = subprocess.Popen(
-            self.command, cwd=cwd, env=environment(ranks is None, **(env or {})),
-            stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.PIPE,
-            text=True, errors="replace")
+            self.command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self.out,
+            stderr=subprocess.PIPE, text=True, errors="replace")
 
     @property
     def pid(self):

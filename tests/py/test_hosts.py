@@ -70,10 +70,7 @@ class Job(Process):
         self.hosts = hosts
         self.command = hosts.mpirun(
             layout, [TRAINER, "run.ini", "parallel.threads=1", *args], lab.dir, options)
-        self.began = time.monotonic()
-        self.popen = subprocess.Popen(
-            self.command, env=environment(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+        self.start(environment())
 
     def end(self, timeout=60):
         """As Process.end; a job that does not end is ended on all hosts."""

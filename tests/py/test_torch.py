@@ -77,9 +77,10 @@ def start_values(widths=WIDTHS):
 
 
 def in_torch(torch, start, x, y, make, steps, lrs=None, clip=0, smoothing=0,
-             widths=WIDTHS):
+             widths=WIDTHS, precision="float32"):
     """The five steps in PyTorch, in order: model, losses, gradient norms, optimizer."""
-    model = network(torch, widths)
+    x = x.to(getattr(torch, precision))
+    model = network(torch, widths).to(x.dtype)
     model.load_state_dict({name: torch.from_numpy(values.copy())
                            for name, values in start.items()})
     optimizer = make(model.parameters())
@@ -243,9 +244,14 @@ def test_200_steps_on_mnist_agree_with_pytorch(tmp_path, mnist, torch, form):
     arrays["train"] = tuple(a[:STEPS * BATCH] for a in arrays["train"])
     x, y = tensors(torch, arrays, "train")
     make = lambda p: getattr(torch.optim, kind)(p, **options)  # noqa: E731
-    model, losses, _, _ = in_torch(torch, start_values(widths), x, y, make, STEPS,
-                                   widths=widths)
-    assert_weights_agree(lab.out(), model, start_values(widths), tolerance)
+    single, exact = (in_torch(torch, start_values(widths), x, y, make, STEPS, widths=widths,
+                              precision=precision) for precision in ("float32", "float64"))
+    # Where a ReLU's input is near 0, rounding alone may decide its sign, and a weight moves by 0.004:
+    # in PyTorch's single precision as in ours. So its distance from double is allowed here too.
+    losses, theirs = single[1], exact[0].state_dict()
+    rounding = max(float((values - theirs[name]).abs().max())
+                   for name, values in single[0].state_dict().items())
+    assert_weights_agree(lab.out(), exact[0], start_values(widths), tolerance + rounding)
     ours = lab.out().table("steps")["loss"]
     np.testing.assert_allclose(ours[:5], losses[:5], rtol=1e-4)
 
