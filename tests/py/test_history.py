@@ -118,6 +118,14 @@ def test_metrics_that_cannot_be_written_keep_no_checkpoint_waiting(lab):
     assert lab.out().table("steps")["step"].tolist() == list(range(1, 3 * epoch + 3))
 
 
+def test_metrics_that_are_gone_are_spoken_of(lab):
+    lab.config(train__epochs=2)
+    lab.run("run.ini", "train.max_steps=13").expect(75)
+    (lab.out().path / "metrics.h5").unlink()
+    result = lab.run("run.ini").expect(0)
+    assert "metrics.h5 is gone" in result.err and "up to 13" in result.err
+
+
 # ---- the best one, which may be written late ----
 
 @pytest.mark.parametrize("ranks", [None, 2])
