@@ -4,6 +4,7 @@ A point is {key: value}, each value as it goes to the trainer's command line; a 
 differs from another's asks for other trials."""
 
 import configparser
+import errno
 import hashlib
 import math
 import os
@@ -316,10 +317,17 @@ def check_trials(path, spec):
                          "points only, and none is run twice")
 
 
+def read_regular(path):
+    """A file's bytes: a pipe or a device may keep its reader waiting for ever."""
+    if not (Path(path).is_file() or Path(path).is_dir()) and Path(path).exists():
+        raise OSError(errno.EINVAL, "only regular files are read")
+    return Path(path).read_bytes()
+
+
 def read_spec(path, name=None):
     """A sweep's own spec has the name of its folder, another the one it gives, else its file's."""
     try:
-        ini = read_ini(Path(path).read_bytes())
+        ini = read_ini(read_regular(path))
     except (OSError, UnicodeError, configparser.Error) as error:
         text = error.strerror if isinstance(error, OSError) else str(error).replace("\n", " ")
         raise SweepError(f"{path}: can't be read: {text}") from None

@@ -98,8 +98,7 @@ static dp_status blame(dp_h5 *f, const char *object, bool spins) {
                        "%s: the process that read it %s: is there enough memory?",
                        f->path, WIFSIGNALED(end) ? "was killed" : "gave up");
     }
-    /* It says why on a stderr that it has not got; dp_fatal's code is how it ends. */
-    if (WIFEXITED(end) && WEXITSTATUS(end) == DP_EINTERNAL) {
+    if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
         return dp_h5_no_memory(f, object);
     }
     if (WIFSIGNALED(end)) {

@@ -347,6 +347,16 @@ def test_what_the_trainer_would_not_take_is_refused_before_anything_starts(bench
     assert not list(bench.dir.glob("runs/sweeps/*"))
 
 
+def test_a_pipe_or_a_device_is_no_spec_and_no_config(bench):
+    os.mkfifo(bench.dir / "pipe")
+    for what in ("pipe", "/dev/zero", bench.spec(config="pipe")):
+        assert "only regular files are read" in bench.run("run", what, code=2)
+
+
+def test_an_unknown_command_is_a_usage_error(bench):
+    assert "invalid choice: 'start'" in bench.run("start", "s.ini", code=2).splitlines()[-1]
+
+
 def test_all_is_shown_of_a_trainer_that_does_not_say_what_is_wrong(bench, tmp_path):
     mute = tmp_path / "mute"
     mute.write_text('#!/bin/sh\necho "libhdf5.so: no such file" >&2\nexit 127\n')
