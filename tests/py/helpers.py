@@ -121,16 +121,17 @@ class Process:
     """A trainer that is running; always ended by `end`."""
 
     def __init__(self, args, cwd, ranks=None, env=None, quiet=True):
-        self.command = [str(TRAINER), *map(str, args)]
+        command = [str(TRAINER), *map(str, args)]
         if ranks is not None:
-            self.command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks),
-                            *self.command]
-        self.began = time.monotonic()
+            command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks), *command]
+        self.start(command, cwd, environment(ranks is None, **(env or {})))
+
+    def start(self, command, cwd, env):
+        self.command, self.began = command, time.monotonic()
         self.out = tempfile.TemporaryFile("w+", errors="replace")  # a pipe would fill up
         self.popen = subprocess.Popen(
-            self.command, cwd=cwd, env=environment(ranks is None, **(env or {})),
-            stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.PIPE,
-            text=True, errors="replace")
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self.out,
+            stderr=subprocess.PIPE, text=True, errors="replace")
 
     @property
     def pid(self):
