@@ -210,7 +210,7 @@ def work(args):
     if complete:
         slurm.cancel_waiting(jobs)
     elif signal.SIGUSR1 in worker.signals:  # the time limit is near
-        slurm.requeue()
+        worker.gave_up = slurm.requeue()
     if complete or worker.gave_up:
         return conclude(study, complete, worker.gave_up)
     return 0
@@ -290,7 +290,7 @@ COMMANDS = {"run": run, "submit": submit, "status": status, "stop": stop, "resum
 
 def main():
     parser = argparse.ArgumentParser(
-        usage=__doc__.split("usage: ")[1], add_help=False, exit_on_error=False)
+        usage=__doc__.split("usage: ")[1], add_help=False)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("what")
     parser.add_argument("--dry-run", action="store_true")

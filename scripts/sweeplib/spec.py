@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,7 +203,7 @@ def auto_or(parse):
 
 COUNT = number_in(1, 10**6)
 SWEEP = {  # name: (parse, default as text or None where it must be given, what it takes)
-    "config": (str, None, "the INI file of the run to sweep"),
+    "config": (os.path.expanduser, None, "the INI file of the run to sweep"),
     "name": (matching(r"[\w+-][\w.+-]*|"), "", "letters, digits, . _ + -"),
     "method": (one_of("grid", "random", "tpe"), None, "grid, random or tpe"),
     "trials": (auto_or(COUNT), "auto", "a number, or auto: each point of a grid"),
@@ -357,10 +358,8 @@ def read_spec(path, name=None):
 
 
 def cores():
-    """The cores this process may use, by affinity, as many as the container's quota allows."""
-    found = sorted(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return found[:max(1, math.ceil(int(quota) / int(period)))]
-    except (OSError, ValueError):
-        return found
+    """The cores this process may use, by affinity, as many as the quotas of its groups allow."""
+    script = Path(__file__).resolve().parents[1] / "mpi-env.sh"
+    count = subprocess.run(["bash", "-c", '. "$0" && cores', str(script)], text=True, check=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
+    return sorted(os.sched_getaffinity(0))[:int(count)]

@@ -121,18 +121,16 @@ class Process:
     """A trainer that is running; always ended by `end`."""
 
     def __init__(self, args, cwd, ranks=None, env=None, quiet=True):
-        self.command = [str(TRAINER), *map(str, args)]
+        command = [str(TRAINER), *map(str, args)]
         if ranks is not None:
-            self.command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks),
-                            *self.command]
-        self.start(environment(ranks is None, **(env or {})), cwd)
+            command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks), *command]
+        self.start(command, cwd, environment(ranks is None, **(env or {})))
 
-    def start(self, env, cwd=None):
-        """Starts self.command. Its stdout is a file: a pipe that nobody reads fills up."""
-        self.began = time.monotonic()
-        self.out = tempfile.TemporaryFile("w+", errors="replace")
+    def start(self, command, cwd, env):
+        self.command, self.began = command, time.monotonic()
+        self.out = tempfile.TemporaryFile("w+", errors="replace")  # a pipe would fill up
         self.popen = subprocess.Popen(
-            self.command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self.out,
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self.out,
             stderr=subprocess.PIPE, text=True, errors="replace")
 
     @property
@@ -162,7 +160,7 @@ class Process:
             time.sleep(0.02)
 
     def result(self, err):
-        """What it left, once it has ended."""
+        """What it said before it ended, and on stderr."""
         self.out.seek(0)
         return Result(self.command, self.popen.returncode, self.out.read(), err,
                       time.monotonic() - self.began)

@@ -68,9 +68,9 @@ class Job(Process):
 
     def __init__(self, hosts, lab, layout, *args, options=()):
         self.hosts = hosts
-        self.command = hosts.mpirun(
+        command = hosts.mpirun(
             layout, [TRAINER, "run.ini", "parallel.threads=1", *args], lab.dir, options)
-        self.start(environment())
+        self.start(command, None, environment())
 
     def end(self, timeout=60):
         """As Process.end; a job that does not end is ended on all hosts."""
