@@ -176,15 +176,15 @@ def end(shop, job, harmed=False):
     """Waits for the end. mpirun does not always end where it or a rank was harmed as it was about
     to: then it is ended too. Ranks that hang by themselves are a loss."""
     try:
-        err = job.popen.communicate(timeout=45)[1]
+        out, err = job.popen.communicate(timeout=45)
     except subprocess.TimeoutExpired:
         alive = job.ranks()
         kill(job.pid, *alive)
-        err = job.popen.communicate()[1]
-        need(harmed or not alive, f"ranks {alive} hang: {job.result(err)}")
+        out, err = job.popen.communicate()
+        need(harmed or not alive, f"ranks {alive} hang: {' '.join(job.command)}\n{out}{err}")
         shop.faults["mpirun hung and was ended"] += 1
-    result = job.result(err)
-    if result.code in (-11, 139) and re.search("^files   | is complete: ", result.out, re.M):
+    result = helpers.Result(job.command, job.popen.returncode, out, err, 0)
+    if result.code in (-11, 139) and re.search("^files   | is complete: ", out, re.M):
         shop.faults["MPI crashed after the run's end"] += 1  # all was on the disk
         result.code = 0
     return result

@@ -159,12 +159,6 @@ class Process:
                 raise AssertionError(f"what was waited for did not come\n{self.end(1)}")
             time.sleep(0.02)
 
-    def result(self, err):
-        """What it said before it ended, and on stderr."""
-        self.out.seek(0)
-        return Result(self.command, self.popen.returncode, self.out.read(), err,
-                      time.monotonic() - self.began)
-
     def end(self, timeout=60):
         """Waits for the end; past the timeout the job is ended and the test fails."""
         late = False
@@ -178,7 +172,9 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.popen.kill()
                 err = self.popen.communicate()[1]
-        result = self.result(err)
+        self.out.seek(0)
+        result = Result(self.command, self.popen.returncode, self.out.read(), err,
+                        time.monotonic() - self.began)
         assert not late, f"no end within {timeout} s\n{result}"
         return result
 
