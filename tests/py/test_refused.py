@@ -1,5 +1,8 @@
 """Memory, files, maps and threads that one rank of two is refused (refuse.c): the job ends with one
-message and one exit code, nobody waits, and the run can go on."""
+message and one exit code, nobody waits, and the run can go on.
+
+A few calls of each kind in the quick suite, some more in the slow one, spread over the launch; with
+REFUSE_ALL=1 the slow suite refuses every one, which takes more than half an hour."""
 
 import itertools
 import os
@@ -72,7 +75,7 @@ def refusing(tmp_path_factory, refuse):
 
 
 def apart_by(calls, tries):
-    """Every call is refused with REFUSE_ALL=1 in the environment, which takes an hour; else some."""
+    """How far the refused calls are apart."""
     return 1 if os.environ.get("REFUSE_ALL") else max(calls // tries, 1)
 
 
