@@ -103,10 +103,14 @@ void dp_patience_check(dp_patience *wait) {
 void dp_patience_wait(dp_patience *wait) {
     enum { NAP = 50 };           /* microseconds */
     const double spins = 100e-6; /* whoever is waited for may need the core */
+    const double yields =
+        10e-3; /* longer ones are not a step's, and a nap is small beside them */
     dp_patience_check(wait);
-    if (atomic_load_explicit(&wait->comm->naps, memory_order_relaxed)) {
+    double waited = wait->last - wait->begin;
+    if (atomic_load_explicit(&wait->comm->naps, memory_order_relaxed) ||
+        waited > yields) {
         usleep(NAP);
-    } else if (wait->comm->crowded || wait->last - wait->begin > spins) {
+    } else if (wait->comm->crowded || waited > spins) {
         sched_yield();
     } else {
         dp_pause();

@@ -4,6 +4,8 @@ yet: nothing waits, and the exit code says whose fault it is."""
 import os
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,21 @@ def test_a_signal_before_the_first_step_ends_all_with_75(lab, refuse, ranks, nam
     assert "run the same command again" in result.out and not result.errors, result
     assert not any(map(running, pids))
     lab.run("run.ini", ranks=ranks).expect(0)
+
+
+def test_ranks_that_wait_for_another_leave_the_cores_to_others(lab, refuse):
+    def seconds(pid):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    lab.config(train__epochs=1)
+    job = stalled(lab, refuse, "train-images", "run.ini", ranks=2)
+    before = {pid: seconds(pid) for pid in job.ranks()}
+    assert len(before) == 2
+    time.sleep(2)
+    used = max(seconds(pid) - before[pid] for pid in before)
+    os.kill(next(iter(before)), signal.SIGTERM)
+    job.end(SOON).expect(75)
+    assert used < 0.3, f"{used} s of CPU time in 2 s"
 
 
 @pytest.mark.parametrize("command", ["check", "eval", "predict"])

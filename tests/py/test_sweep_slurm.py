@@ -16,6 +16,8 @@ from sweeps import Bench, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 sys.path.insert(0, str(REPO / "scripts"))
+sys.path.insert(0, str(REPO / "tests"))
+import torture  # noqa: E402
 from sweeplib import slurm as ours  # noqa: E402
 
 CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
@@ -23,11 +25,13 @@ CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).std
 pytestmark = [pytest.mark.slow, pytest.mark.together,
               pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
 
-# The trainer, but all trials except the first four wait while there is a file "hold".
-SLOW = f"""#!/bin/sh
-case $* in *run.name=s-000[0-3]*|*max_steps=1*|check*) ;; *)
+# The trainer, but all trials except the first four wait while there is a file "hold", and a checkpoint
+# of those takes 0.1 s, so that something can happen to them.
+SLOW = """#!/bin/sh
+case $* in *max_steps=1*|check*) ;; *run.name=s-000[0-3]*)
+    export FAULT_DIR=$PWD/runs FAULT_SLOW=100 LD_PRELOAD={shim} ;; *)
     while [ -e hold ]; do sleep 0.2; done ;; esac
-exec {TRAINER} "$@"
+exec {trainer} "$@"
 """
 
 
@@ -66,7 +70,7 @@ def cluster(tmp_path_factory):
 
 def bench(folder, data, cluster):
     slow = folder / "slow"
-    slow.write_text(SLOW)
+    slow.write_text(SLOW.format(shim=torture.build_shim(folder), trainer=TRAINER))
     slow.chmod(0o755)
     return Bench(folder, data, {"TRAINER": str(slow), **cluster.env()}, train__epochs=40)
 
