@@ -1,5 +1,6 @@
-/* Preloaded into a trainer by tests/torture.py: counts the calls that change files below FAULT_DIR, says
- * in FAULT_STATE where the process is, and at call number FAULT_CALL does what FAULT_HOW says:
+/* Preloaded into a trainer by tests/torture.py: counts the calls that change files below
+ * FAULT_DIR, says in FAULT_STATE where the process is, and at call number FAULT_CALL does
+ * what FAULT_HOW says:
  *   before, after   the process is killed before or after the call
  *   half            a write is cut in half, then the process is killed
  *   full            this call and the next FAULT_FOR - 1 fail: no space is left
@@ -22,8 +23,8 @@ enum { FDS = 1024, STATE = 64 };
 
 static char folder[4096], kind_of_fd[FDS][16];
 static size_t folder_length;
-static char *
-    state; /* "NUMBER WHAT" of the call that is under way, or of the last one and "training" */
+/* "NUMBER WHAT" of the call that is under way, or of the last one and "training" */
+static char *state;
 static long number, at = -1, count = 1;
 static useconds_t slow;
 static const char *how = "";

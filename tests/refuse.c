@@ -1,12 +1,13 @@
-/* Preloaded into a trainer by tests/py/test_refused.py: counts the calls that the trainer's own code makes
- * and refuses one of them, in one rank.
+/* Preloaded into a trainer by tests/py/test_refused.py: counts the calls that the
+ * trainer's own code makes and refuses one of them, in one rank.
  *   REFUSE_WHAT   memory: malloc and its like; child: the same, but only in processes that it forks;
  *                 system: files, maps, threads; library: memory that HDF5, zlib and inih ask for
  *   REFUSE_RANK   the rank, or none where no mpirun starts it
  *   REFUSE_CALL   the number of the call that fails, from 1; 0 none
  *   REFUSE_COUNT  a file of 8 bytes for the number of calls so far
  * REFUSE_SHARED: set, shm_open always fails, as on a host without shared memory.
- * REFUSE_STALL: the opening of a path that contains this takes a minute; the file STALLED says so. */
+ * REFUSE_STALL: the opening of a path that contains this takes a minute; the file STALLED
+ * says so. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>

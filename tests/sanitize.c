@@ -23,7 +23,8 @@ const char *__lsan_default_options(void) {
     return "print_suppressions=0";
 }
 
-/* Its tracer crashes or hangs now and then in a process that started MPI without mpirun. */
+/* Its tracer crashes or hangs now and then in a process that started MPI without
+ * mpirun. */
 int __lsan_is_turned_off(void) {
     int started = 0;
     MPI_Initialized(&started);
@@ -32,8 +33,8 @@ int __lsan_is_turned_off(void) {
 
 /* The slow unwinder sees through libraries without frame pointers to whose leak it is. */
 const char *__asan_default_options(void) {
-    return "detect_leaks=1:fast_unwind_on_malloc=0:verify_asan_link_order=0:"
-           "allocator_may_return_null=1"; /* as malloc may, which is what is tested */
+    return "detect_leaks=1:fast_unwind_on_malloc=0:verify_asan_link_order=0:allocator_"
+           "may_return_null=1"; /* as malloc may, which is what is tested */
 }
 
 const char *__ubsan_default_options(void) {

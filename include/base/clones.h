@@ -2,8 +2,8 @@
 #define DP_BASE_CLONES_H
 
 /** Elementwise loops are compiled for each vector width and chosen by the CPU; the bits
- *  are the same, since no operation is contracted or reordered. For static functions only:
- *  clang 14 gives the others a name that no other file finds. */
+ *  are the same, since no operation is contracted or reordered. For static functions
+ *  only: clang 14 gives the others a name that no other file finds. */
 #if !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__)
 #define DP_CLONES
 #elif defined(__clang__) /* vectorizes such loops at -O2 */

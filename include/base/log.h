@@ -1,7 +1,7 @@
 /** Output for people: stdout for the run's lines, stderr for notes and the one error.
  *  Only the rank that called dp_log_enable writes; everywhere else the calls do nothing.
- *  Each call writes one line of up to 8191 bytes; control characters in it (of a file's name, say)
- *  and bytes that are not UTF-8 are shown as \x1b and the like. */
+ *  Each call writes one line of up to 8191 bytes; control characters in it (of a file's
+ *  name, say) and bytes that are not UTF-8 are shown as \x1b and the like. */
 #ifndef DP_BASE_LOG_H
 #define DP_BASE_LOG_H
 

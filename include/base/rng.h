@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-/** What a number is drawn for: a part of the key, so no two uses ever share numbers.
- *  The values are part of the file format's promise (a resumed run draws the same
- *  numbers). */
+/** What a number is drawn for: part of the key, so that no two purposes use the same
+ *  numbers. The values belong to the file format: a resumed run draws the same
+ *  numbers. */
 typedef enum dp_purpose {
     DP_FOR_INIT = 1,    /* stream: parameter tensor; index: element */
     DP_FOR_SHUFFLE = 2, /* stream: epoch; index: position */

@@ -7,7 +7,7 @@
 
 typedef enum dp_status {
     DP_OK = 0,
-    DP_EINTERNAL = 1, /* our fault, or no memory */
+    DP_EINTERNAL = 1, /* a bug, or out of memory */
     DP_EUSAGE = 2,    /* command line or config */
     DP_EDATA = 3,     /* data set */
     DP_EFILE = 4,     /* checkpoint, metrics or other file of ours */
@@ -21,14 +21,14 @@ typedef enum dp_status {
 dp_status dp_fail(dp_status code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/** Ends the job at once, after one line on stderr: for what leaves one rank alone no way to go on or to
- *  tell the others. Without dp_fatal_hook it is this process that ends, with exit code `code`. Safe in
- *  any thread. */
+/** Ends the job at once, after one line on stderr: for what leaves one rank alone no way
+ *  to go on or to tell the others. Without dp_fatal_hook it is this process that ends,
+ *  with exit code `code`. Safe in any thread. */
 void dp_fatal(dp_status code, const char *format, ...)
     __attribute__((noreturn, format(printf, 2, 3)));
 
-/** How dp_fatal takes the other processes of the job along (NULL: there are none), before it ends this
- *  one, and what it calls this one. `who` is borrowed. */
+/** How dp_fatal takes the other processes of the job along (NULL: there are none), before
+ *  it ends this one, and what it calls this one. `who` is borrowed. */
 void dp_fatal_hook(void (*end)(dp_status code), const char *who);
 
 /** The message of the last failure, "" if there was none. Owner: this module. */

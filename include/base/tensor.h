@@ -1,4 +1,5 @@
-/** Named pieces of a flat slab of floats: how the files learn of the parameters. */
+/** Named tensors in a flat slab of floats: what the files and the optimizer know of the
+ *  parameters. */
 #ifndef DP_BASE_TENSOR_H
 #define DP_BASE_TENSOR_H
 

@@ -1,4 +1,4 @@
-/** Who we are. */
+/** Version, commit and compiler of this program. */
 #ifndef DP_BASE_VERSION_H
 #define DP_BASE_VERSION_H
 

@@ -51,11 +51,12 @@ typedef struct dp_dataset {
 /** Opens what the config names, cuts limit and validation, and takes the statistics of
  *  the training split if normalize = standardize (per-sample sums in double along the
  *  block tree over the split's index). `data.classes` names the classes, and then says
- *  how many there are (each but once; two with bce); without it there are (largest label of the whole training file) + 1.
- *  Notes (dp_warn): constant columns under standardize, classes without a sample.
+ *  how many there are (each but once; two with bce); without it there are (largest label
+ *  of the whole training file) + 1. Notes (dp_warn): constant columns under standardize,
+ *  classes without a sample.
  *  Errors: DP_EDATA naming the file and what is wrong in it, DP_EUSAGE for a split that
  *  doesn't fit (validation >= n, ...). Owner: the caller, who frees with
- *  dp_dataset_destroy.   MPI: local (every rank, or rank 0) */
+ *  dp_dataset_destroy. MPI: local (every rank, or rank 0) */
 dp_status dp_dataset_open(const dp_config *config, dp_dataset **out);
 
 void dp_dataset_destroy(dp_dataset **data);
@@ -63,16 +64,16 @@ void dp_dataset_destroy(dp_dataset **data);
 /** Rough memory of the tables in bytes. */
 size_t dp_dataset_bytes(const dp_dataset *data);
 
-/** What a trained model expects of a file. All zero: whatever the file holds. Borrows. */
+/** What a trained model expects of a file; zeros: any file will do. Borrows. */
 typedef struct dp_schema {
     int features; /* width of a sample; 0: any */
     int nshape;   /* where it is an image: shape[nshape], else 0 or 1 */
     const int *shape;
     int classes;  /* labels must be below it; 0: any */
     int ncolumns; /* 0, or features + targets */
-    char *const
-        *column; /* [ncolumns] dp_table.column of the training file: the columns of a CSV
-                    file are matched by these names, in this order, and others ignored */
+    /* [ncolumns] dp_table.column of the training file: the columns of a CSV file are
+     * matched by these names, in this order, and others ignored */
+    char *const *column;
     bool optional; /* labels or targets may be missing: label and target are then NULL */
 } dp_schema;
 
@@ -80,7 +81,8 @@ typedef struct dp_schema {
  *  normalised. path: as data.train ("file.h5:/group" too); NULL: the config's test set,
  *  and where it names none, out->n = 0. Of the config, format, dir, test, target, classes
  *  and loss.name count. Errors: DP_EDATA (*out unchanged), also for another width than
- *  the schema's, and for images of another shape (rows of as many numbers are fine). Owner: the caller, who frees with dp_table_free. */
+ *  the schema's, and for images of another shape (rows of as many numbers are fine).
+ *  Owner: the caller, who frees with dp_table_free. */
 dp_status dp_dataset_read(const dp_config *config, const char *path,
                           const dp_schema *schema, dp_table *out);
 

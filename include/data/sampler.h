@@ -22,7 +22,7 @@ typedef struct dp_sampler {
 dp_status dp_sampler_create(const int32_t *row, int n, int batch, bool shuffle,
                             bool drop_last, uint64_t seed, dp_sampler **out);
 
-/** Puts `order` to epoch `epoch` (from 1). */
+/** Computes `order` for epoch `epoch` (from 1). */
 void dp_sampler_epoch(dp_sampler *sampler, int64_t epoch);
 
 /** The rows of step `s` (from 0) of the epoch: order + s*batch; *n = how many (the last

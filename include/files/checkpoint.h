@@ -58,45 +58,45 @@ typedef struct dp_snapshot {
     dp_rows rows;    /* /metrics: the newest, which metrics.h5 may not hold yet */
 } dp_snapshot;
 
-/** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`), then
- *  removes what `keep` (>= 1; the newest that many stay, and the one that best.h5 names)
- *  makes superfluous; removes only files that it could have written itself. Tried `retries`
- *  more times. `folder` is runs/<name>/checkpoints and exists. On failure the previous
- *  files are whole. */
+/** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`),
+ *  then removes what `keep` (>= 1; the newest that many stay, and the one that best.h5
+ *  names) makes superfluous; removes only files that it could have written itself. Tried
+ *  `retries` more times. `folder` is runs/<name>/checkpoints and exists. On failure the
+ *  previous files are whole. */
 dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, int retries);
 
-/** The same in two parts: the file is built in memory, then `snapshot` is no longer needed;
- *  and put on the disk, which another thread may do. Owner: the caller, who frees with
- *  dp_checkpoint_drop. */
+/** The same in two steps: the file is built in memory, after which `snapshot` is no
+ *  longer needed, and written to disk, which another thread may do. Owner: the caller,
+ *  who frees with dp_checkpoint_destroy. */
 typedef struct dp_checkpoint dp_checkpoint;
 dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, dp_checkpoint **out);
 dp_status dp_checkpoint_place(dp_checkpoint *checkpoint, int retries);
 int64_t dp_checkpoint_bytes(const dp_checkpoint *checkpoint);
-void dp_checkpoint_drop(dp_checkpoint **checkpoint);
+void dp_checkpoint_destroy(dp_checkpoint **checkpoint);
 
-/** Whether what a file says fits together. `path` stands in messages. Errors: DP_EFILE, naming
- *  the fact; DP_EDIVERGED: parameters that are not finite */
+/** Whether what a file says fits together. `path` stands in messages. Errors: DP_EFILE,
+ *  naming the fact; DP_EDIVERGED: parameters that are not finite */
 typedef dp_status dp_checkpoint_check(const char *path, const dp_snapshot *snapshot);
 
-/** Reads one file, which another program may have written or changed (then a warning says so);
- *  what doesn't pass `check` is not returned. Owner: the caller, who frees with
- *  dp_checkpoint_free. Errors: also those of `check` */
+/** Reads one file, which another program may have written or changed (then a warning says
+ *  so); what doesn't pass `check` is not returned. Owner: the caller, who frees with
+ *  dp_snapshot_destroy. Errors: also those of `check` */
 dp_status dp_checkpoint_read(const char *path, dp_checkpoint_check *check,
                              dp_snapshot **out);
 
-/** The newest valid checkpoint in `folder`: files whose digest doesn't fit and that can't be
- *  read, or don't pass `check`, are named in a warning, renamed to <name>.damaged and passed
- *  over; last.h5 and best.h5 are repaired where a killed writer
- *  or the damage left them behind. *out NULL if there is none (DP_OK).
+/** The newest valid checkpoint in `folder`: files whose digest doesn't fit and that can't
+ *  be read, or don't pass `check`, are named in a warning, renamed to <name>.damaged and
+ *  passed over; last.h5 and best.h5 are repaired where a killed writer or the damage left
+ *  them behind. *out NULL if there is none (DP_OK).
  *  Errors: DP_EFILE where the folder, or a file in it that is as it was written (no
- *  permission, another version's format), cannot be read: going on from an older one would
- *  lose work. Those of `check` likewise. */
+ *  permission, another version's format), cannot be read: going on from an older one
+ *  would lose work. Those of `check` likewise. */
 dp_status dp_checkpoint_newest(const char *folder, dp_checkpoint_check *check,
                                dp_snapshot **out);
 
 /** Frees a snapshot that dp_checkpoint_read made and all it holds. *s may be NULL. */
-void dp_checkpoint_free(dp_snapshot **s);
+void dp_snapshot_destroy(dp_snapshot **s);
 
 #endif

@@ -25,10 +25,10 @@ typedef struct dp_epoch_row {
     double val_r2, val_mae, test_r2, test_mae; /* columns of regression runs only */
 } dp_epoch_row;
 
-/** A row of /profile, seconds of an epoch summed over its steps (of one that was interrupted, over
- *  those since). The first columns are those of rank 0, thread 0 (idle: waiting for other threads);
- *  the last compare all ranks: compute is what a rank works, wait what it spends in the exchange
- *  and for its threads. */
+/** A row of /profile, seconds of an epoch summed over its steps (of one that was
+ *  interrupted, over those since). The first columns are those of rank 0, thread 0 (idle:
+ *  waiting for other threads); the last compare all ranks: compute is what a rank works,
+ *  wait what it spends in the exchange and for its threads. */
 typedef struct dp_profile_row {
     int64_t epoch;
     double data_seconds, forward_seconds, backward_seconds, reduce_seconds,
@@ -57,14 +57,15 @@ typedef struct dp_rows {
 } dp_rows;
 
 /** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
- *  columns of /epochs. All rows stay in memory, as they are in the file: 64 bytes a step, 208 an
- *  epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
+ *  columns of /epochs. All rows stay in memory, as they are in the file: 64 bytes a step,
+ *  208 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             dp_metrics **out);
 
 /** Takes over the rows of an existing metrics.h5 up to and including `step` / `epoch`
- *  (later ones are cut). A missing file gives no rows, and a warning; a damaged one neither: it
- *  is named in a warning and renamed to metrics.h5.damaged. Errors: DP_EFILE, DP_EINTERNAL. */
+ *  (later ones are cut). A missing file gives no rows, and a warning; a damaged one
+ *  neither: it is named in a warning and renamed to metrics.h5.damaged. Errors: DP_EFILE,
+ *  DP_EINTERNAL. */
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
 /** Adds the rows of a checkpoint that come after those there are: metrics.h5 may not have
@@ -76,20 +77,21 @@ dp_status dp_metrics_step(dp_metrics *metrics, const dp_step_row *row);
 dp_status dp_metrics_epoch(dp_metrics *metrics, const dp_epoch_row *row);
 dp_status dp_metrics_profile(dp_metrics *metrics, const dp_profile_row *row);
 
-/** The rows up to `step` and `epoch` that are not known to be on the disk, for a checkpoint.
+/** The rows up to `step` and `epoch` that are not known to be on the disk, for a
+ *  checkpoint.
  *  Owner: metrics; valid until rows are added. */
 dp_rows dp_metrics_unsaved(const dp_metrics *metrics, int64_t step, int64_t epoch);
 
-/** Bytes of the file if it were written now, and of all rows that are not known to be in the one
- *  on the disk; about. */
+/** Bytes of the file if it were written now, and of all rows that are not known to be in
+ *  the one on the disk; about. */
 int64_t dp_metrics_bytes(const dp_metrics *metrics);
 int64_t dp_metrics_unsaved_bytes(const dp_metrics *metrics);
 
 /** Root attribute status: "running", "stopped", "diverged" or "complete". */
 void dp_metrics_status(dp_metrics *metrics, const char *status);
 
-/** Root attribute checkpoint: the step of the newest checkpoint that is on the disk (0: there has
- *  been none yet), and whether the file on the disk still says 0. */
+/** Root attribute checkpoint: the step of the newest checkpoint that is on the disk (0:
+ *  there has been none yet), and whether the file on the disk still says 0. */
 void dp_metrics_checkpoint(dp_metrics *metrics, int64_t step);
 bool dp_metrics_hides_checkpoint(const dp_metrics *metrics);
 
@@ -103,9 +105,9 @@ bool dp_metrics_dirty(const dp_metrics *metrics);
 /** Writes the file now, if anything changed. Errors: DP_EFILE (previous file whole). */
 dp_status dp_metrics_flush(dp_metrics *metrics);
 
-/** The same in two parts, for a thread that writes: the finished file (NULL: nothing has
- *  changed; else the caller's, who ends it with dp_h5_close), and whether dp_h5_place put it
- *  on the disk. */
+/** The same in two steps, for a thread that writes: the finished file (NULL: nothing has
+ *  changed; else the caller's, who ends it with dp_h5_close), and whether dp_h5_place has
+ *  written it. */
 dp_status dp_metrics_build(dp_metrics *metrics, dp_h5 **out);
 void dp_metrics_placed(dp_metrics *metrics, bool placed);
 

@@ -8,17 +8,18 @@
 
 typedef struct dp_rundir dp_rundir; /* an owned run folder */
 
-/** Makes `output` and output/checkpoints, takes the flock on output/run.lock, writes host,
- *  pid and the raised generation into it, and removes the leftovers of killed writers.
- *  Waits up to `wait` seconds for a flock that is held; then a holder on this host refuses
- *  us (DP_EFILE names it), and one on another host is overruled by the generation. A run.lock
- *  that is a symlink is refused, one that has other names is replaced: output and checkpoints
- *  may be links to folders, but no file is written through a link. Until
- *  dp_rundir_close, dp_rundir_check guards every dp_file_* and dp_h5_commit. */
+/** Makes `output` and output/checkpoints, takes the flock on output/run.lock, writes
+ *  host, pid and the raised generation into it, and removes the leftovers of killed
+ *  writers. Waits up to `wait` seconds for a flock that is held; then a holder on this
+ *  host refuses us (DP_EFILE names it), and one on another host is overruled by the
+ *  generation. A run.lock that is a symlink is refused, one that has other names is
+ *  replaced: output and checkpoints may be links to folders, but no file is written
+ *  through a link. Until dp_rundir_close, dp_rundir_check guards every dp_file_* and
+ *  dp_h5_commit. */
 dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out);
 
-/** Whether this process still owns the folder: re-reads run.lock. DP_EFILE if a later start
- *  has taken it over, or if it is gone. */
+/** Whether this process still owns the folder: re-reads run.lock. DP_EFILE if a later
+ *  start owns it now, or if it is gone. */
 dp_status dp_rundir_check(dp_rundir *dir);
 
 /** Whether a check has found that a later start has taken it over. */

@@ -1,5 +1,5 @@
-/** A thread that brings finished files to the disk while training goes on: it only writes,
- *  syncs and renames, one job at a time. MPI: local (rank 0 calls). */
+/** A thread that brings finished files to the disk while training goes on: it only
+ *  writes, syncs and renames, one job at a time. MPI: local (rank 0 calls). */
 #ifndef DP_FILES_WRITER_H
 #define DP_FILES_WRITER_H
 
@@ -9,8 +9,8 @@
 
 typedef struct dp_writer dp_writer;
 
-/** What a job is to place: either file may be NULL. The best checkpoint comes first: a later one
- *  names it. */
+/** What a job is to place: either file may be NULL. The best checkpoint comes first: a
+ *  later one names it. */
 typedef struct dp_job {
     dp_h5 *metrics;
     dp_checkpoint *best, *newest;
@@ -28,8 +28,8 @@ typedef struct dp_written {
 /** Owner: the caller, who ends it with dp_writer_destroy. Errors: DP_EINTERNAL. */
 dp_status dp_writer_create(dp_writer **out);
 
-/** Begins to place the job's files, and takes them over. Until dp_writer_wait no other file of the
- *  run may be changed. Not while busy. */
+/** Begins to place the job's files, and takes them over. Until dp_writer_wait no other
+ *  file of the run may be changed. Not while busy. */
 void dp_writer_start(dp_writer *writer, const dp_job *job);
 
 /** Whether something was started that nobody has waited for. */
@@ -38,8 +38,8 @@ bool dp_writer_busy(const dp_writer *writer);
 /** Whether dp_writer_wait would return at once. */
 bool dp_writer_idle(const dp_writer *writer);
 
-/** Waits for the end, and returns how the checkpoints went (after one that failed none is tried).
- *  DP_OK and zeros if nothing was started. Errors: DP_EFILE */
+/** Waits for the end, and returns how the checkpoints went (after one that failed none is
+ *  tried). DP_OK and zeros if nothing was started. Errors: DP_EFILE */
 dp_status dp_writer_wait(dp_writer *writer, dp_written *out);
 
 /** Waits. *writer may be NULL. */

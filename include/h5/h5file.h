@@ -2,10 +2,10 @@
  *
  *  Writing: the file is built in memory (core driver), put behind a 512-byte user block
  *  (magic, length, digest of the whole), written beside its target under a name that does
- *  not end in .h5, fsynced, renamed over it, and the folder fsynced. Reading: by a
- *  child process, since damaged bytes make HDF5 crash or spin: that is an error like others
- *  then, which says so, seconds later. Whether the digest fits is checked with plain reads.
- *  File locking is off.
+ *  not end in .h5, fsynced, renamed over it, and the folder fsynced. Reading: by a child
+ *  process, since damaged bytes make HDF5 crash or spin: that is an error like others
+ *  then, which says so, seconds later. Whether the digest fits is checked with plain
+ *  reads. File locking is off.
  *
  *  MPI: local (rank 0 calls), one thread at a time.
  *  Errors: DP_EFILE with file and reason, unless said otherwise. */
@@ -68,15 +68,15 @@ dp_status dp_h5_put_table(dp_h5 *file, const char *dataset, int ncolumns,
                           const dp_h5_column *columns, size_t size, int64_t nrows,
                           const void *rows);
 
-/** Closes the image: what is left is dp_h5_place, which needs no HDF5 and may be called in
- *  another thread. */
+/** Closes the image: what is left is dp_h5_place, which needs no HDF5 and may be called
+ *  in another thread. */
 dp_status dp_h5_finish(dp_h5 *file);
 
 /** Bytes of a finished image. */
 int64_t dp_h5_bytes(const dp_h5 *file);
 
-/** Puts a finished image at its path as the head of this file says. On failure the file that
- *  was there is whole and nothing is left beside it; it may be tried again. */
+/** Writes a finished image to its path as described above. On failure the file that was
+ *  there is whole and no temporary one is left; it may be tried again. */
 dp_status dp_h5_place(dp_h5 *file);
 
 /** dp_h5_finish, dp_h5_place. *file is freed always. */
@@ -111,9 +111,9 @@ bool dp_file_is_leftover(const char *name);
 
 /* ---- reading ---- */
 
-/** Opens a checkpoint or metrics file, and reads it from memory: also one that was edited or
- *  written by another program, whose user block does not fit its bytes or is missing. Then
- *  its content is to be compared before it is used, and dp_h5_note to be called. */
+/** Opens a checkpoint or metrics file, and reads it from memory: also one that was edited
+ *  or written by another program, whose user block does not fit its bytes or is missing.
+ *  Then its content is to be compared before it is used, and dp_h5_note to be called. */
 dp_status dp_h5_open(const char *path, dp_h5 **out);
 
 /** Opens any HDF5 file (a data set, init_file); one of ours as above.
@@ -123,15 +123,16 @@ dp_status dp_h5_open_any(const char *path, dp_status code, dp_h5 **out);
 /** Warns, in one line, where the file's digest does not fit; else nothing. */
 void dp_h5_note(const dp_h5 *file);
 
-/** Whether the file's bytes are there, but aren't those that we wrote: its digest doesn't fit. False
- *  where they can't be had (no permission, an error of the disk, no memory): that says nothing. */
+/** Whether the file's bytes are there, but aren't those that we wrote: its digest doesn't
+ *  fit. False where they can't be had (no permission, an error of the disk, no memory):
+ *  that says nothing. */
 bool dp_h5_altered(const char *path);
 
 /** Whether `path` is a regular file that begins with our user block's magic. */
 bool dp_h5_is_ours(const char *path);
 
-/** Whether the object exists. True also where the file is too damaged to tell: what is asked
- *  of it next fails with the reason. */
+/** Whether the object exists. True also where the file is too damaged to tell: what is
+ *  asked of it next fails with the reason. */
 bool dp_h5_has(dp_h5 *file, const char *object);
 
 /** Attributes of one value; text must fit out[size] with its end. */
@@ -141,8 +142,8 @@ dp_status dp_h5_get_attr_i64(dp_h5 *file, const char *object, const char *name,
                              int64_t *out);
 dp_status dp_h5_get_attr_f64(dp_h5 *file, const char *object, const char *name,
                              double *out);
-/** Up to `most` values; *n = how many there are. */
-dp_status dp_h5_get_attr_f64s(dp_h5 *file, const char *object, const char *name, int most,
+/** Up to `max` values; *n = how many there are. */
+dp_status dp_h5_get_attr_f64s(dp_h5 *file, const char *object, const char *name, int max,
                               double *out, int *n);
 /** All strings of an attribute. Owner: the caller frees *out, one allocation. */
 dp_status dp_h5_get_attr_texts(dp_h5 *file, const char *object, const char *name, int *n,

@@ -1,7 +1,7 @@
 /** The numerical kernels: a table of functions for each instruction set, with the same
  *  bits.
  *
- *  Layout. Activations of a piece of N samples are kept twice:
+ *  Layout. The activations of a microbatch of N samples are stored twice:
  *    feature-major strips  t[S][F][64], S = ceil(N/64): sample n, feature f is at
  *                          t[(n/64 * F + f) * 64 + n%64]. Vector lanes run over samples.
  *    batch-major           x[N][ld]: one row a sample, ld = dp_ld(F). Lanes run over
@@ -16,7 +16,7 @@
  *  then along the block tree (base/tree.h). No sum is split over lanes or threads.
  *
  *  Threads. Every function is called by all threads of a team inside one parallel region,
- *  with the same arguments, and computes this thread's share of the outputs. No barrier
+ *  with the same arguments, and computes this thread's slice of the outputs. No barrier
  *  inside: the caller puts one where the next call reads what this one writes.
  *
  *  All pointers are aligned to 64 bytes unless said otherwise; nothing aliases. */
@@ -34,8 +34,8 @@ typedef struct dp_team {
 } dp_team;
 
 /** Row stride in floats of a batch-major array with F columns: F rounded up to an odd
- *  number of cache lines (16 floats each), so that a column of rows spreads over all cache
- *  sets. */
+ *  number of cache lines (16 floats each), so that a column of rows spreads over all
+ *  cache sets. */
 int dp_ld(int F);
 
 /** Floats in a feature-major array of N samples and F features. */
@@ -51,8 +51,9 @@ typedef struct dp_act {
     void (*backward)(const float *z, const float *y, float *d, size_t n);
 } dp_act;
 
-/** How raw features become floats.  value = (raw/255 - mean) / deviation for bytes,
- *  (raw - mean) / deviation for floats; mean and inv_std are NULL for none. */
+/** How raw features become floats; mean and inv_std are NULL for none.
+ *    bytes:  (raw/255 - mean) / deviation
+ *    floats: (raw - mean) / deviation */
 typedef struct dp_scale {
     bool bytes;           /* raw are uint8, divided by 255 when `unit` */
     bool unit;            /* divide bytes by 255 */
@@ -67,10 +68,10 @@ typedef struct dp_kernels {
     bool (*supported)(void); /* by this CPU */
 
     /** Rows of the data set -> activations of the input, both layouts.
-     *  raw[rows][F] uint8, or float (aligned as floats are); row[n]: the row of sample n < N.
+     *  raw[rows][F] uint8, or float (aligned as floats are); row[n]: row of sample n < N.
      *  t[S][F][64] and x[N][dp_ld(F)]; x may be NULL (evaluation).
-     *  Bytes / 255 is the correctly rounded quotient. Par: threads share samples or
-     *  features. */
+     *  Bytes / 255 is the correctly rounded quotient. Par: samples or features by
+     *  threads. */
     void (*load)(dp_team team, int N, int F, const void *raw, const int32_t *row,
                  const dp_scale *scale, float *t, float *x);
 
@@ -78,18 +79,19 @@ typedef struct dp_kernels {
     void (*rows)(dp_team team, int N, int F, const float *t, float *x);
 
     /** Z = X W^T + b, Y = f(Z); outputs [o0, o1) only, multiples of 16 (o1 may be O).
-     *  xt[S][I][64] W[O][I] b[O] -> zt, yt [S][O][64], y[N][dp_ld(O)] batch-major.
-     *  act may be NULL (identity): then zt is NULL. zt is NULL unless act->needs_z.
-     *  y may be NULL (evaluation, or no dense layer above). W, b only 4-byte aligned.
-     *  Each output: acc = b[o], then fma(W[o][i], x[i], acc) for i = 0.. I-1. */
+     *  xt[S][I][64] W[O][I] b[O] -> zt, yt [S][O][64], y[N][dp_ld(O)] batch-major. W, b
+     *  only 4-byte aligned.
+     *  act may be NULL (identity): then zt is NULL. zt is NULL unless act->needs_z. y may
+     *  be NULL (evaluation, or no dense layer follows).
+     *  Each output: acc = b[o], then fma(W[o][i], x[i], acc) for i = 0 .. I-1. */
     void (*forward)(dp_team team, int N, int I, int O, int o0, int o1, const float *xt,
                     const float *W, const float *b, const dp_act *act, float *zt,
                     float *yt, float *y);
 
-    /** dX = dY W, times f'(.) of the layer below.
-     *  dyt[S][O][64] W[O][I] -> dxt[S][I][64]; act, zt, yt belong to the layer below, of
-     *  width I (act NULL: no factor; zt NULL unless act->needs_z). Each output: acc = 0,
-     *  then fma(W[o][i], dy[o], acc) for o = 0.. O-1. */
+    /** dX = dY W, times f'(.) of the layer before.
+     *  dyt[S][O][64] W[O][I] -> dxt[S][I][64]; act, zt, yt belong to the layer before, of
+     *  width I (act NULL: no factor; zt NULL unless act->needs_z).
+     *  Each output: acc = 0, then fma(W[o][i], dy[o], acc) for o = 0 .. O-1. */
     void (*dinput)(dp_team team, int N, int I, int O, const float *dyt, const float *W,
                    const dp_act *act, const float *zt, const float *yt, float *dxt);
 
@@ -104,21 +106,25 @@ typedef struct dp_kernels {
 
     /** Softmax cross-entropy on logits, fused with its gradient.
      *  zt[S][C][64] label[N] -> loss[N], correct[N] (1 if argmax, first of equals, is the
-     *  label), dzt[S][C][64] = softmax - target (NOT divided by the batch; lanes from N up
-     *  to a multiple of 16 set to 0, as in mse and bce). loss = logsumexp(z) - sum_c
-     *  target_c z_c, target_c = (1-s)[c == label] + s/C. correct, dzt may be NULL. */
+     *  label), dzt[S][C][64] (lanes from N up to a multiple of 16 are set to 0, as in mse
+     *  and bce). correct, dzt may be NULL.
+     *    loss     = logsumexp(z) - sum_c target_c z_c
+     *    dz_c     = softmax_c - target_c               not divided by the batch
+     *    target_c = (1-s) [c == label] + s/C           s: label smoothing */
     void (*cross_entropy)(dp_team team, int N, int C, const float *zt,
                           const int32_t *label, float smoothing, float *loss,
                           uint8_t *correct, float *dzt);
 
-    /** Mean squared error over O outputs: loss[n] = sum_o (z - y)^2 / O, dz = 2 (z - y) /
-     *  O. target[N][O] (unpadded). dzt may be NULL. */
+    /** Mean squared error over O outputs. target[N][O] (unpadded). dzt may be NULL.
+     *    loss[n] = sum_o (z - y)^2 / O
+     *    dz      = 2 (z - y) / O */
     void (*mse)(dp_team team, int N, int O, const float *zt, const float *target,
                 float *loss, float *dzt);
 
-    /** Binary cross-entropy on logits: loss[n] = mean over O of max(z,0) - z y +
-     *  log1p(exp(-|z|)), dz = (sigmoid(z) - y) / O. target[N][O] in {0,1}. correct[n]: all
-     *  of (z > 0) == y. */
+    /** Binary cross-entropy on logits. target[N][O] in {0,1}. correct[n]: all of (z > 0)
+     *  == y.
+     *    loss[n] = mean over O of max(z,0) - z y + log1p(exp(-|z|))
+     *    dz      = (sigmoid(z) - y) / O */
     void (*bce)(dp_team team, int N, int O, const float *zt, const float *target,
                 float *loss, uint8_t *correct, float *dzt);
 
@@ -134,7 +140,7 @@ typedef struct dp_kernels {
 
     /** Independent FMA chains in registers, `rounds` times: the number of floating-point
      *  operations done (a multiply-add is 2). */
-    double (*burn)(long rounds);
+    double (*fma_chains)(long rounds);
 
     /** Ended by a name NULL: relu tanh sigmoid gelu leaky_relu softplus. */
     const dp_act *acts;
@@ -151,7 +157,7 @@ const char *dp_kernels_available(void);
 const dp_act *dp_act_find(const dp_kernels *set, const char *name);
 
 /** Runs independent FMA chains in registers for about `seconds` on this thread and
- *  returns GFLOP/s: the peak that the other figures are a share of. */
+ *  returns GFLOP/s: the FMA peak, of which other figures are given in percent. */
 double dp_kernels_peak(const dp_kernels *set, double seconds);
 
 #endif

@@ -1,8 +1,8 @@
 /** The kernels' specification: plain loops, sums in double, one row a sample.
  *
  *  What a kernel of kernels.h computes, without its layouts, threads and order of sums.
- *  The tests and the benchmark hold every kernel set against these. All arrays are
- *  row-major without padding; results are double. */
+ *  Tests and benchmark compare every kernel set with these. All arrays are row-major
+ *  without padding; results are double. */
 #ifndef DP_KERNELS_REF_H
 #define DP_KERNELS_REF_H
 

@@ -1,8 +1,10 @@
-/** Layers: forward beside backward, on flat arrays; offsets into the slabs, no memory of their own.
+/** Layers: forward beside backward, on flat arrays; offsets into the slabs, no memory of
+ *  their own.
  *
- *  A new layer is a file, its kernel and a row in layer.c. The file says in `shape` what a layer looks
- *  like from outside, and computes in the three passes. Everybody else (the step, the files, the
- *  summary of `trainer check`) knows a layer by what `shape` said. */
+ *  A new layer is a file, its kernel and a row in layer.c. The file says in `shape` what
+ *  a layer looks like from outside, and computes in the three passes. Everybody else (the
+ *  step, the files, the summary of `trainer check`) knows a layer by what `shape`
+ *  said. */
 #ifndef DP_NN_LAYER_H
 #define DP_NN_LAYER_H
 
@@ -10,7 +12,8 @@
 #include "base/tensor.h"
 #include "kernels/kernels.h"
 
-/** A sample's features as PyTorch has them: C channels of H x W, in this order. Flat ones are [F,1,1]. */
+/** A sample's features as PyTorch has them: C channels of H x W, in this order. Flat ones
+ *  are [F,1,1]. */
 typedef struct dp_shape {
     int C, H, W;
 } dp_shape;
@@ -19,29 +22,29 @@ static inline int dp_shape_size(dp_shape s) {
     return s.C * s.H * s.W;
 }
 
-/** The activations between two layers, of a piece of up to `capacity` samples; layouts as
- *  in kernels.h. Owner: the net. */
-typedef struct dp_signal {
+/** The activations between two layers, of a microbatch of up to `capacity` samples;
+ *  layouts as in kernels.h. Owner: the net. */
+typedef struct dp_activation {
     int F;             /* features */
     const dp_act *act; /* y = act(z); NULL: y is z */
     float *zt;         /* [S][F][64], only if act needs z; else NULL */
     float *yt;         /* [S][F][64] */
     float *y;   /* [N][dp_ld(F)], in training if the layer above reads it; else NULL */
     float *dzt; /* [S][F][64]: loss gradient by z, training only; else NULL */
-} dp_signal;
+} dp_activation;
 
 /** Feature f of sample n. */
-static inline float dp_signal_at(const dp_signal *s, int n, int f) {
+static inline float dp_activation_at(const dp_activation *s, int n, int f) {
     size_t strip = (size_t)(n / DP_STRIP);
     return s->yt[(strip * (size_t)s->F + (size_t)f) * DP_STRIP + (size_t)(n % DP_STRIP)];
 }
 
-/** What each pass takes beside the layer. Random numbers are a function of seed, step, row[n] and the
- *  feature alone, so that they are the same on any layout. */
+/** What each pass takes beside the layer. Random numbers are a function of seed, step,
+ *  row[n] and the feature alone, so that they are the same on any layout. */
 typedef struct dp_pass {
     const dp_kernels *set;
     dp_team team;
-    int N;               /* samples of this piece */
+    int N;               /* samples of this microbatch */
     int block;           /* samples in a block of the block tree */
     int begin, end;      /* channels of the output to compute, see dp_layer.rows */
     bool training;       /* false: evaluation, nothing is kept for a backward pass */
@@ -54,36 +57,38 @@ typedef struct dp_pass {
 
 typedef struct dp_layer dp_layer;
 
-/** Passes are called by the whole team, with equal arguments but for team.id; the net puts a barrier
- *  between one and the next that reads what it wrote. */
+/** Passes are called by the whole team, with equal arguments but for team.id; the net
+ *  puts a barrier between one and the next that reads what it wrote. */
 typedef struct dp_layer_kind {
     const char *name;  /* as in model.layers, before the colon; NULL: any activation's */
     const char *usage; /* with its argument, as in "dense:N" */
-    /** Forward applies above->act and fills above->zt (where not NULL), and backward multiplies with
-     *  the derivative of below->act, on their way. Behind other layers an activation is a layer of
-     *  its own, and the net does that multiplication. */
+    /** Forward applies above->act and fills above->zt (where not NULL), and backward
+     *  multiplies with the derivative of below->act, on their way. Behind other layers an
+     *  activation is a layer of its own, and the net does that multiplication. */
     bool fuses;
     /** Forward fills above->y too, where it is not NULL; else the net does, after it. */
     bool writes_rows;
     /** `gradient` reads below->y. */
     bool reads_rows;
-    /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and the tensors
-     *  by dp_layer_add_tensor. One that takes its input as flat says so in layer->in.
+    /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and
+     *  the tensors by dp_layer_add_tensor. One that takes its input as flat says so in
+     *  layer->in.
      *  Errors: DP_EUSAGE naming the layer */
     dp_status (*shape)(dp_layer *layer, const char *argument);
     /** below->yt -> above->yt. */
     void (*forward)(const dp_layer *layer, const dp_pass *pass);
     /** above->dzt -> below->dzt: the input gradient. */
     void (*backward)(const dp_layer *layer, const dp_pass *pass);
-    /** above->dzt and below -> the gradients of the layer's tensors, overwritten: sums over the
-     *  samples in the order of kernels.h. Reads no parameters. NULL: there are none. */
+    /** above->dzt and below -> the gradients of the layer's tensors, overwritten: sums
+     *  over the samples in the order of kernels.h. Reads no parameters. NULL: there are
+     *  none. */
     void (*gradient)(const dp_layer *layer, const dp_pass *pass);
 } dp_layer_kind;
 
 enum { DP_LAYER_TENSORS = 4, DP_LAYER_ARGS = 4 };
 
-/** How a tensor starts. With fan_in 0 all its numbers are `value`; else model.init says, which takes
- *  a tensor of one dimension for a bias. */
+/** How a tensor starts. With fan_in 0 all its numbers are `value`; else model.init says,
+ *  which takes a tensor of one dimension for a bias. */
 typedef struct dp_initial {
     int fan_in, fan_out; /* terms of an output's sum, sums that an input is in */
     float value;
@@ -99,13 +104,14 @@ struct dp_layer {
     int ntensors;
     dp_tensor tensor[DP_LAYER_TENSORS]; /* one behind the other in the slab */
     dp_initial start[DP_LAYER_TENSORS];
-    /** Channels of the output that can be computed some at a time: each has a row of its own in all
-     *  tensors, whose first dimension is `rows`. 0: all at once, whatever begin and end are. */
+    /** Channels of the output that can be computed some at a time: each has a row of its
+     *  own in all tensors, whose first dimension is `rows`. 0: all at once, whatever
+     *  begin and end are. */
     int rows;
     double flops; /* floating-point operations of the forward pass, a sample */
     int scratch;  /* floats a sample that forward leaves for the others */
     /* In a net: */
-    const dp_signal *below, *above;
+    const dp_activation *below, *above;
     float *kept; /* [S][scratch][64], training only; else NULL */
 };
 
@@ -118,8 +124,8 @@ dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_
 void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int *dim,
                          dp_initial start);
 
-/** This thread's part of an array of n floats, a multiple of 16: [*begin, *begin + returned), in whole
- *  vectors of 16. */
-size_t dp_layer_part(dp_team team, size_t n, size_t *begin);
+/** This thread's part of an array of n floats, a multiple of 16: [*begin, *begin +
+ *  returned), in whole vectors of 16. */
+size_t dp_layer_thread_range(dp_team team, size_t n, size_t *begin);
 
 #endif

@@ -1,26 +1,26 @@
-/** Losses on the logits of a piece, each fused with its gradient. A new one is a kernel
- *  and a row in loss.c. */
+/** Losses on the logits of a microbatch, each fused with its gradient. A new one is a
+ *  kernel and a row in loss.c. */
 #ifndef DP_NN_LOSS_H
 #define DP_NN_LOSS_H
 
 #include "kernels/kernels.h"
 
-/** What a piece is to give, and what the loss makes of it. */
-typedef struct dp_truth {
+/** The targets of a microbatch, and where the loss of each sample goes. */
+typedef struct dp_targets {
     int N, O;             /* samples, outputs */
     const int32_t *label; /* [N], or NULL */
     const float *target;  /* [N][O], or NULL */
     float smoothing;
     float *loss;      /* out [N] */
     uint8_t *correct; /* out [N], may be NULL */
-} dp_truth;
+} dp_targets;
 
 typedef struct dp_loss {
     const char *name;
     bool labels;   /* takes label; else target */
-    bool accuracy; /* knows right from wrong */
+    bool accuracy; /* counts correct predictions */
     /** zt[S][O][64] -> loss, correct, and dzt (NULL in evaluation). Whole team. */
-    void (*apply)(const dp_kernels *set, dp_team team, const dp_truth *truth,
+    void (*apply)(const dp_kernels *set, dp_team team, const dp_targets *targets,
                   const float *zt, float *dzt);
 } dp_loss;
 

@@ -20,13 +20,14 @@ typedef struct dp_model {
     dp_tensor *tensors; /* in the slab's order; owner: this */
     size_t parameters;  /* floats in tensors */
     size_t floats;      /* of the slab: tensors padded to 16 floats, padding stays 0 */
-    float *params;      /* [floats]; owner: this, unless adopted */
-    bool adopted;
+    float *params;      /* [floats]; owner: this, unless borrowed */
+    bool params_borrowed;
     int nchunks;
     size_t *chunk; /* [nchunks+1] where each chunk begins in the slab; owner: this */
 } dp_model;
 
-/** The shape of samples of `features` values as layers see it: three dimensions as they are, else flat. */
+/** The shape of samples of `features` values as layers see it: three dimensions as they
+ *  are, else flat. */
 dp_shape dp_model_input(int nshape, const int *shape, int features);
 
 /** Layers from config->model.layers, then dense:outputs. Parameters are zero.
@@ -36,14 +37,15 @@ dp_status dp_model_create(const dp_kernels *set, const char *layers, dp_shape in
                           int outputs, dp_model **out);
 void dp_model_destroy(dp_model **model);
 
-/** Floating-point operations of a training step, a sample: forward, gradients and, but for the first
- *  layer, input gradient, each of which costs a layer about the same.  MPI: local */
+/** Floating-point operations of a training step, a sample: forward, gradients and, but
+ *  for the first layer, input gradient, each of which costs a layer about the same. MPI:
+ *  local */
 double dp_model_flops(const dp_model *model);
 
-/** Moves the parameters into memory of the caller's (model->floats, shared with other ranks).
- *  NULL takes them away again: the model has none any more.
+/** Moves the parameters into memory of the caller's (model->floats, shared with other
+ *  ranks), which the model borrows. NULL takes them away: the model then has none.
  *  MPI: local */
-void dp_model_adopt(dp_model *model, float *params);
+void dp_model_move_params(dp_model *model, float *params);
 
 /** Initial parameters as config->model.init says. Numbers are a function of (seed,
  *  tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE

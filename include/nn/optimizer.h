@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The numbers of one step, the same for all elements and all ranks. */
+/** The hyperparameters of one step, the same for all elements and all ranks. */
 typedef struct dp_update {
     float scale; /* gradient = scale * sum: 1/batch, and the clipping factor */
     float lr, weight_decay, momentum;
@@ -32,7 +32,7 @@ typedef struct dp_optimizer {
 /** NULL if there is none of that name. */
 const dp_optimizer *dp_optimizer_find(const char *name);
 
-/** The numbers of step t (from 1) at learning rate lr, without `scale`. Pure. */
+/** The hyperparameters of step t (from 1) at learning rate lr, without `scale`. Pure. */
 dp_update dp_optimizer_prepare(const dp_config *config, double lr, int64_t t);
 
 /** Sum of squares of scale * v[k], k < n: 64 interleaved chains in float, then in double
@@ -41,10 +41,10 @@ double dp_sum_squares(const float *v, size_t n, float scale);
 
 extern const dp_optimizer dp_optimizer_sgd, dp_optimizer_adam, dp_optimizer_adamw;
 
-/** A decaying average below 2^-100 is taken as 0, by all optimizers and in plain arithmetic: that of
- *  a weight whose input is almost never lit would otherwise end among the subnormal numbers and stay
- *  there, at a hundred cycles an operation. */
-static inline float dp_decayed(float v) {
+/** A decaying average below 2^-100 is set to 0, by all optimizers and in plain
+ *  arithmetic: that of a weight whose input is almost always 0 would otherwise become
+ *  subnormal and stay so, at a hundred cycles an operation. */
+static inline float dp_flush_tiny(float v) {
     const float least = 7.88860905e-31F; /* 2^-100 */
     return fabsf(v) < least ? 0.0F : v;
 }

@@ -5,10 +5,13 @@
 #include "config/config.h"
 #include <stdint.h>
 
-/** The learning rate of step `step` (from 0) at `steps` steps an epoch. With w = warmup *
- *  steps: step < w   lr (step + 1) / ceil(w) constant   lr step       lr gamma^floor(epoch
- * / step_epochs), not below min_lr cosine     min_lr + (lr - min_lr) (1 + cos(pi (step -
- *  w) / (total - w))) / 2 Pure; our own cos and power, so the same on every machine. */
+/** The learning rate of step `step` (from 0), at `steps` steps an epoch. Pure; our own
+ *  cos and power, so the same on every machine.
+ *    w = ceil(warmup * steps), total = epochs * steps
+ *    step < w   lr (step + 1) / w
+ *    constant   lr
+ *    step       max(min_lr, lr gamma^floor(epoch / step_epochs))
+ *    cosine     min_lr + (lr - min_lr) (1 + cos(pi (step - w) / (total - w))) / 2 */
 double dp_schedule_lr(const dp_config *config, int64_t step, int64_t steps);
 
 #endif

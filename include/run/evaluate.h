@@ -10,7 +10,7 @@
 /** NaN where a figure doesn't apply. */
 typedef struct dp_score {
     int n;                 /* samples */
-    double loss, accuracy; /* mean; fraction right */
+    double loss, accuracy; /* mean; fraction correct */
     double r2, mae;        /* regression: mean over the outputs */
 } dp_score;
 

@@ -5,7 +5,7 @@
 
 #include "run/session.h"
 
-/** The answers for rows of a table, in the order of `row`. */
+/** Predictions for rows of a table, in the order of `row`. */
 typedef struct dp_prediction {
     int n, outputs;
     int32_t *row;  /* [n] rows of the table */
@@ -14,8 +14,9 @@ typedef struct dp_prediction {
 } dp_prediction;
 
 /** Runs rows[0..n) (NULL: 0..n-1) of session->data->test through the model. The same bits
- *  on any layout.  MPI: collective, every rank gets all.  Errors: DP_EINTERNAL (no
- *  memory), DP_EDIVERGED (an answer that is not finite), agreed.  Owner: the caller, who frees with dp_prediction_destroy */
+ *  on any layout. MPI: collective, every rank gets all. Errors: DP_EINTERNAL (no memory),
+ *  DP_EDIVERGED (an answer that is not finite), agreed. Owner: the caller, who frees with
+ *  dp_prediction_destroy */
 dp_status dp_predict(dp_session *session, const int32_t *rows, int n,
                      dp_prediction **out);
 void dp_prediction_destroy(dp_prediction **prediction);

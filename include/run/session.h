@@ -12,7 +12,7 @@ typedef struct dp_session {
     dp_comm *comm; /* borrowed */
     dp_config config;
     dp_dataset *data;
-    dp_shared *memory; /* of the data, where ranks share it; else NULL */
+    dp_shared *memory; /* of the data, where ranks share one copy; else NULL */
     const dp_kernels *set;
     int threads;
     const dp_loss *loss;
@@ -30,7 +30,7 @@ void dp_session_destroy(dp_session **session);
 /** The model of a checkpoint, ready to run on any data of its kind: the checkpoint's own
  *  config with overrides ("section.key=value"), its parameters and its normalisation. The
  *  training files are not looked at: data->train has no samples, only their shape and
- *  columns; batch is 0.  MPI: collective.  Errors: agreed.  Owner: the caller, who ends it
+ *  columns; batch is 0. MPI: collective. Errors: agreed. Owner: the caller, who ends it
  *  with dp_session_destroy */
 dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
                           char *const *overrides, dp_session **out);
@@ -47,8 +47,9 @@ dp_status dp_session_read(dp_session *session, const char *path, bool optional);
 dp_status dp_session_load(dp_session *session, const dp_snapshot *snapshot,
                           const char *path);
 
-/** Threads of a training step: with parallel.threads = auto, not those that would only be woken up
- *  for a step too small for them.  MPI: local */
+/** Threads of a training step: with parallel.threads = auto, fewer where a step is too
+ *  small to be worth waking all of them.
+ *  MPI: local */
 int dp_session_step_threads(const dp_session *session);
 
 /** The lines on data and model that a run begins with.  MPI: local, rank 0 writes

@@ -8,7 +8,8 @@
 
 /** Trains as the config says, from the newest checkpoint in run.output if there is one.
  *  DP_OK: the last epoch is done (now or before). DP_STOPPED: stopped after a checkpoint.
- *  MPI: collective.  Errors: agreed; DP_EDIVERGED, DP_EFILE after the last good checkpoint */
+ *  MPI: collective. Errors: agreed; DP_EDIVERGED, DP_EFILE after the last good
+ *  checkpoint */
 dp_status dp_train(dp_comm *comm, const dp_config *config);
 
 /** What dp_train would refuse before its first step, for `trainer check`.

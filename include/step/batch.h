@@ -1,4 +1,5 @@
-/** A piece of a batch on its way into a net: rows of a table, their labels or targets. */
+/** The buffers of a microbatch: labels or targets of rows of a table, and the losses of
+ *  its samples. */
 #ifndef DP_STEP_BATCH_H
 #define DP_STEP_BATCH_H
 
@@ -6,7 +7,7 @@
 #include "nn/loss.h"
 #include "nn/net.h"
 
-enum { DP_PIECE = 1024 }; /* samples that pass through a net together, at most */
+enum { DP_MICROBATCH = 1024 }; /* samples of a microbatch, at most */
 
 typedef struct dp_batch {
     int capacity, outputs;
@@ -19,13 +20,13 @@ typedef struct dp_batch {
 dp_status dp_batch_create(int capacity, int outputs, dp_batch **out);
 void dp_batch_destroy(dp_batch **batch);
 
-/** Loads rows[0..N) into the net's input, and this thread's part of their labels or
- *  targets. Whole team; barrier afterwards. */
+/** Loads rows[0..N) into the net's input, and their labels or targets, of which each
+ *  thread copies a range. Whole team; barrier afterwards. */
 void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
                    const dp_scale *scale, const dp_table *table, const int32_t *rows,
                    int N);
 
-/** The loss's view of the loaded piece. */
-dp_truth dp_batch_truth(const dp_batch *batch, int N, float smoothing);
+/** The targets of the loaded microbatch, for the loss. */
+dp_targets dp_batch_targets(const dp_batch *batch, int N, float smoothing);
 
 #endif

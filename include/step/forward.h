@@ -8,8 +8,8 @@ typedef struct dp_forward {
     const dp_net *net;
     const dp_scale *scale;
     int threads;
-    const dp_loss *
-        loss; /* with `batch`, which gets labels or targets, losses and correct; or NULL */
+    /* with `batch`, which gets labels or targets, losses and correct; or NULL */
+    const dp_loss *loss;
     dp_batch *batch;
     float *probability; /* out [N][O], the softmax of the logits; or NULL */
 } dp_forward;

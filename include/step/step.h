@@ -14,7 +14,7 @@ typedef struct dp_times {
     double data, forward, backward, reduce, update, idle;
 } dp_times;
 
-/** What a step found. */
+/** What a step returns. */
 typedef struct dp_step_result {
     double loss;                  /* batch mean before the update */
     double loss_sum;              /* of the batch */
@@ -36,32 +36,35 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
                             dp_stepper **out);
 void dp_stepper_destroy(dp_stepper **stepper);
 
-/** Between hosts, the new parameters of a step may still be on their way when dp_step returns, and
- *  another thread holds MPI. Waits for them: before anything but the next dp_step looks at parameters
- *  or optimizer state, or calls MPI (asserted there). The functions below that want it call it.
+/** Waits for the parameters of the last step. With overlap they may still be in flight
+ *  when dp_step returns, and the communication thread is the MPI thread: so this comes
+ *  before anything but the next dp_step reads parameters or optimizer state, or calls MPI
+ *  (asserted there). The functions below that need it call it.
  *  MPI: local */
-void dp_stepper_settle(dp_stepper *stepper);
+void dp_stepper_wait_params(dp_stepper *stepper);
 
 /** Step t (from 1) at learning rate lr on rows[0..n) of the training table, the same on
- *  every rank; this rank computes its part. Parameters are the same on every rank
- *  afterwards, when they are settled. MPI: collective */
+ *  every rank; this rank computes its blocks. Afterwards, and after
+ *  dp_stepper_wait_params, the parameters are the same on every rank.
+ *  MPI: collective */
 void dp_step(dp_stepper *stepper, const int32_t *rows, int n, double lr, int64_t t,
-             bool want_stop, dp_step_result *out);
+             bool stop_requested, dp_step_result *out);
 
-/** The names of the arrays of state that a run of this config keeps, and how many there are.
- *  The config is valid.  MPI: local */
+/** The names of the arrays of state that a run of this config keeps, and how many there
+ *  are. The config is valid. MPI: local */
 int dp_stepper_slots(const dp_config *config, const char *name[3]);
 
 /** The optimizer's state: slab k of model->floats (NULL past the last) and its name.
- *  Between dp_stepper_gather and the next step every rank holds the whole of it.  MPI:
- *  local */
+ *  Complete on every rank between dp_stepper_gather and the next step.
+ *  MPI: local */
 float *dp_stepper_slot(const dp_stepper *stepper, int k, const char **name);
 
-/** Brings the owners' parts of the optimizer's state together.  MPI: collective */
+/** Allgathers the optimizer's state from its owners.
+ *  MPI: collective */
 void dp_stepper_gather(dp_stepper *stepper);
 
-/** The index of the first layer that put out a value that is not finite in the last step, or
- *  -1.  MPI: collective */
+/** The index of the first layer whose output was not finite in the last step, or -1.
+ *  MPI: collective */
 int dp_stepper_bad_layer(const dp_stepper *stepper);
 
 /** Time since the last call.  MPI: local */
@@ -70,8 +73,9 @@ dp_times dp_stepper_times(dp_stepper *stepper);
 /** Bytes of activations, gradients and optimizer state.  MPI: local */
 size_t dp_stepper_bytes(const dp_stepper *stepper);
 
-/** The share of the samples that the rank with most of them computes, times the ranks: 1
- *  is even. MPI: local */
-double dp_step_unevenness(int n, int block, int ranks, int *idle);
+/** Load imbalance of a batch of n samples: the blocks of the rank with most of them over
+ *  the mean; 1 is even. *idle: ranks without a block.
+ *  MPI: local */
+double dp_step_imbalance(int n, int block, int ranks, int *idle);
 
 #endif

@@ -3,12 +3,12 @@
  *   gemm [SET [SECONDS]]     SET auto|avx512|avx2|portable; SECONDS a measurement,
  * default 0.05
  *
- * Two lines a shape, batch and number of threads (1 and OMP_NUM_THREADS): of the product alone, as
- * libraries have it (and with the bias and its gradient, summed in blocks of 64 samples), and as in the
- * step: with ReLU, its derivative, the second copy of Y and the tree over blocks of 16. GFLOP/s of the
- * product in both, and percent of the peak that as many threads reach at once. At the end the
- * memory's GB/s. Each kernel's result is held against the reference first; a wrong one ends the
- * program with 1. */
+ * Two lines a shape, batch and number of threads (1 and OMP_NUM_THREADS): of the product
+ * alone, as libraries have it (and with the bias and its gradient, summed in blocks of 64
+ * samples), and as in the step: with ReLU, its derivative, the second copy of Y and the
+ * tree over blocks of 16. GFLOP/s of the product in both, and percent of the peak that as
+ * many threads reach at once. At the end the memory's GB/s. Each kernel's result is held
+ * against the reference first; a wrong one ends the program with 1. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/tree.h"
@@ -203,7 +203,8 @@ static void bursts(dp_team team, void *arg) {
             run(t->set, team, t->p, t->kind, t->fused);
             dp_team_barrier(team);
         }
-        /* One thread's clock decides for all when to stop, or some would wait for others that have. */
+        /* One thread's clock decides for all when to stop, or some would wait for others
+         * that have. */
         if (team.id == 0) {
             double after = dp_clock();
             t->sum = fmax(t->sum, flop * calls / (after - before) * 1e-9);
@@ -213,8 +214,8 @@ static void bursts(dp_team team, void *arg) {
     } while (t->more);
 }
 
-/* GFLOP/s of `threads` threads together: the best of bursts of about a millisecond, three at
- * least. */
+/* GFLOP/s of `threads` threads together: the best of bursts of about a millisecond, three
+ * at least. */
 static double rate(const dp_kernels *set, const problem *p, int kind, bool fused,
                    int threads, double seconds) {
     timing t = {.set = set,
@@ -227,7 +228,7 @@ static double rate(const dp_kernels *set, const problem *p, int kind, bool fused
     return t.sum;
 }
 
-static void burn(dp_team team, void *arg) {
+static void fma_chains(dp_team team, void *arg) {
     timing *t = arg;
     double mine = dp_kernels_peak(t->set, t->seconds);
     pthread_mutex_lock(&t->lock);
@@ -237,7 +238,7 @@ static void burn(dp_team team, void *arg) {
 
 static double peak(const dp_kernels *set, int threads, double seconds) {
     timing t = {.set = set, .seconds = seconds, .lock = PTHREAD_MUTEX_INITIALIZER};
-    dp_team_run(threads, burn, &t);
+    dp_team_run(threads, fma_chains, &t);
     return t.sum;
 }
 

@@ -1,5 +1,6 @@
-/* What the peers' GEMM programs share: the shapes of the step, and how a rate is taken. Each peer
- * defines multiply(); the numbers are checked against plain loops before anything is timed. */
+/* What the peers' GEMM programs share: the shapes of the step, and how a rate is taken.
+ * Each peer defines multiply(); the numbers are checked against plain loops before
+ * anything is timed. */
 #ifndef DP_BENCH_PEER_H
 #define DP_BENCH_PEER_H
 
@@ -12,7 +13,8 @@
 enum { STRIP = 64 };
 enum { FORWARD, DINPUT, DWEIGHT, KINDS };
 
-/* X[N,I] W[O,I] dY[N,O] in the forms that the libraries take best; results in Y, dX, dW. */
+/* X[N,I] W[O,I] dY[N,O] in the forms that the libraries take best; results in Y, dX,
+ * dW. */
 typedef struct problem {
     int N, I, O;
     float *X, *W, *WT, *dY; /* row-major; WT[I,O] = W transposed beforehand */
@@ -21,8 +23,8 @@ typedef struct problem {
     float *out; /* the result of one kind, in the peer's own layout */
 } problem;
 
-/* The peer's name; set-up for a problem (outside the timing); the product itself; and element
- * (row, column) of the row-major result: Y[N,O], dX[N,I] or dW[O,I]. */
+/* The peer's name; set-up for a problem (outside the timing); the product itself; and
+ * element (row, column) of the row-major result: Y[N,O], dX[N,I] or dW[O,I]. */
 extern const char *const peer;
 void prepare(problem *p, int kind, int threads);
 void multiply(problem *p, int kind, int threads);

@@ -1,6 +1,6 @@
-/* libxsmm on the step's GEMM shapes: its kernels, made for the tile, in loops over tiles. Operands
- * are laid out for it beforehand (feature-major strips, W transposed for the input gradient), so
- * these are its best rates. */
+/* libxsmm on the step's GEMM shapes: its kernels, made for the tile, in loops over tiles.
+ * Operands are laid out for it beforehand (feature-major strips, W transposed for the
+ * input gradient), so these are its best rates. */
 #include "peer.h"
 #include <libxsmm.h>
 
@@ -31,7 +31,8 @@ static int least(int a, int b) {
     return a < b ? a : b;
 }
 
-/* C[columns][lanes] = A[k][lanes] B[columns][k], strip by strip: column-major for libxsmm. */
+/* C[columns][lanes] = A[k][lanes] B[columns][k], strip by strip: column-major for
+ * libxsmm. */
 static void by_strips(const float *A, const float *B, float *C, int N, int columns, int k,
                       int threads) {
     int strips = (N + STRIP - 1) / STRIP, m = least(N, STRIP);

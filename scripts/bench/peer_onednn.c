@@ -1,5 +1,5 @@
-/* oneDNN on the step's GEMM shapes: its matmul, with the layouts that it likes best for the weights;
- * they are reordered beforehand. */
+/* oneDNN on the step's GEMM shapes: its matmul, with the layouts that it likes best for
+ * the weights; they are reordered beforehand. */
 #include "peer.h"
 #include <oneapi/dnnl/dnnl.h>
 

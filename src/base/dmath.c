@@ -1,3 +1,5 @@
+/* log, cos and integer powers in double from IEEE operations alone, so that they are the
+ * same on every machine. */
 #include "base/dmath.h"
 #include <assert.h>
 #include <math.h>
@@ -8,31 +10,31 @@
  * way on every machine. FMA would be slow where the hardware lacks it, so exact products
  * are made by splitting (Dekker 1971). */
 
-typedef struct wide {
+typedef struct double_double {
     double hi, lo; /* the value hi + lo, |lo| <= ulp(hi) / 2 */
-} wide;
+} double_double;
 
 /* x's upper 26 bits, rounded: the rest x - upper(x) has at most 26 bits as well. */
-static double upper(double x) {
+static double split_high(double x) {
     double t = 0x1.0000002p27 * x; /* 2^27 + 1 */
     return t - (t - x);
 }
 
-static wide product(double a, double b) {
+static double_double two_product(double a, double b) {
     double p = a * b;
-    double ah = upper(a), al = a - ah, bh = upper(b), bl = b - bh;
+    double ah = split_high(a), al = a - ah, bh = split_high(b), bl = b - bh;
     double e = al * bl - (((p - ah * bh) - al * bh) - ah * bl);
-    return (wide){p, isfinite(e) ? e : 0.0};
+    return (double_double){p, isfinite(e) ? e : 0.0};
 }
 
-static wide multiply(wide a, wide b) {
-    wide p = product(a.hi, b.hi);
+static double_double multiply_dd(double_double a, double_double b) {
+    double_double p = two_product(a.hi, b.hi);
     if (!isfinite(p.hi)) {
         return p;
     }
     double e = p.lo + (a.hi * b.lo + a.lo * b.hi);
     double s = p.hi + e;
-    return (wide){s, e - (s - p.hi)};
+    return (double_double){s, e - (s - p.hi)};
 }
 
 double dp_dlog(double x) {
@@ -70,7 +72,7 @@ double dp_dlog(double x) {
 }
 
 /* sin(t) for |t| <= pi/4; the argument in two parts, since its relative error stays. */
-static double small_sine(wide t) {
+static double small_sine(double_double t) {
     double z = t.hi * t.hi;
     double term = 0;
     for (int i = 19; i >= 3; i -= 2) {
@@ -79,7 +81,7 @@ static double small_sine(wide t) {
     return t.hi + (t.lo + t.hi * term);
 }
 
-static double small_cosine(wide t) {
+static double small_cosine(double_double t) {
     double z = t.hi * t.hi;
     double term = 0;
     for (int i = 18; i >= 4; i -= 2) {
@@ -92,7 +94,7 @@ double dp_dcos2pi(double x) {
     assert(x >= -1 && x <= 1);
     int quarter = (int)(4.0 * x + (x < 0 ? -0.5 : 0.5));
     double r = x - 0.25 * quarter; /* exact; |r| <= 1/8 */
-    wide t = product(r, 0x1.921fb54442d18p2);
+    double_double t = two_product(r, 0x1.921fb54442d18p2);
     t.lo += r * 0x1.1a62633145c07p-52; /* the rest of 2 pi */
     switch (quarter & 3) {
     case 0:
@@ -108,13 +110,13 @@ double dp_dcos2pi(double x) {
 
 double dp_dpow(double x, long n) {
     assert(n >= 0);
-    wide power = {1.0, 0.0}, square = {x, 0.0};
+    double_double power = {1.0, 0.0}, square = {x, 0.0};
     for (; n > 0; n >>= 1) {
         if (n & 1) {
-            power = multiply(power, square);
+            power = multiply_dd(power, square);
         }
         if (n > 1) {
-            square = multiply(square, square);
+            square = multiply_dd(square, square);
         }
     }
     return power.hi;

@@ -16,8 +16,8 @@ static long futex(dp_event *event, int op, uint32_t value, const struct timespec
 
 void dp_event_set(dp_event *event, uint32_t count) {
     atomic_store(&event->count, count);
-    /* After the store in the one order of all: a waiter that is not counted here yet finds the new
-     * count before it sleeps. */
+    /* After the store in the one order of all: a waiter that is not counted here yet
+     * finds the new count before it sleeps. */
     if (atomic_load(&event->sleepers) > 0) {
         futex(event, FUTEX_WAKE, INT_MAX, NULL);
     }
@@ -49,8 +49,8 @@ static uint32_t doze(dp_event *event, uint32_t old, double seconds) {
 }
 
 uint32_t dp_event_wait(dp_event *event, uint32_t old, bool spins, double seconds) {
-    const double most = 100e-6; /* about what sleeping and being woken cost at worst */
+    const double max = 100e-6; /* about what sleeping and being woken cost at worst */
     uint32_t now = atomic_load_explicit(&event->count, memory_order_acquire);
-    now = now == old && spins ? spin(event, old, most) : now;
+    now = now == old && spins ? spin(event, old, max) : now;
     return now == old ? doze(event, old, seconds) : now;
 }

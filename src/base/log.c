@@ -1,3 +1,4 @@
+/* Lines, warnings, the error line and the progress bar: all output of a process. */
 #include "base/log.h"
 #include "base/clock.h"
 #include "base/utf8.h"
@@ -23,8 +24,8 @@ static void clear_bar(void) {
     }
 }
 
-/* A line of text that is safe for terminals, whatever names and values are in it. One write, so
- * that lines of several processes don't mix. */
+/* A line of text that is safe for terminals, whatever names and values are in it. One
+ * write, so that lines of several processes don't mix. */
 static void put_line(FILE *file, const char *before, const char *text) {
     char line[4 * LONGEST];
     dp_utf8_printable(text, line, sizeof line);
@@ -64,8 +65,8 @@ void dp_error_line(const char *message) {
     put_line(stderr, "trainer: ", message);
 }
 
-/* Whether a person watches stdout. mpirun gives each rank a pseudo-terminal, whatever its own stdout
- * is, so under it the parent's is asked. */
+/* Whether a person watches stdout. mpirun gives each rank a pseudo-terminal, whatever its
+ * own stdout is, so under it the parent's is asked. */
 static bool on_terminal(void) {
     if (!isatty(STDOUT_FILENO)) {
         return false;

@@ -1,3 +1,4 @@
+/* Aligned, zeroed memory, on huge pages where it is large. */
 #include "base/memory.h"
 #include <stdarg.h>
 #include <stdbool.h>

@@ -45,7 +45,8 @@ dp_status dp_open_regular(const char *path, dp_status code, const char *hint, in
                        "from it to a file and name that",
                        path, irregular(info.st_mode));
     }
-    /* It may have become a FIFO since: without O_NONBLOCK, opening one waits for its writer. */
+    /* It may have become a FIFO since: without O_NONBLOCK, opening one waits for its
+     * writer. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0) {
         return cannot(path, code, hint, "opened", errno);
@@ -56,11 +57,11 @@ dp_status dp_open_regular(const char *path, dp_status code, const char *hint, in
     return DP_OK;
 }
 
-/* Up to `most` bytes and one more, if there are so many; -1 with errno. */
-static ssize_t read_fully(int fd, char *to, size_t most) {
+/* Up to `max` bytes and one more, if there are so many; -1 with errno. */
+static ssize_t read_fully(int fd, char *to, size_t max) {
     size_t done = 0;
-    while (done <= most) {
-        ssize_t now = read(fd, to + done, most + 1 - done);
+    while (done <= max) {
+        ssize_t now = read(fd, to + done, max + 1 - done);
         if (now < 0 && errno == EINTR) {
             continue;
         }
@@ -72,25 +73,25 @@ static ssize_t read_fully(int fd, char *to, size_t most) {
     return (ssize_t)done;
 }
 
-dp_status dp_open_read(const char *path, dp_status code, const char *hint, size_t most,
+dp_status dp_open_read(const char *path, dp_status code, const char *hint, size_t max,
                        char **text, size_t *length) {
     int fd = -1;
     dp_status status = dp_open_regular(path, code, hint, &fd, NULL);
     if (status != DP_OK) {
         return status;
     }
-    char *bytes = dp_alloc(most + 2, 1);
-    ssize_t n = read_fully(fd, bytes, most);
+    char *bytes = dp_alloc(max + 2, 1);
+    ssize_t n = read_fully(fd, bytes, max);
     int error = errno;
     close(fd);
-    if (n >= 0 && (size_t)n <= most) {
+    if (n >= 0 && (size_t)n <= max) {
         *text = bytes;
         *length = (size_t)n;
         return DP_OK;
     }
     free(bytes);
     return n < 0 ? cannot(path, code, hint, "read", error)
-                 : dp_fail(code, "%s: is larger than %zu KiB%s%s", path, most >> 10,
+                 : dp_fail(code, "%s: is larger than %zu KiB%s%s", path, max >> 10,
                            hint ? "; " : "", hint ? hint : "");
 }
 

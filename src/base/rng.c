@@ -1,3 +1,4 @@
+/* Philox4x32-10 and what is drawn from it: uniform and normal numbers, permutations. */
 #include "base/rng.h"
 #include "base/dmath.h"
 #include <assert.h>

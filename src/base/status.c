@@ -1,3 +1,4 @@
+/* The message of the last failure. */
 #include "base/status.h"
 #include "base/log.h"
 #include <pthread.h>

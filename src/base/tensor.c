@@ -1,3 +1,4 @@
+/* Shapes of tensors. */
 #include "base/tensor.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* The block tree: its shape, its partition among ranks, and the stack that evaluates
+ * it. */
 #include "base/tree.h"
 #include "base/clones.h"
 #include <assert.h>
@@ -7,25 +9,25 @@ int dp_tree_blocks(int n, int block) {
     return n / block + (n % block != 0);
 }
 
-static int split(dp_node node) {
-    return node.a + (node.b - node.a + 1) / 2;
+static int split(dp_range range) {
+    return range.a + (range.b - range.a + 1) / 2;
 }
 
 int dp_tree_merges(int count, int leaf) {
     assert(leaf >= 0 && leaf < count);
     /* Each node whose last leaf this is, and which is more than the leaf, ends with a
      * merge. */
-    dp_node node = {0, count};
+    dp_range range = {0, count};
     int merges = 0;
-    while (node.b - node.a > 1) {
-        if (node.b == leaf + 1) {
+    while (range.b - range.a > 1) {
+        if (range.b == leaf + 1) {
             merges++;
         }
-        int mid = split(node);
+        int mid = split(range);
         if (leaf < mid) {
-            node.b = mid;
+            range.b = mid;
         } else {
-            node.a = mid;
+            range.a = mid;
         }
     }
     return merges;
@@ -45,28 +47,29 @@ double dp_tree_sum(const double *v, int count) {
     return count > 0 ? stack[0] : 0.0;
 }
 
-typedef struct share {
+typedef struct partition {
     int first, last; /* blocks of this rank: [first, last) */
-    int most;
-    dp_node *out;
+    int max_blocks;
+    dp_range *out;
     int n;
-} share;
+} partition;
 
-/* Emits the largest whole subtrees of at most `most` blocks inside [first, last). */
-static void cover(share *s, dp_node node) {
-    if (node.a >= s->last || node.b <= s->first || node.a == node.b) {
+/* Emits the largest whole subtrees of at most `max_blocks` blocks inside [first,
+ * last). */
+static void emit(partition *s, dp_range range) {
+    if (range.a >= s->last || range.b <= s->first || range.a == range.b) {
         return;
     }
-    if (node.a >= s->first && node.b <= s->last && node.b - node.a <= s->most) {
+    if (range.a >= s->first && range.b <= s->last && range.b - range.a <= s->max_blocks) {
         if (s->out) {
-            s->out[s->n] = node;
+            s->out[s->n] = range;
         }
         s->n++;
         return;
     }
-    int mid = split(node);
-    cover(s, (dp_node){node.a, mid});
-    cover(s, (dp_node){mid, node.b});
+    int mid = split(range);
+    emit(s, (dp_range){range.a, mid});
+    emit(s, (dp_range){mid, range.b});
 }
 
 /* Where node `index` of the 2^depth nodes at `depth` begins. */
@@ -74,20 +77,20 @@ static int begin_of(int count, int depth, int index) {
     if (index >> depth) {
         return count;
     }
-    dp_node node = {0, count};
+    dp_range range = {0, count};
     for (int d = depth - 1; d >= 0; d--) {
-        int mid = split(node);
+        int mid = split(range);
         if (index >> d & 1) {
-            node.a = mid;
+            range.a = mid;
         } else {
-            node.b = mid;
+            range.b = mid;
         }
     }
-    return node.a;
+    return range.a;
 }
 
-int dp_tree_share(int count, int ranks, int rank, int most, dp_node *out) {
-    assert(count >= 0 && ranks >= 1 && rank >= 0 && rank < ranks && most >= 1);
+int dp_tree_partition(int count, int ranks, int rank, int max_blocks, dp_range *out) {
+    assert(count >= 0 && ranks >= 1 && rank >= 0 && rank < ranks && max_blocks >= 1);
     int depth = 0;
     while (1L << depth < ranks) {
         depth++;
@@ -96,11 +99,11 @@ int dp_tree_share(int count, int ranks, int rank, int most, dp_node *out) {
         depth++;
     }
     long nodes = 1L << depth;
-    share s = {.first = begin_of(count, depth, (int)(nodes * rank / ranks)),
-               .last = begin_of(count, depth, (int)(nodes * (rank + 1) / ranks)),
-               .most = most,
-               .out = out};
-    cover(&s, (dp_node){0, count});
+    partition s = {.first = begin_of(count, depth, (int)(nodes * rank / ranks)),
+                   .last = begin_of(count, depth, (int)(nodes * (rank + 1) / ranks)),
+                   .max_blocks = max_blocks,
+                   .out = out};
+    emit(&s, (dp_range){0, count});
     return s.n;
 }
 
@@ -110,20 +113,20 @@ void dp_tree_begin(dp_tree_walk *walk, int count) {
 }
 
 /* Whether left and right are the two children of one node of the tree. */
-static int siblings(int count, dp_node left, dp_node right) {
+static int siblings(int count, dp_range left, dp_range right) {
     if (left.b != right.a) {
         return 0;
     }
-    dp_node node = {0, count};
-    while (node.b - node.a > 1) {
-        int mid = split(node);
-        if (node.a == left.a && node.b == right.b) {
+    dp_range range = {0, count};
+    while (range.b - range.a > 1) {
+        int mid = split(range);
+        if (range.a == left.a && range.b == right.b) {
             return mid == left.b;
         }
         if (right.b <= mid) {
-            node.b = mid;
+            range.b = mid;
         } else if (left.a >= mid) {
-            node.a = mid;
+            range.a = mid;
         } else {
             return 0;
         }
@@ -131,12 +134,12 @@ static int siblings(int count, dp_node left, dp_node right) {
     return 0;
 }
 
-int dp_tree_push(dp_tree_walk *walk, dp_node node) {
-    assert(walk->depth < (int)(sizeof walk->node / sizeof walk->node[0]));
-    walk->node[walk->depth++] = node;
+int dp_tree_push(dp_tree_walk *walk, dp_range range) {
+    assert(walk->depth < (int)(sizeof walk->range / sizeof walk->range[0]));
+    walk->range[walk->depth++] = range;
     int merges = 0;
     while (walk->depth >= 2) {
-        dp_node *left = &walk->node[walk->depth - 2], *right = left + 1;
+        dp_range *left = &walk->range[walk->depth - 2], *right = left + 1;
         if (!siblings(walk->count, *left, *right)) {
             break;
         }

@@ -1,3 +1,4 @@
+/* UTF-8: which bytes make a character. */
 #include "base/utf8.h"
 #include <stdbool.h>
 #include <stdio.h>

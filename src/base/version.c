@@ -1,3 +1,4 @@
+/* Version, commit and compiler: the only file that is compiled anew for each commit. */
 #include "base/version.h"
 
 #ifndef DP_COMMIT

@@ -1,5 +1,5 @@
-/* The commands: argv is what follows the command's name. Each runs on every rank and returns the
- * agreed status. */
+/* The commands: argv is what follows the command's name. Each runs on every rank and
+ * returns the agreed status. */
 #ifndef DP_CLI_CLI_H
 #define DP_CLI_CLI_H
 

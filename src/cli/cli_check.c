@@ -1,7 +1,8 @@
+/* trainer check: config, data, launch, model, memory and speed; trains nothing. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli.h"
-#include "run/doctor.h"
+#include "run/launch_check.h"
 #include "run/session.h"
 #include "run/train.h"
 #include "step/step.h"
@@ -43,28 +44,28 @@ static void print_layers(const dp_session *session) {
     dp_log("%-4s %-10s %14s %14s %11zu", "", "in all", "", "", model->parameters);
 }
 
-/* Steps at a learning rate of 0 on the first batch, or so much of it that a rank has 1024 samples, until
- * some rank has had enough: seconds a sample, without the first step. The parameters are zeros: speed
- * does not depend on what they are. */
+/* Steps at a learning rate of 0 on the first batch, or as much of it as gives a rank 1024
+ * samples, until 0.2 s are over on some rank: seconds a sample, without the first step.
+ * The parameters are zeros: speed does not depend on their values. */
 static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
     const double enough = 0.2;
     const int32_t *rows = session->data->train_row;
-    int64_t most = 1024 * (int64_t)dp_comm_size(session->comm);
-    int n = session->batch < most ? session->batch : (int)most, steps = 0;
+    int64_t max = 1024 * (int64_t)dp_comm_size(session->comm);
+    int n = session->batch < max ? session->batch : (int)max, steps = 0;
     dp_step_result step = {0};
     dp_step(stepper, rows, n, 0, 1, false, &step);
-    dp_stepper_settle(stepper);
+    dp_stepper_wait_params(stepper);
     double start = dp_clock(), first = step.seconds;
     for (; !step.stop; steps++) {
         bool last = first + dp_clock() - start > enough;
         dp_step(stepper, rows, n, 0, steps + 2, last, &step);
     }
-    dp_stepper_settle(stepper);
+    dp_stepper_wait_params(stepper);
     return (dp_clock() - start) / steps / n;
 }
 
-/* What an epoch takes by a few steps, and at the FMA peak. The peak is measured here and now, on all
- * ranks at once. */
+/* The time of an epoch, estimated from a few steps, beside its floor at the FMA peak. The
+ * peak is measured here, on all ranks at once. */
 static void print_speed(const dp_session *session, double sample) {
     double flop = dp_model_flops(session->model) * session->data->train_n;
     int threads = session->threads * dp_comm_node_size(session->comm);
@@ -75,8 +76,7 @@ static void print_speed(const dp_session *session, double sample) {
     dp_comm_sum(session->comm, &peak, 1);
     double floor = flop * 1e-9 / peak, epoch = sample * session->data->train_n;
     dp_log("speed   %.3g GFLOP an epoch; FMA peak %.0f GFLOP/s on all ranks: at least "
-           "%.3g s. By "
-           "steps tried here: about %.3g s an epoch, %.2g%% of the peak",
+           "%.3g s. By steps tried here: about %.3g s an epoch, %.2g%% of the peak",
            flop * 1e-9, peak, floor, epoch, 100 * floor / epoch);
 }
 
@@ -114,7 +114,7 @@ dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
             dp_log("%s", line);
         }
         dp_session_header(session);
-        dp_doctor(session);
+        dp_launch_check(session);
         print_layers(session);
         s = dp_train_check(session);
     }

@@ -1,3 +1,4 @@
+/* Usage text, and the config that all commands begin with. */
 #include "cli.h"
 
 const char dp_cli_usage[] =
@@ -7,8 +8,7 @@ const char dp_cli_usage[] =
     "       trainer eval    CHECKPOINT [section.key=value ...] loss and accuracy on the "
     "test set\n"
     "       trainer predict CHECKPOINT [--index 0,5,100 | --input FILE] [--output "
-    "FILE.csv] "
-    "[--show]\n"
+    "FILE.csv] [--show]\n"
     "       trainer help    [SECTION | SECTION.KEY]            every key of the config\n"
     "       trainer --version\n"
     "\n"
@@ -21,8 +21,9 @@ dp_status dp_cli_config(dp_comm *comm, int argc, char **argv, dp_config *out) {
     dp_status s = DP_OK;
     if (dp_comm_rank(comm) == 0) {
         s = argc < 1
-                ? dp_fail(DP_EUSAGE, "a config file is missing, as in: trainer check "
-                                     "configs/mlp.ini")
+                ? dp_fail(
+                      DP_EUSAGE,
+                      "a config file is missing, as in: trainer check configs/mlp.ini")
                 : dp_config_read(argv[0], argc - 1, argv + 1, out);
     }
     s = dp_comm_agree(comm, s);

@@ -1,3 +1,4 @@
+/* trainer eval: loss and accuracy of a checkpoint. */
 #include "base/log.h"
 #include "cli.h"
 #include "run/evaluate.h"
@@ -22,11 +23,10 @@ static dp_status score(void *arg) {
         s = dp_evaluate(evaluator, &data->test, NULL, data->test.n, &score);
     }
     if (s == DP_OK && !isfinite(score.loss)) {
-        s = dp_fail(
-            DP_EDIVERGED,
-            "the loss on the test set is %g: the parameters are too large for these "
-            "samples",
-            score.loss);
+        s = dp_fail(DP_EDIVERGED,
+                    "the loss on the test set is %g: the parameters are too large for "
+                    "these samples",
+                    score.loss);
     }
     if (s == DP_OK && session->loss->accuracy) {
         dp_log("test: loss %.4f  accuracy %.2f%%  (%d samples)", score.loss,
@@ -41,8 +41,9 @@ static dp_status score(void *arg) {
 
 dp_status dp_cli_eval(dp_comm *comm, int argc, char **argv) {
     if (argc < 1) {
-        return dp_fail(DP_EUSAGE, "a checkpoint is missing, as in: trainer eval "
-                                  "runs/mlp/checkpoints/last.h5");
+        return dp_fail(
+            DP_EUSAGE,
+            "a checkpoint is missing, as in: trainer eval runs/mlp/checkpoints/last.h5");
     }
     dp_session *session = NULL;
     dp_status s = dp_session_open(comm, argv[0], argc - 1, argv + 1, &session);

@@ -1,3 +1,4 @@
+/* trainer help and trainer --version. */
 #include "base/version.h"
 #include "cli.h"
 #include "h5/h5file.h"

@@ -1,3 +1,4 @@
+/* trainer predict: options, and predictions on the terminal. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/open.h"
@@ -58,10 +59,10 @@ static dp_status parse(int argc, char **argv, request *r) {
         return dp_fail(DP_EUSAGE, "a checkpoint is missing, as in: trainer predict "
                                   "runs/mlp/checkpoints/last.h5 --index 0,5,100");
     }
-    return r->index && r->input ? dp_fail(DP_EUSAGE, "--index takes samples of the test "
-                                                     "set, --input those of a file: give "
-                                                     "one of the two")
-                                : DP_OK;
+    return r->index && r->input
+               ? dp_fail(DP_EUSAGE, "--index takes samples of the test set, --input "
+                                    "those of a file: give one of the two")
+               : DP_OK;
 }
 
 /* "0,5,100" -> rows. Owner: the caller frees *rows. */
@@ -112,8 +113,8 @@ static void draw(const dp_session *s, int32_t row) {
                 int f = last ? (y * W + x) * channels + c : (c * H + y) * W + x;
                 v += dp_predict_input(s, row, f) / channels;
             }
-            double share = high > low ? (v - low) / (high - low) : 0;
-            line[2 * x] = line[2 * x + 1] = shades[(int)(share * 9.999)];
+            double level = high > low ? (v - low) / (high - low) : 0;
+            line[2 * x] = line[2 * x + 1] = shades[(int)(level * 9.999)];
         }
         line[2 * W] = '\0';
         dp_log("%s", line);
@@ -121,8 +122,8 @@ static void draw(const dp_session *s, int32_t row) {
     free(line);
 }
 
-/* Whether the label of the row is known, and, if so, is what was predicted. */
-static bool right(const dp_session *s, const dp_prediction *p, int i, bool *known) {
+/* Whether the prediction of the row is the label; *known: it has one. */
+static bool is_correct(const dp_session *s, const dp_prediction *p, int i, bool *known) {
     const dp_table *t = &s->data->test;
     size_t O = (size_t)p->outputs, row = (size_t)p->row[i];
     *known = t->label || t->target;
@@ -141,7 +142,7 @@ static void print_class(const dp_session *s, const dp_prediction *p, int i) {
     const dp_table *t = &s->data->test;
     size_t row = (size_t)p->row[i];
     char label[16] = "", number[12];
-    bool known = false, hit = right(s, p, i, &known);
+    bool known = false, hit = is_correct(s, p, i, &known);
     if (known) {
         snprintf(label, sizeof label, "%d",
                  t->label ? t->label[row] : t->target[row] > 0);
@@ -207,7 +208,7 @@ static void print_table(const dp_session *s, const dp_prediction *p, const reque
     int hits = 0;
     bool known = false;
     for (int i = 0; s->loss->accuracy && i < p->n; i++) {
-        hits += right(s, p, i, &known);
+        hits += is_correct(s, p, i, &known);
     }
     if (known) {
         dp_log("right: %d of %d, %.2f%%", hits, p->n, 100.0 * hits / p->n);
@@ -223,12 +224,13 @@ static dp_status predict(dp_session *s, const request *r) {
     }
     int n = s->data->test.n, asked = 0;
     if (n == 0) {
-        return dp_fail(DP_EDATA, "there is no test set to take samples from: name a file "
-                                 "behind --input");
+        return dp_fail(
+            DP_EDATA,
+            "there is no test set to take samples from: name a file behind --input");
     }
     if (r->show && s->data->train.nshape < 2) {
-        return dp_fail(DP_EUSAGE, "--show draws images, but a sample is a row of numbers "
-                                  "here");
+        return dp_fail(DP_EUSAGE,
+                       "--show draws images, but a sample is a row of numbers here");
     }
     int32_t *rows = NULL;
     dp_prediction *p = NULL;

@@ -1,3 +1,4 @@
+/* trainer train. */
 #include "cli.h"
 #include "run/train.h"
 

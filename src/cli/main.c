@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
     dp_log_enable(dp_comm_rank(comm) == 0);
     status = dp_comm_check_launch(comm);
     status = status != DP_OK ? status : run(comm, argc, argv);
-    if (status != DP_OK && status != DP_STOPPED && dp_comm_speaks(comm)) {
+    if (status != DP_OK && status != DP_STOPPED && dp_comm_reports_error(comm)) {
         dp_error_line(dp_status_message());
     }
     fflush(NULL);

@@ -1,3 +1,4 @@
+/* MPI's start and end, the topology, and the small collectives. */
 #include "base/memory.h"
 #include "comm_impl.h"
 #include "cores.h"
@@ -14,8 +15,8 @@ static void leave(int number) {
     _exit(DP_EINTERNAL);
 }
 
-/* MPI may have no memory either, or be in another thread's hands: this process ends in any case, and
- * its launcher ends the others then. */
+/* MPI may have no memory either, or be in another thread's hands: this process ends in
+ * any case, and its launcher ends the others then. */
 static void end_job(dp_status code) {
     signal(SIGALRM, leave);
     alarm(2);
@@ -62,27 +63,29 @@ static void count_cores(dp_comm *comm) {
     }
     int possible = CPU_COUNT(&launcher);
     comm->allowed_cores = possible < quota ? possible : quota;
-    comm->mask_cores = CPU_COUNT(&mine);
-    int own = comm->mask_cores, shared = CPU_COUNT(&all);
+    comm->bound_cores = CPU_COUNT(&mine);
+    int own = comm->bound_cores, shared = CPU_COUNT(&all);
     comm->node_cores = shared < quota ? shared : quota;
-    /* A mask that others share too is divided among the ranks of the host. */
-    int part = comm->node_cores / comm->node_size;
+    /* An affinity mask that several ranks share is divided among the ranks of the
+     * host. */
+    int even_cores = comm->node_cores / comm->node_size;
     int task = dp_cores_slurm_task();
-    comm->my_cores = own < part ? own : part;
+    comm->my_cores = own < even_cores ? own : even_cores;
     comm->my_cores = task < comm->my_cores ? task : comm->my_cores;
     if (comm->my_cores < 1) {
         comm->my_cores = 1;
     }
 }
 
-/* What Open MPI reads at its start. What the user has set in the environment stands. */
+/* MCA parameters of Open MPI, unless the user has set them in the environment. */
 static void set_up_mpi(void) {
-    /* Its TCP puts large messages in one piece each, and the other direction waits for it: an
-     * exchange takes almost twice as long. */
+    /* Its default (RDMA protocol over TCP) sends a large message as a whole while the
+     * other direction waits: an exchange takes almost twice as long. */
     setenv("OMPI_MCA_btl_tcp_flags", "send", 0);
     if (dp_launched_by_nobody()) {
-        /* A rank alone talks to nobody: looking for networks and starting a daemon take 0.3 s, and
-         * a session folder, of one name for all ranks alone, is made and removed by each. */
+        /* A singleton talks to no other rank: searching for networks and starting a
+         * daemon take 0.3 s, and singletons started at once create and remove the same
+         * session folder. */
         setenv("OMPI_MCA_pml", "ob1", 0);
         setenv("OMPI_MCA_btl", "self", 0);
         setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
@@ -118,8 +121,8 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     MPI_Allreduce(&first, &comm->nodes, 1, MPI_INT, MPI_SUM, comm->world);
     count_cores(comm);
     comm->timeout = 300;
-    comm->passes = provided >= MPI_THREAD_SERIALIZED;
-    comm->holder = pthread_self();
+    comm->thread_serialized = provided >= MPI_THREAD_SERIALIZED;
+    comm->mpi_thread = pthread_self();
     *out = comm;
     return DP_OK;
 }
@@ -164,16 +167,16 @@ int dp_comm_allowed_cores(const dp_comm *comm) {
     return comm->allowed_cores;
 }
 
-int dp_comm_mask_cores(const dp_comm *comm) {
-    return comm->mask_cores;
+int dp_comm_bound_cores(const dp_comm *comm) {
+    return comm->bound_cores;
 }
 
 int dp_comm_first_cores(const dp_comm *comm) {
     return comm->first_cores;
 }
 
-/* Open MPI's own setting, however it was given; true where there is none to ask. */
-bool dp_comm_yields(void) {
+/* Open MPI's setting, however it was given; true for other MPI libraries. */
+bool dp_comm_yields_when_idle(void) {
     int provided = 0, n = 0, count = 0, value = 1;
     if (MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) {
         return true;
@@ -219,27 +222,27 @@ int dp_comm_auto_threads(const dp_comm *comm) {
     return comm->my_cores;
 }
 
-void dp_comm_settle(dp_comm *comm, int threads, double timeout) {
+void dp_comm_configure(dp_comm *comm, int threads, double timeout) {
     int all = threads;
     MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_SUM, comm->node);
-    comm->crowded = all > comm->node_cores;
+    comm->oversubscribed = all > comm->node_cores;
     comm->timeout = timeout;
 }
 
-bool dp_comm_crowded(const dp_comm *comm) {
-    return comm->crowded;
+bool dp_comm_oversubscribed(const dp_comm *comm) {
+    return comm->oversubscribed;
 }
 
-bool dp_comm_passes(const dp_comm *comm) {
-    return comm->passes;
+bool dp_comm_thread_serialized(const dp_comm *comm) {
+    return comm->thread_serialized;
 }
 
-void dp_comm_hold(dp_comm *comm) {
-    comm->holder = pthread_self();
+void dp_comm_set_mpi_thread(dp_comm *comm) {
+    comm->mpi_thread = pthread_self();
 }
 
-void dp_comm_nap(dp_comm *comm, bool naps) {
-    atomic_store_explicit(&comm->naps, naps, memory_order_relaxed);
+void dp_comm_sleep_while_polling(dp_comm *comm, bool sleep_polls) {
+    atomic_store_explicit(&comm->sleep_polls, sleep_polls, memory_order_relaxed);
 }
 
 static void allreduce(dp_comm *comm, void *v, int n, MPI_Datatype type, MPI_Op op) {
@@ -263,7 +266,7 @@ static void bcast(dp_comm *comm, MPI_Comm where, void *data, size_t bytes, int r
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
     /* A failure that was agreed on before is still that of the rank that had it first. */
     bool known = mine != DP_OK && mine == comm->agreed;
-    int first = mine == DP_OK ? INT_MAX : known ? comm->speaker : comm->rank;
+    int first = mine == DP_OK ? INT_MAX : known ? comm->error_rank : comm->rank;
     /* That rank may be well by now: a later failure of another has the same code. */
     int code = mine == DP_OK ? comm->agreed : mine;
     allreduce(comm, &first, 1, MPI_INT, MPI_MIN);
@@ -271,13 +274,13 @@ dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
         return DP_OK;
     }
     bcast(comm, comm->world, &code, sizeof code, first);
-    comm->speaker = first;
+    comm->error_rank = first;
     comm->agreed = (dp_status)code;
     return (dp_status)code;
 }
 
-bool dp_comm_speaks(const dp_comm *comm) {
-    return comm->rank == comm->speaker;
+bool dp_comm_reports_error(const dp_comm *comm) {
+    return comm->rank == comm->error_rank;
 }
 
 void dp_comm_bcast(dp_comm *comm, void *data, size_t bytes) {

@@ -72,8 +72,8 @@ static int least(int a, int b) {
     return a < b ? a : b;
 }
 
-/* Of the group `path` below `top`, and of all above it. Those that can't be seen from inside a
- * container are not there; `top` is the container's own then. */
+/* Of the group `path` below `top`, and of all above it. Those that can't be seen from
+ * inside a container are not there; `top` is the container's own then. */
 static int quota_up_to(const char *top, const char *path) {
     char folder[2 * PATH_MAX];
     int cores = quota_of(top);

@@ -11,11 +11,11 @@ bool dp_launched(void) {
 }
 
 bool dp_launched_by_nobody(void) {
-    static const char *const signs[] = {"PMI", "OMPI_COMM_WORLD_",
-                                        "SLURM_STEP_ID=", "ALPS_"};
+    static const char *const prefixes[] = {"PMI", "OMPI_COMM_WORLD_",
+                                           "SLURM_STEP_ID=", "ALPS_"};
     for (char **e = environ; *e; e++) {
-        for (size_t k = 0; k < sizeof signs / sizeof signs[0]; k++) {
-            if (strncmp(*e, signs[k], strlen(signs[k])) == 0) {
+        for (size_t k = 0; k < sizeof prefixes / sizeof prefixes[0]; k++) {
+            if (strncmp(*e, prefixes[k], strlen(prefixes[k])) == 0) {
                 return false;
             }
         }
@@ -23,7 +23,8 @@ bool dp_launched_by_nobody(void) {
     return true;
 }
 
-/* Whether the parent was started with the variable: then a script is between the launcher and us. */
+/* Whether the parent was started with the variable: then a script is between the launcher
+ * and us. */
 static bool parent_has(const char *variable) {
     char path[64];
     size_t length = strlen(variable), same = 0; /* characters of this entry, if all fit */
@@ -53,7 +54,8 @@ dp_status dp_comm_check_launch(dp_comm *comm) {
         {"PMI_SIZE", "PMI_RANK", "mpirun (PMI, as MPICH's and Intel MPI's)"},
         {"MPI_LOCALNRANKS", "MPI_LOCALRANKID", "mpirun (Hydra)"},
     };
-    /* A shell that `srun --pty` opened on a node says nothing of what is started from it. */
+    /* A shell that `srun --pty` opened on a node says nothing of what is started from
+     * it. */
     bool ours = comm->size > 1 || getenv("SLURM_PTY_PORT");
     for (size_t k = 0; !ours && k < sizeof launchers / sizeof launchers[0]; k++) {
         const char *variable = launchers[k].size, *size = getenv(variable);
@@ -62,25 +64,22 @@ dp_status dp_comm_check_launch(dp_comm *comm) {
             continue;
         }
         if (rank && atoi(rank) > 0) {
-            comm->speaker = -1; /* one line for all: the first one's */
+            comm->error_rank = -1; /* one line for all: the first one's */
             dp_log_enable(false);
         }
         if (parent_has(variable)) {
             dp_warn("%s started %s processes (%s), but %s does not connect them: each is "
-                    "a run "
-                    "of its own",
+                    "a run of its own",
                     launchers[k].name, size, variable, dp_comm_library());
             dp_log_enable(true);
-            comm->speaker = 0;
+            comm->error_rank = 0;
             return DP_OK;
         }
         return dp_fail(DP_EUSAGE,
                        "%s started %s processes (%s), but %s, which trainer was built "
-                       "with, does not "
-                       "connect them: each would train alone. Start it with the mpirun "
-                       "of that MPI, or "
-                       "with srun --mpi=pmix; if each is to be a run of its own, start "
-                       "it from a script",
+                       "with, does not connect them: each would train alone. Start it "
+                       "with the mpirun of that MPI, or with srun --mpi=pmix; if each is "
+                       "to be a run of its own, start it from a script",
                        launchers[k].name, size, variable, dp_comm_library());
     }
     return DP_OK;

@@ -1,3 +1,4 @@
+/* Shared-memory segments of a host's ranks, domains, and their barrier. */
 #include "comm/shared.h"
 #include "base/clock.h"
 #include "base/event.h"
@@ -14,19 +15,20 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct dp_desk {
+struct dp_barrier_flag {
     dp_event phase;
     _Atomic int cpu;                                      /* where the member was then */
     char rest[DP_ALIGN - sizeof(dp_event) - sizeof(int)]; /* no two in a cache line */
 };
 
-static size_t aligned(size_t bytes) {
+static size_t page_aligned(size_t bytes) {
     const size_t page = 4096;
     return (bytes + page - 1) / page * page;
 }
 
-/* A segment of `bytes` that the host's ranks map, or NULL on all of them. Space is reserved, so that
- * no later touch can fail: a full /dev/shm would otherwise be a SIGBUS in the middle of training. */
+/* A segment of `bytes` that the host's ranks map, or NULL on all of them. Its pages are
+ * allocated now: with a full /dev/shm a later access would be a SIGBUS in the middle of
+ * training. */
 static void *map_segment(dp_comm *comm, size_t bytes) {
     char name[64] = "";
     int rank = 0, fd = -1;
@@ -62,7 +64,7 @@ static void *map_segment(dp_comm *comm, size_t bytes) {
     return all ? map : NULL;
 }
 
-/* Who shares with whom; `alone`: this rank's host has no shared memory. */
+/* The domains; `alone`: this rank's host has no shared memory. */
 static void find_domains(dp_shared *s, bool alone) {
     dp_comm *comm = s->comm;
     size_t ranks = (size_t)comm->size;
@@ -102,22 +104,22 @@ static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
 dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared **out) {
     dp_shared *s = dp_alloc(1, sizeof *s);
     s->comm = comm;
-    unsigned long size = aligned(own),
+    unsigned long size = page_aligned(own),
                   *sizes = dp_alloc((size_t)comm->node_size, sizeof size);
     MPI_Allgather(&size, 1, MPI_UNSIGNED_LONG, sizes, 1, MPI_UNSIGNED_LONG, comm->node);
-    size_t desks = aligned((size_t)comm->node_size * sizeof(struct dp_desk));
-    s->map_bytes = desks + aligned(common);
+    size_t flags = page_aligned((size_t)comm->node_size * sizeof(struct dp_barrier_flag));
+    s->map_bytes = flags + page_aligned(common);
     for (int m = 0; m < comm->node_size; m++) {
         s->map_bytes += sizes[m];
     }
     s->map = comm->node_size > 1 ? map_segment(comm, s->map_bytes) : NULL;
     find_domains(s, !s->map);
     dp_status status = DP_OK;
-    double short_of_memory = !s->map && comm->node_size > 1;
+    double shm_too_small = !s->map && comm->node_size > 1;
     if (s->map) {
-        s->desk = s->map;
-        s->common = (char *)s->map + desks;
-        char *at = (char *)s->common + aligned(common);
+        s->flag = s->map;
+        s->common = (char *)s->map + flags;
+        char *at = (char *)s->common + page_aligned(common);
         for (int m = 0; m < s->members; m++) {
             s->own[m] = at;
             at += sizes[m];
@@ -127,12 +129,12 @@ dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared *
     }
     free(sizes);
     status = dp_comm_agree(comm, status);
-    if (dp_comm_max(comm, short_of_memory) > 0 && !comm->said_short) {
-        comm->said_short = true;
-        dp_warn("too little shared memory on a host (%zu MiB asked for in /dev/shm): its "
-                "ranks use "
-                "private copies and MPI, which is slower; the results are the same",
-                s->map_bytes >> 20);
+    if (dp_comm_max(comm, shm_too_small) > 0 && !comm->shm_warned) {
+        comm->shm_warned = true;
+        dp_warn(
+            "too little shared memory on a host (%zu MiB asked for in /dev/shm): its "
+            "ranks use private copies and MPI, which is slower; the results are the same",
+            s->map_bytes >> 20);
     }
     if (status != DP_OK) {
         dp_shared_destroy(&s);
@@ -160,23 +162,23 @@ void dp_shared_destroy(dp_shared **shared) {
     *shared = NULL;
 }
 
-void dp_shared_meet(dp_shared *s) {
+void dp_shared_barrier(dp_shared *s) {
     if (!s->map) {
         return;
     }
     const double turn = 0.1; /* seconds between two looks at who hangs */
     uint32_t phase = ++s->phase;
     int here = sched_getcpu();
-    s->desk[s->me].cpu = here;
-    dp_event_set(&s->desk[s->me].phase, phase);
-    dp_patience wait = dp_patience_begin(s->comm, "the gradients' exchange");
+    s->flag[s->me].cpu = here;
+    dp_event_set(&s->flag[s->me].phase, phase);
+    dp_watchdog watchdog = dp_watchdog_start(s->comm, "the gradients' exchange");
     for (int m = 0; m < s->members; m++) {
-        dp_event *other = &s->desk[m].phase;
+        dp_event *other = &s->flag[m].phase;
         uint32_t now = atomic_load_explicit(&other->count, memory_order_acquire);
         /* The difference, since phases may wrap. */
         while ((int32_t)(now - phase) < 0) {
-            dp_patience_check(&wait);
-            now = dp_event_wait(other, now, s->desk[m].cpu != here, turn);
+            dp_patience_check(&watchdog);
+            now = dp_event_wait(other, now, s->flag[m].cpu != here, turn);
         }
     }
 }

@@ -1,7 +1,8 @@
+/* trainer help, from the table of keys. */
 #include "keys.h"
 #include <string.h>
 
-enum { WIDTH = 90, NAME_AT = 2, PRESET_AT = 19, TEXT_AT = 34 }; /* columns */
+enum { WIDTH = 90, NAME_AT = 2, DEFAULT_AT = 19, TEXT_AT = 34 }; /* columns */
 
 /* Prints words from column `at` on, further lines indented to `at`; ends the line. */
 static void wrap(FILE *out, int at, const char *text) {
@@ -19,8 +20,8 @@ static void wrap(FILE *out, int at, const char *text) {
     fputc('\n', out);
 }
 
-static const char *preset(const dp_key *key) {
-    return key->shown ? key->shown : key->preset ? key->preset : "required";
+static const char *default_text(const dp_key *key) {
+    return key->shown ? key->shown : key->default_text ? key->default_text : "required";
 }
 
 static void print_section(FILE *out, int s) {
@@ -31,8 +32,8 @@ static void print_section(FILE *out, int s) {
         if (strcmp(key->section, dp_sections[s].name))
             continue;
         dp_key_takes(key, false, takes);
-        fprintf(out, "%*s%-*s%-*s", NAME_AT, "", PRESET_AT - NAME_AT, key->name,
-                TEXT_AT - PRESET_AT, preset(key));
+        fprintf(out, "%*s%-*s%-*s", NAME_AT, "", DEFAULT_AT - NAME_AT, key->name,
+                TEXT_AT - DEFAULT_AT, default_text(key));
         wrap(out, TEXT_AT, takes);
         fprintf(out, "%*s", TEXT_AT, "");
         wrap(out, TEXT_AT, key->help);
@@ -40,15 +41,15 @@ static void print_section(FILE *out, int s) {
 }
 
 static void print_columns(FILE *out) {
-    fprintf(out, "%*s%-*s%-*s%s\n", NAME_AT, "", PRESET_AT - NAME_AT, "key",
-            TEXT_AT - PRESET_AT, "default", "type and range");
+    fprintf(out, "%*s%-*s%-*s%s\n", NAME_AT, "", DEFAULT_AT - NAME_AT, "key",
+            TEXT_AT - DEFAULT_AT, "default", "type and range");
 }
 
 static const char *resume_rule(const dp_key *key) {
     switch (key->change) {
     case DP_CHANGE_FREE:
         return "may change when a run is continued";
-    case DP_CHANGE_UNPLANNED:
+    case DP_CHANGE_UNLESS_SCHEDULED:
         return "may change when a run is continued, unless optimizer.schedule = cosine";
     case DP_CHANGE_NEVER:
         break;
@@ -68,7 +69,7 @@ static void print_key(FILE *out, const dp_key *key) {
     wrap(out, 2, key->help);
     fputc('\n', out);
     print_field(out, "type", takes);
-    print_field(out, "default", preset(key));
+    print_field(out, "default", default_text(key));
     print_field(out, "resume", resume_rule(key));
     snprintf(example, sizeof(example),
              "'%s = ...' under [%s], or %s.%s=... after the CONFIG", key->name,
@@ -81,8 +82,8 @@ static void print_all(FILE *out) {
         out,
         "A config is an INI file: [section], then key = value; ';' and '#' begin "
         "comments.\n"
-        "section.key=value on the command line wins over the file. Paths are "
-        "relative to the\n"
+        "section.key=value on the command line wins over the file. Paths are relative to "
+        "the\n"
         "current folder; ~/ is the home folder. Required: optimizer.lr, train.epochs,\n"
         "train.batch_size and the data.\n\n");
     print_columns(out);

@@ -1,3 +1,4 @@
+/* The table of keys: a new key is a row here and a field in dp_config. */
 #include "keys.h"
 #include <math.h>
 #include <string.h>
@@ -43,14 +44,12 @@ const dp_key dp_keys[] = {
      .help = "Format of the files; auto tells it from their names.",
      .choices = "auto|idx|csv|hdf5"},
     {KEY(data, dir), DP_KIND_PATH, "",
-     .help =
-         "Folder with the four IDX files under their standard names, .gz or not; this "
-         "or train is required.",
+     .help = "Folder with the four IDX files under their standard names, .gz or not; "
+             "this or train is required.",
      .change = DP_CHANGE_FREE, .shown = "none"},
     {KEY(data, train), DP_KIND_PATH, "",
-     .help =
-         "Training file, in place of dir's; IDX: the images, with their labels beside "
-         "them.",
+     .help = "Training file, in place of dir's; IDX: the images, with their labels "
+             "beside them.",
      .change = DP_CHANGE_FREE, .shown = "dir's"},
     {KEY(data, test), DP_KIND_PATH, "",
      .help = "Test file, in place of dir's; a run without test set is fine.",
@@ -62,8 +61,7 @@ const dp_key dp_keys[] = {
      .hi = COUNT},
     {KEY(data, normalize), DP_KIND_CHOICE, "unit",
      .help = "unit: bytes / 255, other data unchanged; standardize: mean 0 and deviation "
-             "1 over "
-             "the training split (one pair for images, one a column for tables).",
+             "1 over the training split (one pair for images, one a column for tables).",
      .choices = "unit|standardize|none"},
     {KEY(data, classes), DP_KIND_TEXT, "",
      .help = "Names of the classes, separated by commas.", .shown = "none"},
@@ -72,13 +70,11 @@ const dp_key dp_keys[] = {
 
     {KEY(model, layers), DP_KIND_TEXT, "",
      .help = "Hidden layers, such as dense:512 relu dense:512 relu; the output layer is "
-             "added, "
-             "and none gives a linear model.",
+             "added, and none gives a linear model.",
      .shown = "none"},
     {KEY(model, init), DP_KIND_CHOICE, "torch",
      .help = "How parameters start: torch (as nn.Linear does), he, xavier, constant "
-             "(init_weight, "
-             "init_bias), or from a file (init_file).",
+             "(init_weight, init_bias), or from a file (init_file).",
      .choices = "torch|he|xavier|constant|file"},
     {KEY(model, init_weight), DP_KIND_NUMBERS, "0",
      .help = "init = constant: one value for all weights, or each weight's."},
@@ -90,8 +86,7 @@ const dp_key dp_keys[] = {
 
     {KEY(loss, name), DP_KIND_CHOICE, "cross_entropy",
      .help = "cross_entropy (classes, on logits), mse (regression), or bce (two classes, "
-             "on a "
-             "logit).",
+             "on a logit).",
      .choices = "cross_entropy|mse|bce"},
     {KEY(loss, label_smoothing), DP_KIND_REAL, "0",
      .help = "cross_entropy: the share of a label that is spread over all classes.",
@@ -118,9 +113,9 @@ const dp_key dp_keys[] = {
      .help = "Scales a gradient with a larger norm down to this one; 0: no clipping.",
      .hi = INFINITY},
     {KEY(optimizer, schedule), DP_KIND_CHOICE, "constant",
-     .help = "The learning rate's course after the warmup: constant; step (times "
-             "step_gamma each "
-             "step_epochs); cosine (down to min_lr at the last epoch's end).",
+     .help =
+         "The learning rate's course after the warmup: constant; step (times step_gamma "
+         "each step_epochs); cosine (down to min_lr at the last epoch's end).",
      .choices = "constant|step|cosine"},
     {KEY(optimizer, warmup), DP_KIND_REAL, "0",
      .help = "Epochs, or parts of one, in which the learning rate rises linearly to lr.",
@@ -134,7 +129,7 @@ const dp_key dp_keys[] = {
      .help = "schedule = step: the factor of a drop.", .hi = INFINITY, .above = true},
 
     {KEY(train, epochs), DP_KIND_INT, NULL, .help = "Passes over the training split.",
-     .change = DP_CHANGE_UNPLANNED, .lo = 1, .hi = COUNT},
+     .change = DP_CHANGE_UNLESS_SCHEDULED, .lo = 1, .hi = COUNT},
     {KEY(train, batch_size), DP_KIND_INT, NULL,
      .help = "Samples in a step, over all ranks together; 0: the whole training split.",
      .hi = COUNT},
@@ -151,9 +146,8 @@ const dp_key dp_keys[] = {
      .help = "Stops after this many evaluations without a better one; 0: never.",
      .hi = COUNT},
     {KEY(train, max_steps), DP_KIND_INT, "0",
-     .help =
-         "Stops with a checkpoint, exit code 75, after so many steps of this start, not "
-         "of the run; 0: no limit.",
+     .help = "Stops with a checkpoint, exit code 75, after so many steps of this start, "
+             "not of the run; 0: no limit.",
      .change = DP_CHANGE_FREE, .hi = STEPS},
     {KEY(train, max_time), DP_KIND_REAL, "0",
      .help = "Stops with a checkpoint, exit code 75, after so many seconds of this "
@@ -164,10 +158,8 @@ const dp_key dp_keys[] = {
 
     {KEY(checkpoint, every), DP_KIND_AUTO, "auto",
      .help = "Epochs between checkpoints; 0: only at the end and on a stop; auto: each "
-             "epoch, "
-             "or fewer, so that writing takes 1% of the time at most and a kill loses a "
-             "minute "
-             "or 5% of the run, but 0 with full batches.",
+             "epoch, or fewer, so that writing takes 1% of the time at most and a kill "
+             "loses a minute or 5% of the run, but 0 with full batches.",
      .change = DP_CHANGE_FREE, .hi = COUNT},
     {KEY(checkpoint, every_steps), DP_KIND_INT, "0",
      .help = "Steps between checkpoints inside an epoch; 0: none.",
@@ -179,12 +171,11 @@ const dp_key dp_keys[] = {
      .help = "Further attempts after a checkpoint could not be written.",
      .change = DP_CHANGE_FREE, .hi = COUNT},
     {KEY(checkpoint, best), DP_KIND_CHOICE, "auto",
-     .help =
-         "The metric by which best.h5 is chosen; auto: val_loss, else test_loss, else "
-         "train_loss. It is written when that is cheap, and is exact once the run has "
-         "stopped.",
-     .choices = "auto|none|train_loss|val_loss|val_accuracy|test_loss|test_accuracy|"
-                "val_r2|val_mae|test_r2|test_mae"},
+     .help = "The metric by which best.h5 is chosen; auto: val_loss, else test_loss, "
+             "else train_loss. It is written when that is cheap, and is exact once the "
+             "run has stopped.",
+     .choices = "auto|none|train_loss|val_loss|val_accuracy|test_loss|test_accuracy|val_"
+                "r2|val_mae|test_r2|test_mae"},
 
     {KEY(metrics, every), DP_KIND_INT, "1",
      .help = "Steps from one row of /steps to the next.", .change = DP_CHANGE_FREE,
@@ -211,13 +202,11 @@ const dp_key dp_keys[] = {
      .hi = 65536},
     {KEY(parallel, overlap), DP_KIND_CHOICE, "auto",
      .help = "Whether gradients travel between hosts, with allreduce=tree, while lower "
-             "layers are "
-             "computed; auto: those of large layers.",
+             "layers are computed; auto: those of large layers.",
      .change = DP_CHANGE_FREE, .choices = "auto|on|off"},
     {KEY(parallel, timeout), DP_KIND_REAL, "300",
      .help = "Seconds without a sign of a rank before the job is ended; those in which "
-             "the job "
-             "itself is suspended do not count.",
+             "the job itself is suspended do not count.",
      .change = DP_CHANGE_FREE, .hi = INFINITY, .above = true},
 };
 

@@ -4,7 +4,7 @@
 
 #include "config/config.h"
 
-typedef enum dp_kind {
+typedef enum dp_key_type {
     DP_KIND_TEXT,
     DP_KIND_PATH,   /* text; a leading ~/ is replaced */
     DP_KIND_CHOICE, /* text, one of `choices` */
@@ -14,21 +14,21 @@ typedef enum dp_kind {
     DP_KIND_SEED,    /* uint64_t */
     DP_KIND_NUMBERS, /* text: one or more numbers, separated by blanks or commas */
     DP_KIND_AUTO,    /* text: auto, or a whole number in the range */
-} dp_kind;
+} dp_key_type;
 
 /** What a resume allows. */
 typedef enum dp_change {
     DP_CHANGE_NEVER,
     DP_CHANGE_FREE,
-    DP_CHANGE_UNPLANNED, /* free as long as the schedule does not look at it */
+    DP_CHANGE_UNLESS_SCHEDULED, /* free as long as the schedule does not look at it */
 } dp_change;
 
 typedef struct dp_key {
     const char *section, *name;
     size_t offset, size; /* of the field in dp_config, bytes */
-    dp_kind kind;
-    const char *preset; /* text of the default; NULL: required */
-    const char *help;   /* one sentence */
+    dp_key_type kind;
+    const char *default_text; /* text of the default; NULL: required */
+    const char *help;         /* one sentence */
     dp_change change;
     const char *choices; /* kind choice: "a|b|c" */
     double lo, hi;       /* kinds int, real, auto */
@@ -60,8 +60,8 @@ dp_status dp_key_set(const dp_key *key, const char *where, const char *value,
 /** The field as the shortest text that dp_key_set reads back to the same bits. */
 void dp_key_text(const dp_key *key, const dp_config *config, char out[DP_TEXT]);
 
-/** What the key takes, in words: "whole number >= 1", "sgd | adam | adamw"; whole: with limits so
- *  large that few will meet them. */
+/** What the key takes, in words: "whole number >= 1", "sgd | adam | adamw"; whole: with
+ *  limits so large that few will meet them. */
 void dp_key_takes(const dp_key *key, bool whole, char out[DP_TEXT]);
 
 /** Failures that suggest the nearest name; `where` begins the message. All DP_EUSAGE. */
@@ -89,6 +89,6 @@ void dp_origin_text(const dp_origin *origin, int key, char out[DP_TEXT]);
 
 /** Fills in the defaults that depend on other keys, then checks what is required and what
  *  must go together.  Errors: DP_EUSAGE */
-dp_status dp_config_finish(const dp_origin *origin, dp_config *config);
+dp_status dp_config_resolve(const dp_origin *origin, dp_config *config);
 
 #endif

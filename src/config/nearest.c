@@ -1,10 +1,11 @@
+/* Unknown sections, keys and topics: messages with the nearest name. */
 #include "keys.h"
 #include <ctype.h>
 #include <string.h>
 
 enum { LONGEST = 40, FAR = 1000 };
 
-static int smaller(int a, int b) {
+static int imin(int a, int b) {
     return a < b ? a : b;
 }
 
@@ -23,11 +24,11 @@ static int distance(const char *a, const char *b) {
         for (size_t j = 1; j <= nb; j++) {
             int x = tolower((unsigned char)a[i - 1]),
                 y = tolower((unsigned char)b[j - 1]);
-            int best = smaller(d[i - 1][j], d[i][j - 1]) + 1;
-            best = smaller(best, d[i - 1][j - 1] + (x != y));
+            int best = imin(d[i - 1][j], d[i][j - 1]) + 1;
+            best = imin(best, d[i - 1][j - 1] + (x != y));
             if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) &&
                 y == tolower((unsigned char)a[i - 2]))
-                best = smaller(best, d[i - 2][j - 2] + 1);
+                best = imin(best, d[i - 2][j - 2] + 1);
             d[i][j] = best;
         }
     return d[na][nb];
@@ -43,13 +44,13 @@ static bool initials(const char *name, const char *words) {
 }
 
 /* How far a known name is from the given one: up to `near_enough` it is a good guess. */
-static int score(const char *given, const char *known) {
+static int name_distance(const char *given, const char *known) {
     int far = distance(given, known);
     if (initials(known, given) || initials(given, known))
         return 1;
     if (strlen(given) > 3 && strlen(known) > 3 &&
         (strstr(known, given) || strstr(given, known)))
-        return smaller(far, 2);
+        return imin(far, 2);
     return far;
 }
 
@@ -62,7 +63,7 @@ static int nearest_section(const char *given, int *best) {
     int at = 0;
     *best = FAR + 1;
     for (int s = 0; s < DP_SECTIONS; s++) {
-        int far = score(given, dp_sections[s].name);
+        int far = name_distance(given, dp_sections[s].name);
         if (far < *best) {
             *best = far;
             at = s;
@@ -78,7 +79,7 @@ static int nearest_key(const char *section, const char *given, int *best) {
     for (int k = 0; k < DP_KEYS; k++) {
         if (section && strcmp(section, dp_keys[k].section))
             continue;
-        int far = score(given, dp_keys[k].name);
+        int far = name_distance(given, dp_keys[k].name);
         if (far < *best) {
             *best = far;
             at = k;
@@ -92,14 +93,14 @@ dp_status dp_unknown_section(const char *where, const char *section) {
     if (far <= near_enough(section))
         return dp_fail(DP_EUSAGE, "%s: unknown section [%.60s]; did you mean [%s]?",
                        where, section, dp_sections[s].name);
-    return dp_fail(DP_EUSAGE,
-                   "%s: unknown section [%.60s]; the nearest is [%s], and 'trainer help' "
-                   "lists all",
-                   where, section, dp_sections[s].name);
+    return dp_fail(
+        DP_EUSAGE,
+        "%s: unknown section [%.60s]; the nearest is [%s], and 'trainer help' lists all",
+        where, section, dp_sections[s].name);
 }
 
 /* "[run], [loss], [optimizer]": where a key of this name lives. */
-static int homes(const char *name, char *out, size_t size) {
+static int sections_with(const char *name, char *out, size_t size) {
     int count = 0;
     size_t n = 0;
     for (int k = 0; k < DP_KEYS; k++)
@@ -110,14 +111,14 @@ static int homes(const char *name, char *out, size_t size) {
 }
 
 dp_status dp_unknown_key(const char *where, const char *section, const char *name) {
-    char home[128];
+    char sections[128];
     int far, elsewhere;
-    if (homes(name, home, sizeof(home))) {
+    if (sections_with(name, sections, sizeof(sections))) {
         if (*section == '\0')
             return dp_fail(DP_EUSAGE, "%s: '%s' stands in no section; it belongs to %s",
-                           where, name, home);
+                           where, name, sections);
         return dp_fail(DP_EUSAGE, "%s: unknown key '%s.%s'; '%s' belongs to %s", where,
-                       section, name, name, home);
+                       section, name, name, sections);
     }
     int any = nearest_key(NULL, name, &elsewhere);
     if (*section == '\0')

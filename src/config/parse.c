@@ -1,3 +1,4 @@
+/* INI text and command-line overrides -> a validated config, through inih. */
 #include "base/memory.h"
 #include "keys.h"
 #include <ctype.h>
@@ -18,7 +19,7 @@ typedef struct source {
     dp_status status;
 } source;
 
-static void here(const source *s, char out[DP_TEXT]) {
+static void location(const source *s, char out[DP_TEXT]) {
     snprintf(out, DP_TEXT, "%.900s:%d", s->origin.name, s->line);
 }
 
@@ -38,11 +39,11 @@ static const char *skip_blanks(const char *s) {
     return s;
 }
 
-/* inih shortens long section names, ignores what follows the ']' and calls nobody for a
- * section without keys, so headers are judged here. */
+/* inih shortens long section names, ignores what follows the ']' and makes no call for a
+ * section without keys, so headers are checked here. */
 static dp_status check_header(const source *s, const char *line) {
     char where[DP_TEXT], name[64];
-    here(s, where);
+    location(s, where);
     const char *end = strchr(line, ']');
     if (!end)
         return dp_fail(DP_EUSAGE, "%s: a section must end in ']', as in [optimizer]",
@@ -50,8 +51,7 @@ static dp_status check_header(const source *s, const char *line) {
     const char *rest = skip_blanks(end + 1);
     if (*rest && !strchr(";#", *rest))
         return dp_fail(DP_EUSAGE,
-                       "%s: '%.60s' after a section's ']': put it on a line of "
-                       "its own",
+                       "%s: '%.60s' after a section's ']': put it on a line of its own",
                        where, rest);
     snprintf(name, sizeof(name), "%.*s", (int)(end - line - 1), line + 1);
     if (dp_section_find(name) < 0)
@@ -60,7 +60,7 @@ static dp_status check_header(const source *s, const char *line) {
 }
 
 /* Hands inih one whole line a call. */
-static char *next_line(char *out, int size, void *stream) {
+static char *on_line(char *out, int size, void *stream) {
     source *s = stream;
     if (s->at == s->length || s->status != DP_OK)
         return NULL;
@@ -71,8 +71,7 @@ static char *next_line(char *out, int size, void *stream) {
     s->line++;
     if (n + 2 > (size_t)size) {
         s->status = dp_fail(DP_EUSAGE,
-                            "%.900s:%d: the line is %zu bytes long: at most %d "
-                            "are read",
+                            "%.900s:%d: the line is %zu bytes long: at most %d are read",
                             s->origin.name, s->line, n, size - 2);
         return NULL;
     }
@@ -89,10 +88,10 @@ static char *next_line(char *out, int size, void *stream) {
     return out;
 }
 
-static int take(void *user, const char *section, const char *name, const char *value) {
+static int on_key(void *user, const char *section, const char *name, const char *value) {
     source *s = user;
     char where[DP_TEXT];
-    here(s, where);
+    location(s, where);
     s->any = true;
     int k = dp_key_find(section, name);
     if (k < 0)
@@ -127,7 +126,7 @@ static dp_status parse_ini(source *s) {
     if (!strncmp(s->text, bom, 3))
         s->at = 3;
     set_up_inih();
-    int code = ini_parse_stream(next_line, s, take, s);
+    int code = ini_parse_stream(on_line, s, on_key, s);
     if (s->status != DP_OK)
         return s->status;
     if (code > 0)
@@ -138,8 +137,7 @@ static dp_status parse_ini(source *s) {
     if (!s->any)
         return dp_fail(DP_EUSAGE,
                        "%s: is empty: a config needs at least optimizer.lr, "
-                       "train.epochs, train.batch_size and the data; see "
-                       "configs/mlp.ini",
+                       "train.epochs, train.batch_size and the data; see configs/mlp.ini",
                        s->origin.name);
     return DP_OK;
 }
@@ -155,16 +153,14 @@ static void trim(const char *text, size_t n, char *out) {
     out[n - first] = '\0';
 }
 
-static dp_status apply(source *s, int index) {
+static dp_status apply_override(source *s, int index) {
     const char *text = s->origin.overrides[index];
     char where[DP_TEXT], section[DP_TEXT], name[DP_TEXT];
     snprintf(where, sizeof(where), "override '%.200s'", text);
     const char *equals = strchr(text, '=');
     if (!equals || equals - text >= DP_TEXT)
         return dp_fail(DP_EUSAGE,
-                       "%s: expected section.key=value, such as "
-                       "optimizer.lr=0.1",
-                       where);
+                       "%s: expected section.key=value, such as optimizer.lr=0.1", where);
     for (const char *c = text; *c; c++)
         if (*c == '\n')
             return dp_fail(DP_EUSAGE, "override of %.*s: a value is one line",
@@ -191,17 +187,17 @@ static dp_status apply(source *s, int index) {
 
 static dp_status parse(source *s, int noverrides, dp_config *out) {
     for (int k = 0; k < DP_KEYS; k++)
-        if (dp_keys[k].preset) {
+        if (dp_keys[k].default_text) {
             dp_status status =
-                dp_key_set(&dp_keys[k], "default", dp_keys[k].preset, &s->config);
+                dp_key_set(&dp_keys[k], "default", dp_keys[k].default_text, &s->config);
             if (status != DP_OK)
                 return status;
         }
     dp_status status = parse_ini(s);
     for (int i = 0; i < noverrides && status == DP_OK; i++)
-        status = apply(s, i);
+        status = apply_override(s, i);
     if (status == DP_OK)
-        status = dp_config_finish(&s->origin, &s->config);
+        status = dp_config_resolve(&s->origin, &s->config);
     if (status == DP_OK)
         *out = s->config;
     return status;

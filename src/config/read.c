@@ -1,3 +1,4 @@
+/* A config file as text: UTF-8 without control characters. */
 #include "base/open.h"
 #include "base/utf8.h"
 #include "keys.h"

@@ -1,3 +1,4 @@
+/* A config as text, and what differs between two configs. */
 #include "base/memory.h"
 #include "keys.h"
 #include <stdlib.h>
@@ -18,7 +19,7 @@ char *dp_config_text(const dp_config *config) {
 }
 
 static bool may_change(const dp_key *key, const dp_config *old) {
-    if (key->change == DP_CHANGE_UNPLANNED)
+    if (key->change == DP_CHANGE_UNLESS_SCHEDULED)
         return strcmp(old->optimizer.schedule, "cosine") != 0;
     return key->change == DP_CHANGE_FREE;
 }

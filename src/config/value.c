@@ -1,3 +1,4 @@
+/* Values: text -> field of the config, and back to the shortest text. */
 #include "keys.h"
 #include <ctype.h>
 #include <errno.h>
@@ -19,8 +20,9 @@ static dp_status refuse(const dp_key *key, const char *where, const char *value,
 
 typedef enum reading { A_NUMBER, NO_NUMBER, NO_FLOAT } reading;
 
-/* A decimal number and nothing else: strtod alone would take hex, nan and infinity. One that
- * would be infinite, or 0 against what is written, where the kernels use it is none either. */
+/* A decimal number and nothing else: strtod alone would take hex, nan and infinity. One
+ * that would be infinite, or 0 against what is written, where the kernels use it is none
+ * either. */
 static reading read_real(const char *text, size_t length, double *out) {
     char copy[64];
     if (length == 0 || length >= sizeof(copy))
@@ -98,23 +100,22 @@ static dp_status set_text(const dp_key *key, const char *where, const char *valu
     return DP_OK;
 }
 
-/* "~/data" is in the home folder, as a shell would have it: it doesn't look behind "key=", and no
- * shell reads the file. */
+/* "~/data" is in the home folder, as a shell would have it: it doesn't look behind
+ * "key=", and no shell reads the file. */
 static dp_status set_path(const dp_key *key, const char *where, const char *value,
                           char *field) {
     if (*value != '~')
         return set_text(key, where, value, field);
-    const char *home = getenv("HOME");
+    const char *sections = getenv("HOME");
     if (value[1] && value[1] != '/')
-        return refuse(
-            key, where, value,
-            "begins with '~': only ~/ is known, your home folder; give the whole "
-            "path, or ./~... if that is the name");
-    if (!home || !*home)
+        return refuse(key, where, value,
+                      "begins with '~': only ~/ is known, your home folder; give the "
+                      "whole path, or ./~... if that is the name");
+    if (!sections || !*sections)
         return refuse(key, where, value,
                       "begins with '~', but HOME is not set: give the whole path");
     char path[2 * DP_TEXT];
-    snprintf(path, sizeof(path), "%s%s", home, value + 1);
+    snprintf(path, sizeof(path), "%s%s", sections, value + 1);
     return set_text(key, where, path, field);
 }
 
@@ -144,11 +145,10 @@ static reading read_numbers(const char *value) {
 
 static dp_status not_read(const dp_key *key, const char *where, const char *value,
                           reading how) {
-    return how == NO_NUMBER
-               ? not_a(key, where, value)
-               : refuse(key, where, value,
-                        "is out of range: a number is 0, or from 1.4e-45 to 3.4e+38, as "
-                        "single precision holds it");
+    return how == NO_NUMBER ? not_a(key, where, value)
+                            : refuse(key, where, value,
+                                     "is out of range: a number is 0, or from 1.4e-45 to "
+                                     "3.4e+38, as single precision holds it");
 }
 
 static bool read_bool(const char *value, bool *out) {

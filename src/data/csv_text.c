@@ -1,3 +1,4 @@
+/* CSV as text: separators, quotes, lines, numbers. */
 #include "csv_text.h"
 #include "base/memory.h"
 #include "stream.h"
@@ -5,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A byte more than the file and its NUL to begin with, so that a plain file ends in one read. */
+/* A byte more than the file and its NUL to begin with, so that a plain file ends in one
+ * read. */
 static dp_status read_all(dp_csv_text *f, dp_stream *stream) {
     size_t room = dp_stream_size(stream) + 2, got;
     for (;; room *= 2) {

@@ -36,8 +36,9 @@ dp_status dp_csv_field(dp_csv_text *f, char **out, bool *last);
 /** Passes blank lines. Returns the number of the first, 0: there was none. */
 int dp_csv_skip_blank(dp_csv_text *f);
 
-/** Whether all of s is a decimal number, correctly rounded; no inf, nan or hexadecimals. Only what
- *  says 0 is 0: 1e-400 is the smallest double, and one beyond the largest is infinite. */
+/** Whether all of s is a decimal number, correctly rounded; no inf, nan or hexadecimals.
+ *  Only what says 0 is 0: 1e-400 is the smallest double, and one beyond the largest is
+ *  infinite. */
 bool dp_csv_number(const dp_csv_text *f, const char *s, double *out);
 
 #endif

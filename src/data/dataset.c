@@ -1,3 +1,4 @@
+/* Opening data: format, classes, limit, validation split. */
 #include "data/dataset.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -9,19 +10,19 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PATH_MOST = DP_TEXT + 64 };
+enum { MAX_PATH = DP_TEXT + 64 };
 
 /* ---- what the config asks for ---- */
 
-static dp_kind kind_of(const dp_config *config) {
+static dp_target_kind kind_of(const dp_config *config) {
     if (strcmp(config->loss.name, "mse") == 0) {
         return DP_VALUES;
     }
     return strcmp(config->loss.name, "bce") == 0 ? DP_BINARY : DP_CLASSES;
 }
 
-/* The public set that the folder's name, or else the run's, speaks of, by scripts/get-data.sh's
- * name for it; NULL: neither does. */
+/* The public set that the folder's name, or else the run's, speaks of, by
+ * scripts/get-data.sh's name for it; NULL: neither does. */
 static const char *set_meant(const dp_config *config) {
     const char *said[] = {config->data.dir, config->run.name};
     for (int i = 0; i < 2; i++) {
@@ -39,23 +40,21 @@ static dp_status no_data(const dp_config *config, const char *name) {
     const char *dir = config->data.dir, *set = set_meant(config);
     return set ? dp_fail(DP_EDATA,
                          "no data in %s: looked for %s and %s.gz; scripts/get-data.sh %s "
-                         "%s gets "
-                         "%s",
+                         "%s gets %s",
                          dir, name, name, set, dir, set)
-               : dp_fail(
-                     DP_EDATA,
-                     "no data in %s: looked for %s and %s.gz; scripts/get-data.sh --help "
-                     "tells how to get MNIST or Fashion-MNIST",
-                     dir, name, name);
+               : dp_fail(DP_EDATA,
+                         "no data in %s: looked for %s and %s.gz; scripts/get-data.sh "
+                         "--help tells how to get MNIST or Fashion-MNIST",
+                         dir, name, name);
 }
 
 /* The path of the training or test file; "" where the config names no test set. */
-static dp_status find_path(const dp_config *config, bool test, char out[PATH_MOST]) {
+static dp_status find_path(const dp_config *config, bool test, char out[MAX_PATH]) {
     const char *given = test ? config->data.test : config->data.train;
     const char *dir = config->data.dir;
     out[0] = '\0';
     if (given[0]) {
-        snprintf(out, PATH_MOST, "%s", given);
+        snprintf(out, MAX_PATH, "%s", given);
         return DP_OK;
     }
     if (dir[0]) {
@@ -66,48 +65,46 @@ static dp_status find_path(const dp_config *config, bool test, char out[PATH_MOS
         return DP_OK;
     }
     return test ? DP_OK
-                : dp_fail(DP_EUSAGE,
-                          "no data named: set data.dir (a folder of the four MNIST "
-                          "files) or data.train (a file)");
+                : dp_fail(DP_EUSAGE, "no data named: set data.dir (a folder of the four "
+                                     "MNIST files) or data.train (a file)");
 }
 
-static dp_status check_class_names(const dp_want *want) {
-    int n = want->nclass_name;
-    if (want->kind == DP_BINARY && n != 0 && n != 2) {
+static dp_status check_class_names(const dp_read_request *request) {
+    int n = request->nclass_name;
+    if (request->kind == DP_BINARY && n != 0 && n != 2) {
         return dp_fail(DP_EUSAGE,
                        "data.classes names %d classes, but loss.name = bce has two", n);
     }
     for (int i = 1; i < n; i++) {
-        const char *name = want->class_name[i];
-        if (dp_names_find(i, want->class_name, name, strlen(name)) >= 0) {
-            return dp_fail(DP_EUSAGE,
-                           "data.classes names '%s' twice: each class has a name of "
-                           "its own",
-                           name);
+        const char *name = request->class_name[i];
+        if (dp_names_find(i, request->class_name, name, strlen(name)) >= 0) {
+            return dp_fail(
+                DP_EUSAGE,
+                "data.classes names '%s' twice: each class has a name of its own", name);
         }
     }
     return DP_OK;
 }
 
-/* Fills *want; *names is the caller's. */
-static dp_status make_want(const dp_config *config, const dp_schema *schema,
-                           dp_want *want, char ***names) {
-    *want = (dp_want){
+/* Fills *request; *names is the caller's. */
+static dp_status make_request(const dp_config *config, const dp_schema *schema,
+                              dp_read_request *request, char ***names) {
+    *request = (dp_read_request){
         .kind = kind_of(config), .target = config->data.target, .schema = *schema};
-    dp_status status = dp_names_split(config->data.classes, &want->nclass_name, names);
+    dp_status status = dp_names_split(config->data.classes, &request->nclass_name, names);
     if (status != DP_OK) {
         return status;
     }
-    want->class_name = *names;
-    if (want->kind == DP_CLASSES && want->nclass_name > 0 && schema->classes == 0) {
-        want->schema.classes = want->nclass_name;
+    request->class_name = *names;
+    if (request->kind == DP_CLASSES && request->nclass_name > 0 && schema->classes == 0) {
+        request->schema.classes = request->nclass_name;
     }
-    return check_class_names(want);
+    return check_class_names(request);
 }
 
 dp_status dp_dataset_read(const dp_config *config, const char *path,
                           const dp_schema *schema, dp_table *out) {
-    char test[PATH_MOST] = "";
+    char test[MAX_PATH] = "";
     if (!path) {
         dp_status status = find_path(config, true, test);
         if (status != DP_OK) {
@@ -119,11 +116,11 @@ dp_status dp_dataset_read(const dp_config *config, const char *path,
         *out = (dp_table){0};
         return DP_OK;
     }
-    dp_want want;
+    dp_read_request request;
     char **names = NULL;
-    dp_status status = make_want(config, schema, &want, &names);
+    dp_status status = make_request(config, schema, &request, &names);
     if (status == DP_OK) {
-        status = dp_format_read(config->data.format, path, &want, out);
+        status = dp_format_read(config->data.format, path, &request, out);
     }
     dp_memory_free(&names);
     return status;
@@ -134,11 +131,11 @@ dp_status dp_dataset_read(const dp_config *config, const char *path,
 /* Counts the classes of the training file, and refuses a file of one class. */
 static dp_status count_classes(dp_dataset *data, int named, const char *path) {
     const dp_table *t = &data->train;
-    int most = 0;
+    int max = 0;
     for (int i = 0; i < t->n; i++) {
-        most = t->label[i] > most ? t->label[i] : most;
+        max = t->label[i] > max ? t->label[i] : max;
     }
-    data->classes = named > 0 ? named : most + 1;
+    data->classes = named > 0 ? named : max + 1;
     data->outputs = data->classes;
     int *count = NULL;
     dp_status status =
@@ -158,7 +155,7 @@ static dp_status count_classes(dp_dataset *data, int named, const char *path) {
     if (data->classes - empty < 2) {
         return dp_fail(DP_EDATA,
                        "%s: all %d samples are of class %d: nothing to tell apart", path,
-                       t->n, most);
+                       t->n, max);
     }
     if (empty > 0) {
         dp_warn(
@@ -185,13 +182,14 @@ static dp_status check_binary(const dp_dataset *data, const char *path) {
     return DP_OK;
 }
 
-static dp_status learn_outputs(dp_dataset *data, const dp_want *want, const char *path) {
+static dp_status find_outputs(dp_dataset *data, const dp_read_request *request,
+                              const char *path) {
     data->outputs = data->train.ntargets;
-    if (want->kind == DP_VALUES) {
+    if (request->kind == DP_VALUES) {
         return DP_OK;
     }
-    return want->kind == DP_BINARY ? check_binary(data, path)
-                                   : count_classes(data, want->nclass_name, path);
+    return request->kind == DP_BINARY ? check_binary(data, path)
+                                      : count_classes(data, request->nclass_name, path);
 }
 
 /* ---- opening ---- */
@@ -278,20 +276,20 @@ static dp_status split(dp_dataset *data, const dp_config *config) {
 
 static dp_status open_all(const dp_config *config, dp_dataset *data) {
     const dp_schema any = {0};
-    char path[PATH_MOST];
-    dp_want want = {0};
+    char path[MAX_PATH];
+    dp_read_request request = {0};
     dp_status status = find_path(config, false, path);
     if (status == DP_OK) {
-        status = make_want(config, &any, &want, &data->class_name);
+        status = make_request(config, &any, &request, &data->class_name);
     }
     if (status == DP_OK) {
-        status = dp_format_read(config->data.format, path, &want, &data->train);
+        status = dp_format_read(config->data.format, path, &request, &data->train);
     }
-    if (want.nclass_name == 0 || want.kind == DP_VALUES) {
+    if (request.nclass_name == 0 || request.kind == DP_VALUES) {
         dp_memory_free(&data->class_name);
     }
     if (status == DP_OK) {
-        status = learn_outputs(data, &want, path);
+        status = find_outputs(data, &request, path);
     }
     if (status == DP_OK) {
         status = read_test(data, config);

@@ -1,3 +1,4 @@
+/* The CSV reader: which column is what, and its cells. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "csv_text.h"
@@ -44,10 +45,11 @@ static dp_status read_value(const csv *f, int line, int c, const char *cell, flo
 }
 
 /* A class, by its number or its name in data.classes; of bce's two, or of many. */
-static dp_status read_label(const csv *f, const dp_want *want, int line, int c,
+static dp_status read_label(const csv *f, const dp_read_request *request, int line, int c,
                             const char *cell, int32_t *out) {
-    int named = dp_names_find(want->nclass_name, want->class_name, cell, strlen(cell));
-    bool binary = want->kind == DP_BINARY;
+    int named =
+        dp_names_find(request->nclass_name, request->class_name, cell, strlen(cell));
+    bool binary = request->kind == DP_BINARY;
     double v = named;
     if (!*cell) {
         return dp_fail(DP_EDATA, "%s:%d: column '%s' is empty", f->path, line,
@@ -56,7 +58,7 @@ static dp_status read_label(const csv *f, const dp_want *want, int line, int c,
     bool number = named >= 0 || dp_csv_number(&f->text, cell, &v);
     if (!number || (binary && v != 0 && v != 1)) {
         return bad_cell(f, line, c, cell,
-                        want->nclass_name > 0
+                        request->nclass_name > 0
                             ? binary ? "is neither 0 nor 1 nor in data.classes"
                                      : "is neither a class number nor in data.classes"
                         : binary
@@ -64,15 +66,15 @@ static dp_status read_label(const csv *f, const dp_want *want, int line, int c,
                               "names of 0 and 1 in data.classes"
                             : "is not a class number: list the names in data.classes");
     }
-    if (v != floor(v) || v < 0 || v >= DP_CLASSES_MOST) {
+    if (v != floor(v) || v < 0 || v >= DP_MAX_CLASSES) {
         return bad_cell(f, line, c, cell,
-                        "is not a class number (0, 1, 2, ...); for other "
-                        "numbers set loss.name = mse");
+                        "is not a class number (0, 1, 2, ...); for other numbers set "
+                        "loss.name = mse");
     }
-    if (want->schema.classes > 0 && v >= want->schema.classes) {
+    if (request->schema.classes > 0 && v >= request->schema.classes) {
         char why[80];
         snprintf(why, sizeof why, "is out of range: there are %d classes, 0 to %d",
-                 want->schema.classes, want->schema.classes - 1);
+                 request->schema.classes, request->schema.classes - 1);
         return bad_cell(f, line, c, cell, why);
     }
     *out = (int32_t)v;
@@ -86,7 +88,7 @@ static int by_text(const void *a, const void *b) {
 }
 
 /* The name that two columns have, or NULL; sorted, since there may be very many. */
-static dp_status find_twin(const csv *f, const char **twin) {
+static dp_status find_duplicate(const csv *f, const char **duplicate) {
     size_t n = (size_t)f->ncolumns;
     char **sorted = NULL;
     dp_status status = dp_memory_resize(&sorted, n * sizeof *sorted);
@@ -96,7 +98,7 @@ static dp_status find_twin(const csv *f, const char **twin) {
     memcpy(sorted, f->name, n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, by_text);
     for (size_t i = 1; i < n; i++) {
-        *twin = strcmp(sorted[i - 1], sorted[i]) == 0 ? sorted[i] : *twin;
+        *duplicate = strcmp(sorted[i - 1], sorted[i]) == 0 ? sorted[i] : *duplicate;
     }
     free(sorted);
     return DP_OK;
@@ -116,11 +118,11 @@ static dp_status check_names(const csv *f) {
         return dp_fail(DP_EDATA, "%s:%d: numbers where the columns' names are expected",
                        f->path, f->header_line);
     }
-    const char *twin = NULL;
-    dp_status status = find_twin(f, &twin);
-    if (status == DP_OK && twin) {
+    const char *duplicate = NULL;
+    dp_status status = find_duplicate(f, &duplicate);
+    if (status == DP_OK && duplicate) {
         status = dp_fail(DP_EDATA, "%s:%d: two columns are named '%s'", f->path,
-                         f->header_line, twin);
+                         f->header_line, duplicate);
     }
     return status;
 }
@@ -195,10 +197,10 @@ static dp_status match_columns(csv *f, const dp_schema *schema, dp_table *out) {
 }
 
 /* Marks the columns of data.target; without it the last one. */
-static dp_status mark_targets(csv *f, const dp_want *want, dp_table *out) {
+static dp_status mark_targets(csv *f, const dp_read_request *request, dp_table *out) {
     char **name = NULL;
     int n = 0;
-    dp_status status = dp_names_split(want->target, &n, &name);
+    dp_status status = dp_names_split(request->target, &n, &name);
     int targets = 0;
     for (int k = 0; status == DP_OK && k < n; k++) {
         int c = dp_names_find(f->ncolumns, f->name, name[k], strlen(name[k]));
@@ -207,7 +209,7 @@ static dp_status mark_targets(csv *f, const dp_want *want, dp_table *out) {
             targets++;
         } else if (c >= 0) {
             status = dp_fail(DP_EUSAGE, "data.target names '%s' twice", name[k]);
-        } else if (!want->schema.optional) {
+        } else if (!request->schema.optional) {
             status = no_column(f, name[k], " (data.target)");
         }
     }
@@ -215,7 +217,7 @@ static dp_status mark_targets(csv *f, const dp_want *want, dp_table *out) {
     if (targets < n) { /* optional: all or nothing */
         targets = 0;
     } else if (n == 0 &&
-               !(want->schema.optional && f->ncolumns == want->schema.features)) {
+               !(request->schema.optional && f->ncolumns == request->schema.features)) {
         f->role[f->ncolumns - 1] = 0;
         targets = 1;
     }
@@ -224,20 +226,19 @@ static dp_status mark_targets(csv *f, const dp_want *want, dp_table *out) {
 }
 
 /* Targets by data.target, features all the rest. */
-static dp_status assign_columns(csv *f, const dp_want *want, dp_table *out) {
+static dp_status assign_columns(csv *f, const dp_read_request *request, dp_table *out) {
     for (int c = 0; c < f->ncolumns; c++) {
         f->role[c] = -1;
     }
-    dp_status status = mark_targets(f, want, out);
+    dp_status status = mark_targets(f, request, out);
     if (status != DP_OK) {
         return status;
     }
-    if (out->ntargets > 1 && want->kind == DP_CLASSES) {
-        return dp_fail(
-            DP_EUSAGE,
-            "data.target names %d columns, but loss.name = cross_entropy takes one of "
-            "class numbers",
-            out->ntargets);
+    if (out->ntargets > 1 && request->kind == DP_CLASSES) {
+        return dp_fail(DP_EUSAGE,
+                       "data.target names %d columns, but loss.name = cross_entropy "
+                       "takes one of class numbers",
+                       out->ntargets);
     }
     int marked = 0;
     for (int c = 0; c < f->ncolumns; c++) {
@@ -280,7 +281,7 @@ static dp_status name_columns(const csv *f, dp_table *out) {
 
 /* ---- rows ---- */
 
-static dp_status read_cell(const csv *f, const dp_want *want, int line, int c,
+static dp_status read_cell(const csv *f, const dp_read_request *request, int line, int c,
                            const char *cell, dp_table *out) {
     int role = f->role[c];
     size_t row = (size_t)out->n;
@@ -292,20 +293,20 @@ static dp_status read_cell(const csv *f, const dp_want *want, int line, int c,
                           (float *)out->raw + row * out->features + role);
     }
     if (out->label) {
-        return read_label(f, want, line, c, cell, &out->label[row]);
+        return read_label(f, request, line, c, cell, &out->label[row]);
     }
     float *target = out->target + row * out->ntargets + (role - out->features);
-    if (want->kind != DP_BINARY) {
+    if (request->kind != DP_BINARY) {
         return read_value(f, line, c, cell, target);
     }
     int32_t label = 0;
-    dp_status status = read_label(f, want, line, c, cell, &label);
+    dp_status status = read_label(f, request, line, c, cell, &label);
     *target = (float)label;
     return status;
 }
 
 /* One line of cells. */
-static dp_status read_row(csv *f, const dp_want *want, dp_table *out) {
+static dp_status read_row(csv *f, const dp_read_request *request, dp_table *out) {
     int first = f->text.line;
     bool last = false;
     for (int c = 0; !last; c++) {
@@ -323,7 +324,7 @@ static dp_status read_row(csv *f, const dp_want *want, dp_table *out) {
                                ? " (a comma in a number or a text needs quotes)"
                                : "");
         }
-        status = read_cell(f, want, line, c, cell, out);
+        status = read_cell(f, request, line, c, cell, out);
         if (status != DP_OK) {
             return status;
         }
@@ -332,7 +333,7 @@ static dp_status read_row(csv *f, const dp_want *want, dp_table *out) {
     return DP_OK;
 }
 
-static dp_status read_rows(csv *f, const dp_want *want, dp_table *out) {
+static dp_status read_rows(csv *f, const dp_read_request *request, dp_table *out) {
     for (;;) {
         int blank = dp_csv_skip_blank(&f->text);
         if (!*f->text.at) {
@@ -342,7 +343,7 @@ static dp_status read_rows(csv *f, const dp_want *want, dp_table *out) {
             return dp_fail(DP_EDATA, "%s:%d: a blank line between the rows", f->path,
                            blank);
         }
-        dp_status status = read_row(f, want, out);
+        dp_status status = read_row(f, request, out);
         if (status != DP_OK) {
             return status;
         }
@@ -352,53 +353,53 @@ static dp_status read_rows(csv *f, const dp_want *want, dp_table *out) {
 
 /* Room for as many rows as there can be: each takes a line, a character to end each cell
  * and one in each cell that is used. */
-static dp_status allocate_rows(const csv *f, dp_kind kind, dp_table *out) {
+static dp_status allocate_rows(const csv *f, dp_target_kind kind, dp_table *out) {
     size_t left = strlen(f->text.at), lines = 1;
     for (const char *p = f->text.at; *p; p++) {
         lines += *p == '\n' || *p == '\r';
     }
     size_t least = (size_t)f->ncolumns + (size_t)out->features + (size_t)out->ntargets;
-    size_t most = left / least + 1;
-    most = lines < most ? lines : most;
-    if (most > INT_MAX) {
+    size_t max = left / least + 1;
+    max = lines < max ? lines : max;
+    if (max > INT_MAX) {
         return dp_fail(DP_EDATA, "%s: more than %d rows", f->path, INT_MAX);
     }
     dp_status status =
-        dp_memory_alloc(most * (size_t)out->features, sizeof(float), &out->raw);
+        dp_memory_alloc(max * (size_t)out->features, sizeof(float), &out->raw);
     if (status == DP_OK && out->ntargets && kind == DP_CLASSES) {
-        status = dp_memory_alloc(most, sizeof *out->label, (void **)&out->label);
+        status = dp_memory_alloc(max, sizeof *out->label, (void **)&out->label);
     } else if (status == DP_OK && out->ntargets) {
-        status = dp_memory_alloc(most * (size_t)out->ntargets, sizeof *out->target,
+        status = dp_memory_alloc(max * (size_t)out->ntargets, sizeof *out->target,
                                  (void **)&out->target);
     }
     return status;
 }
 
-static dp_status read_table(csv *f, const dp_want *want, dp_table *out) {
+static dp_status read_table(csv *f, const dp_read_request *request, dp_table *out) {
     dp_status status = dp_csv_open(f->path, &f->text);
     if (status == DP_OK) {
         status = read_header(f);
     }
     if (status == DP_OK) {
-        status = want->schema.ncolumns > 0 ? match_columns(f, &want->schema, out)
-                                           : assign_columns(f, want, out);
+        status = request->schema.ncolumns > 0 ? match_columns(f, &request->schema, out)
+                                              : assign_columns(f, request, out);
     }
     if (status == DP_OK) {
         status = name_columns(f, out);
     }
     if (status == DP_OK) {
-        status = allocate_rows(f, want->kind, out);
+        status = allocate_rows(f, request->kind, out);
     }
     if (status == DP_OK) {
-        status = read_rows(f, want, out);
+        status = read_rows(f, request, out);
     }
     return status;
 }
 
-dp_status dp_csv_read(const char *path, const dp_want *want, dp_table *out) {
+dp_status dp_csv_read(const char *path, const dp_read_request *request, dp_table *out) {
     csv f = {.path = path};
-    dp_status status = read_table(&f, want, out);
-    if (want->kind == DP_CLASSES) {
+    dp_status status = read_table(&f, request, out);
+    if (request->kind == DP_CLASSES) {
         out->ntargets = 0; /* what the label's column was counted as */
     }
     out->nshape = 1;

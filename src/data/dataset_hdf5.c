@@ -1,3 +1,4 @@
+/* The HDF5 reader: which dataset is what, and its shape. */
 #include "base/memory.h"
 #include "h5/h5file.h"
 #include "reader.h"
@@ -10,32 +11,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_MOST = DP_TEXT + 64, DIMS_MOST = 8 };
+enum { MAX_PATH = DP_TEXT + 64, MAX_DIMS = 8 };
 
 typedef struct source {
-    const char *path;      /* as the user wrote it */
-    char file[PATH_MOST];  /* the file's part of it */
-    char data[PATH_MOST];  /* the dataset of samples */
-    char label[PATH_MOST]; /* its labels or targets, "" if there are none */
+    const char *path;     /* as the user wrote it */
+    char file[MAX_PATH];  /* the file's part of it */
+    char data[MAX_PATH];  /* the dataset of samples */
+    char label[MAX_PATH]; /* its labels or targets, "" if there are none */
     dp_h5 *h5;
     int64_t length; /* of the file, bytes */
 } source;
 
 /* "file.h5:/object": the file and the object, "" without one. */
-static const char *cut_path(const char *path, char file[PATH_MOST]) {
+static const char *cut_path(const char *path, char file[MAX_PATH]) {
     const char *colon = strstr(path, ":/");
     if (!colon || access(path, F_OK) == 0) {
-        snprintf(file, PATH_MOST, "%s", path);
+        snprintf(file, MAX_PATH, "%s", path);
         return "";
     }
-    snprintf(file, PATH_MOST, "%.*s", (int)(colon - path), path);
+    snprintf(file, MAX_PATH, "%.*s", (int)(colon - path), path);
     return colon[2] ? colon + 1 : "";
 }
 
 static dp_status find_samples(source *s, const char *object) {
     static const char *const names[] = {"images", "x"};
     for (int i = 0; i < 2; i++) {
-        snprintf(s->data, PATH_MOST, "%s/%s", object, names[i]);
+        snprintf(s->data, MAX_PATH, "%s/%s", object, names[i]);
         if (dp_h5_has(s->h5, s->data)) {
             return DP_OK;
         }
@@ -48,7 +49,7 @@ static dp_status find_samples(source *s, const char *object) {
     if (!dp_h5_has(s->h5, object)) {
         return dp_fail(DP_EDATA, "%s: no '%s' in %s", s->path, object, s->file);
     }
-    snprintf(s->data, PATH_MOST, "%s", object);
+    snprintf(s->data, MAX_PATH, "%s", object);
     return DP_OK;
 }
 
@@ -69,21 +70,21 @@ static bool rename_to_labels(const char *base, char *out, size_t size) {
     return first || last;
 }
 
-static dp_status find_labels(source *s, const dp_want *want) {
+static dp_status find_labels(source *s, const dp_read_request *request) {
     const char *base = strrchr(s->data, '/') + 1;
     int folder = (int)(base - s->data);
-    char name[PATH_MOST] = "";
-    bool known = want->target[0] || rename_to_labels(base, name, sizeof name);
-    if (want->target[0]) {
-        snprintf(name, sizeof name, "%s", want->target);
+    char name[MAX_PATH] = "";
+    bool known = request->target[0] || rename_to_labels(base, name, sizeof name);
+    if (request->target[0]) {
+        snprintf(name, sizeof name, "%s", request->target);
     }
     int n = name[0] == '/'
-                ? snprintf(s->label, PATH_MOST, "%s", name)
-                : snprintf(s->label, PATH_MOST, "%.*s%s", folder, s->data, name);
-    if (known && n < PATH_MOST && dp_h5_has(s->h5, s->label)) {
+                ? snprintf(s->label, MAX_PATH, "%s", name)
+                : snprintf(s->label, MAX_PATH, "%.*s%s", folder, s->data, name);
+    if (known && n < MAX_PATH && dp_h5_has(s->h5, s->label)) {
         return DP_OK;
     }
-    if (want->schema.optional) {
+    if (request->schema.optional) {
         s->label[0] = '\0';
         return DP_OK;
     }
@@ -97,7 +98,7 @@ static dp_status find_labels(source *s, const dp_want *want) {
 
 /* Shape of a dataset that has one row a sample. Refuses what the file can't hold. */
 static dp_status read_shape(const source *s, const char *name, dp_h5_type *type,
-                            int *ndim, int64_t dims[DIMS_MOST], int64_t *count) {
+                            int *ndim, int64_t dims[MAX_DIMS], int64_t *count) {
     dp_status status = dp_h5_shape(s->h5, name, type, ndim, dims);
     if (status != DP_OK) {
         return status;
@@ -145,7 +146,7 @@ static dp_status check_finite(const source *s, const char *name, const float *v,
 static dp_status read_samples(const source *s, dp_table *out) {
     dp_h5_type type;
     int ndim;
-    int64_t dims[DIMS_MOST], count;
+    int64_t dims[MAX_DIMS], count;
     dp_status status = read_shape(s, s->data, &type, &ndim, dims, &count);
     if (status != DP_OK) {
         return status;
@@ -178,27 +179,25 @@ static dp_status to_labels(const source *s, const double *v, int classes, dp_tab
     dp_status status =
         dp_memory_alloc((size_t)out->n, sizeof *out->label, (void **)&out->label);
     for (int i = 0; status == DP_OK && i < out->n; i++) {
-        if (!(v[i] >= 0 && v[i] < DP_CLASSES_MOST) || v[i] != floor(v[i])) {
-            return dp_fail(
-                DP_EDATA,
-                "%s: '%s': %g of sample %d (from 0) is not a class number (0, 1, 2, "
-                "...); for other numbers set loss.name = mse",
-                s->path, s->label, v[i], i);
+        if (!(v[i] >= 0 && v[i] < DP_MAX_CLASSES) || v[i] != floor(v[i])) {
+            return dp_fail(DP_EDATA,
+                           "%s: '%s': %g of sample %d (from 0) is not a class number (0, "
+                           "1, 2, ...); for other numbers set loss.name = mse",
+                           s->path, s->label, v[i], i);
         }
         if (classes > 0 && v[i] >= classes) {
-            return dp_fail(
-                DP_EDATA,
-                "%s: '%s': label %g of sample %d (from 0) is out of range: there are "
-                "%d classes, 0 to %d",
-                s->path, s->label, v[i], i, classes, classes - 1);
+            return dp_fail(DP_EDATA,
+                           "%s: '%s': label %g of sample %d (from 0) is out of range: "
+                           "there are %d classes, 0 to %d",
+                           s->path, s->label, v[i], i, classes, classes - 1);
         }
         out->label[i] = (int32_t)v[i];
     }
     return status;
 }
 
-static dp_status read_labels(const source *s, int64_t count, const dp_want *want,
-                             dp_table *out) {
+static dp_status read_labels(const source *s, int64_t count,
+                             const dp_read_request *request, dp_table *out) {
     if (count != out->n) {
         return dp_fail(
             DP_EDATA,
@@ -211,7 +210,7 @@ static dp_status read_labels(const source *s, int64_t count, const dp_want *want
         status = dp_h5_get(s->h5, s->label, DP_H5_F64, count, v);
     }
     if (status == DP_OK) {
-        status = to_labels(s, v, want->schema.classes, out);
+        status = to_labels(s, v, request->schema.classes, out);
     }
     dp_memory_free(&v);
     return status;
@@ -227,26 +226,25 @@ static dp_status read_binary(const source *s, int64_t count, dp_table *out) {
     for (int64_t i = 0; status == DP_OK && i < count; i++) {
         out->target[i] = (float)v[i];
         if (v[i] != 0 && v[i] != 1) {
-            status =
-                dp_fail(DP_EDATA,
-                        "%s: '%s': %g of sample %lld (from 0) is neither 0 nor 1, which "
-                        "loss.name = bce takes",
-                        s->path, s->label, v[i], (long long)(i / out->ntargets));
+            status = dp_fail(DP_EDATA,
+                             "%s: '%s': %g of sample %lld (from 0) is neither 0 nor 1, "
+                             "which loss.name = bce takes",
+                             s->path, s->label, v[i], (long long)(i / out->ntargets));
         }
     }
     dp_memory_free(&v);
     return status;
 }
 
-static dp_status read_targets(const source *s, int64_t count, const dp_want *want,
-                              dp_table *out) {
+static dp_status read_targets(const source *s, int64_t count,
+                              const dp_read_request *request, dp_table *out) {
     dp_status status =
         dp_memory_alloc((size_t)count, sizeof *out->target, (void **)&out->target);
     if (status != DP_OK) {
         return status;
     }
     out->ntargets = (int)(count / out->n);
-    if (want->kind == DP_BINARY) {
+    if (request->kind == DP_BINARY) {
         return read_binary(s, count, out);
     }
     status = dp_h5_get(s->h5, s->label, DP_H5_F32, count, out->target);
@@ -254,11 +252,11 @@ static dp_status read_targets(const source *s, int64_t count, const dp_want *wan
                            : status;
 }
 
-static dp_status read_all(source *s, const char *object, const dp_want *want,
+static dp_status read_all(source *s, const char *object, const dp_read_request *request,
                           dp_table *out) {
     dp_status status = find_samples(s, object);
     if (status == DP_OK) {
-        status = find_labels(s, want);
+        status = find_labels(s, request);
     }
     if (status == DP_OK) {
         status = read_samples(s, out);
@@ -268,7 +266,7 @@ static dp_status read_all(source *s, const char *object, const dp_want *want,
     }
     dp_h5_type type;
     int ndim;
-    int64_t dims[DIMS_MOST], count;
+    int64_t dims[MAX_DIMS], count;
     status = read_shape(s, s->label, &type, &ndim, dims, &count);
     if (status == DP_OK && dims[0] != out->n) {
         status = dp_fail(DP_EDATA, "%s: '%s' has %d samples, but '%s' has %lld", s->path,
@@ -277,11 +275,11 @@ static dp_status read_all(source *s, const char *object, const dp_want *want,
     if (status != DP_OK) {
         return status;
     }
-    return want->kind == DP_CLASSES ? read_labels(s, count, want, out)
-                                    : read_targets(s, count, want, out);
+    return request->kind == DP_CLASSES ? read_labels(s, count, request, out)
+                                       : read_targets(s, count, request, out);
 }
 
-dp_status dp_hdf5_read(const char *path, const dp_want *want, dp_table *out) {
+dp_status dp_hdf5_read(const char *path, const dp_read_request *request, dp_table *out) {
     source s = {.path = path};
     const char *object = cut_path(path, s.file);
     struct stat info;
@@ -291,7 +289,7 @@ dp_status dp_hdf5_read(const char *path, const dp_want *want, dp_table *out) {
     s.length = (int64_t)info.st_size;
     dp_status status = dp_h5_open_any(s.file, DP_EDATA, &s.h5);
     if (status == DP_OK) {
-        status = read_all(&s, object, want, out);
+        status = read_all(&s, object, request, out);
         dp_h5_close(&s.h5);
     }
     return status;

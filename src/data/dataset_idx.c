@@ -1,3 +1,4 @@
+/* The IDX reader: images and the labels beside them. */
 #include "base/memory.h"
 #include "reader.h"
 #include "stream.h"
@@ -10,16 +11,16 @@
 #include <unistd.h>
 
 enum {
-    IMAGES_DIMS_MOST = DP_DATA_DIMS + 1,
-    INFLATE_MOST = 1032, /* deflate can't make more than so many bytes out of one */
-    PATH_MOST = DP_TEXT + 64,
+    MAX_IMAGE_DIMS = DP_DATA_DIMS + 1,
+    MAX_INFLATION = 1032, /* deflate can't make more than so many bytes out of one */
+    MAX_PATH = DP_TEXT + 64,
 };
 
 typedef struct idx {
     const char *path;
     dp_stream *stream;
     int ndim;
-    size_t dim[IMAGES_DIMS_MOST];
+    size_t dim[MAX_IMAGE_DIMS];
     size_t total; /* bytes after the header: the product of dim */
 } idx;
 
@@ -40,7 +41,7 @@ static uint32_t big_endian(const unsigned char b[4]) {
 }
 
 static dp_status read_dimensions(idx *f) {
-    unsigned char head[4 + 4 * IMAGES_DIMS_MOST];
+    unsigned char head[4 + 4 * MAX_IMAGE_DIMS];
     size_t size = 4 + 4 * (size_t)f->ndim;
     dp_status status = read_exactly(f, 4, head + 4, size - 4);
     f->total = 1;
@@ -60,8 +61,8 @@ static dp_status read_dimensions(idx *f) {
     return status;
 }
 
-/* The header's promise against the file's length, so that a damaged header allocates
- * nothing. */
+/* The size that the header gives against the file's length, so that a damaged header
+ * allocates nothing. */
 static dp_status check_length(const idx *f) {
     bool packed = dp_stream_packed(f->stream);
     size_t size = 4 + 4 * (size_t)f->ndim, length = dp_stream_size(f->stream);
@@ -71,13 +72,12 @@ static dp_status check_length(const idx *f) {
                        "%s: %zu bytes too many: its header promises %zu, it has %zu",
                        f->path, length - need, need, length);
     }
-    size_t most = packed ? length * INFLATE_MOST : length;
-    if (most < need) {
-        return dp_fail(
-            DP_EDATA,
-            "%s: truncated: its header promises %zu bytes, but the file has %zu%s; "
-            "get the file anew",
-            f->path, need, length, packed ? " (compressed)" : "");
+    size_t max = packed ? length * MAX_INFLATION : length;
+    if (max < need) {
+        return dp_fail(DP_EDATA,
+                       "%s: truncated: its header promises %zu bytes, but the file has "
+                       "%zu%s; get the file anew",
+                       f->path, need, length, packed ? " (compressed)" : "");
     }
     return DP_OK;
 }
@@ -90,7 +90,7 @@ static dp_status read_header(idx *f, bool images) {
     }
     f->ndim = magic[3];
     bool is_idx = magic[0] == 0 && magic[1] == 0 && magic[2] == 8;
-    if (!is_idx || (images && (f->ndim < 2 || f->ndim > IMAGES_DIMS_MOST)) ||
+    if (!is_idx || (images && (f->ndim < 2 || f->ndim > MAX_IMAGE_DIMS)) ||
         (!images && f->ndim != 1)) {
         return dp_fail(DP_EDATA,
                        "%s: not an IDX file of %s: it begins with 0x%08x, not 0x%08x%s",
@@ -139,22 +139,22 @@ static dp_status read_file(idx *f, bool images, uint8_t **out) {
     return status;
 }
 
-/* Nobody said how many classes there are: a label that leaves most of the classes below it
- * without a sample is a damaged byte, not a class. */
+/* data.classes is not set: a label that leaves most of the classes below it without a
+ * sample is a damaged byte, not a class. */
 static dp_status check_range(const char *path, const uint8_t *label, int n) {
-    int seen[256] = {0}, kinds = 0, most = 0;
+    int seen[256] = {0}, kinds = 0, max = 0;
     for (int i = 0; i < n; i++) {
         kinds += seen[label[i]]++ == 0;
-        most = label[i] > label[most] ? i : most;
+        max = label[i] > label[max] ? i : max;
     }
-    if (n == 0 || label[most] + 1 <= 2 * kinds) {
+    if (n == 0 || label[max] + 1 <= 2 * kinds) {
         return DP_OK;
     }
     return dp_fail(
         DP_EDATA,
         "%s: label %d of sample %d (from 0) is out of range: only %d different labels "
         "occur; if it is right, name all %d classes in data.classes",
-        path, label[most], most, kinds, label[most] + 1);
+        path, label[max], max, kinds, label[max] + 1);
 }
 
 static dp_status read_labels(const char *path, const char *images, int classes,
@@ -176,11 +176,10 @@ static dp_status read_labels(const char *path, const char *images, int classes,
     for (int i = 0; status == DP_OK && i < out->n; i++) {
         out->label[i] = bytes[i];
         if (classes > 0 && bytes[i] >= classes) {
-            status = dp_fail(
-                DP_EDATA,
-                "%s: label %d of sample %d (from 0) is out of range: there are %d "
-                "classes, 0 to %d",
-                path, bytes[i], i, classes, classes - 1);
+            status = dp_fail(DP_EDATA,
+                             "%s: label %d of sample %d (from 0) is out of range: there "
+                             "are %d classes, 0 to %d",
+                             path, bytes[i], i, classes, classes - 1);
         }
     }
     dp_memory_free(&bytes);
@@ -209,8 +208,8 @@ dp_status dp_idx_read(const char *images, const char *labels, int classes,
 bool dp_idx_find(const char *folder, const char *name, char *out) {
     static const char *const ending[] = {"", ".gz"};
     for (int i = 0; i < 2; i++) {
-        int n = snprintf(out, PATH_MOST, "%s/%s%s", folder, name, ending[i]);
-        if (n < PATH_MOST && access(out, F_OK) == 0) {
+        int n = snprintf(out, MAX_PATH, "%s/%s%s", folder, name, ending[i]);
+        if (n < MAX_PATH && access(out, F_OK) == 0) {
             return true;
         }
     }
@@ -218,15 +217,15 @@ bool dp_idx_find(const char *folder, const char *name, char *out) {
 }
 
 /* The labels' name beside an images file, without .gz. False: the name doesn't say. */
-static bool labels_name(const char *path, char folder[PATH_MOST], char name[PATH_MOST]) {
+static bool labels_name(const char *path, char folder[MAX_PATH], char name[MAX_PATH]) {
     const char *slash = strrchr(path, '/');
     const char *base = slash ? slash + 1 : path;
-    snprintf(folder, PATH_MOST, "%.*s", slash ? (int)(slash - path) : 1,
+    snprintf(folder, MAX_PATH, "%.*s", slash ? (int)(slash - path) : 1,
              slash ? path : ".");
     if (slash == path) {
-        snprintf(folder, PATH_MOST, "/");
+        snprintf(folder, MAX_PATH, "/");
     }
-    snprintf(name, PATH_MOST, "%s", base);
+    snprintf(name, MAX_PATH, "%s", base);
     char *images = strstr(name, "images");
     if (!images) {
         return false;
@@ -244,17 +243,17 @@ static bool labels_name(const char *path, char folder[PATH_MOST], char name[PATH
 }
 
 /* Regression and yes-or-no losses take the label as a number. */
-static dp_status labels_to_targets(const char *labels, dp_kind kind, dp_table *out) {
+static dp_status labels_to_targets(const char *labels, dp_target_kind kind,
+                                   dp_table *out) {
     dp_status status =
         dp_memory_alloc((size_t)out->n, sizeof *out->target, (void **)&out->target);
     for (int i = 0; status == DP_OK && i < out->n; i++) {
         out->target[i] = (float)out->label[i];
         if (kind == DP_BINARY && out->label[i] > 1) {
-            status = dp_fail(
-                DP_EDATA,
-                "%s: label %d of sample %d (from 0): loss.name = bce takes 0 and 1 "
-                "only; for more classes use cross_entropy",
-                labels, out->label[i], i);
+            status = dp_fail(DP_EDATA,
+                             "%s: label %d of sample %d (from 0): loss.name = bce takes "
+                             "0 and 1 only; for more classes use cross_entropy",
+                             labels, out->label[i], i);
         }
     }
     out->ntargets = 1;
@@ -262,11 +261,12 @@ static dp_status labels_to_targets(const char *labels, dp_kind kind, dp_table *o
     return status;
 }
 
-dp_status dp_idx_read_pair(const char *path, const dp_want *want, dp_table *out) {
-    char folder[PATH_MOST], name[PATH_MOST], labels[PATH_MOST];
+dp_status dp_idx_read_pair(const char *path, const dp_read_request *request,
+                           dp_table *out) {
+    char folder[MAX_PATH], name[MAX_PATH], labels[MAX_PATH];
     bool guessed = labels_name(path, folder, name);
     bool found = guessed && dp_idx_find(folder, name, labels);
-    if (!found && !want->schema.optional) {
+    if (!found && !request->schema.optional) {
         /* Missing images first: their name is what the user wrote. */
         if (access(path, F_OK) != 0) {
             return dp_fail(DP_EDATA, "%s: %s", path, strerror(errno));
@@ -281,11 +281,11 @@ dp_status dp_idx_read_pair(const char *path, const dp_want *want, dp_table *out)
                          "is to have \"images\" in its name, its labels \"labels\"",
                          path);
     }
-    bool numbers = want->kind != DP_CLASSES;
+    bool numbers = request->kind != DP_CLASSES;
     dp_status status = dp_idx_read(path, found ? labels : NULL,
-                                   numbers ? -1 : want->schema.classes, out);
+                                   numbers ? -1 : request->schema.classes, out);
     if (status == DP_OK && found && numbers) {
-        status = labels_to_targets(labels, want->kind, out);
+        status = labels_to_targets(labels, request->kind, out);
     }
     return status;
 }

@@ -30,29 +30,29 @@ static bool named_csv(const char *path) {
            ends_with(path, ".csv.gz") || ends_with(path, ".tsv.gz");
 }
 
-static bool looks_idx(const unsigned char *head, int n) {
+static bool sniff_idx(const unsigned char *head, int n) {
     return n >= 4 && head[0] == 0 && head[1] == 0 && head[2] >= 8 && head[2] <= 14;
 }
 
-static bool looks_hdf5(const unsigned char *head, int n) {
+static bool sniff_hdf5(const unsigned char *head, int n) {
     return n >= 8 && memcmp(head, "\x89HDF\r\n\x1a\n", 8) == 0;
 }
 
-static bool looks_csv(const unsigned char *head, int n) {
+static bool sniff_csv(const unsigned char *head, int n) {
     return n > 0 && !memchr(head, 0, (size_t)n);
 }
 
 typedef struct format {
     const char *name;
     bool (*named)(const char *path);
-    bool (*looks)(const unsigned char *head, int n);
-    dp_status (*read)(const char *path, const dp_want *want, dp_table *out);
+    bool (*sniff)(const unsigned char *head, int n);
+    dp_status (*read)(const char *path, const dp_read_request *request, dp_table *out);
 } format;
 
 static const format formats[] = {
-    {"idx", named_idx, looks_idx, dp_idx_read_pair},
-    {"hdf5", named_hdf5, looks_hdf5, dp_hdf5_read},
-    {"csv", named_csv, looks_csv, dp_csv_read},
+    {"idx", named_idx, sniff_idx, dp_idx_read_pair},
+    {"hdf5", named_hdf5, sniff_hdf5, dp_hdf5_read},
+    {"csv", named_csv, sniff_csv, dp_csv_read},
 };
 enum { FORMATS = sizeof formats / sizeof formats[0] };
 
@@ -87,7 +87,7 @@ static dp_status detect(const char *path, const format **out) {
         return status;
     }
     for (int i = 0; i < FORMATS; i++) {
-        if (formats[i].looks(head, (int)n)) {
+        if (formats[i].sniff(head, (int)n)) {
             *out = &formats[i];
             return DP_OK;
         }
@@ -96,7 +96,8 @@ static dp_status detect(const char *path, const format **out) {
                    n == 0 ? ": it is empty" : "; data.format says which it is");
 }
 
-/* A sample is as wide as the training data's and, where both are images, of their shape. */
+/* A sample is as wide as the training data's and, where both are images, of their
+ * shape. */
 static dp_status check_shape(const char *path, const dp_schema *schema,
                              const dp_table *t) {
     char ours[DP_SHAPE_TEXT], theirs[DP_SHAPE_TEXT];
@@ -117,8 +118,8 @@ static dp_status check_shape(const char *path, const dp_schema *schema,
     return DP_OK;
 }
 
-dp_status dp_format_read(const char *name, const char *path, const dp_want *want,
-                         dp_table *out) {
+dp_status dp_format_read(const char *name, const char *path,
+                         const dp_read_request *request, dp_table *out) {
     const format *f = NULL;
     for (int i = 0; i < FORMATS; i++) {
         f = strcmp(formats[i].name, name) == 0 ? &formats[i] : f;
@@ -126,10 +127,10 @@ dp_status dp_format_read(const char *name, const char *path, const dp_want *want
     dp_status status = f ? DP_OK : detect(path, &f);
     dp_table table = {0};
     if (status == DP_OK) {
-        status = f->read(path, want, &table);
+        status = f->read(path, request, &table);
     }
     if (status == DP_OK) {
-        status = check_shape(path, &want->schema, &table);
+        status = check_shape(path, &request->schema, &table);
     }
     if (status != DP_OK) {
         dp_table_free(&table);

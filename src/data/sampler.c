@@ -1,3 +1,4 @@
+/* The order of samples in an epoch, and the rows of a batch. */
 #include "data/sampler.h"
 #include "base/memory.h"
 #include "base/rng.h"
@@ -8,11 +9,10 @@ dp_status dp_sampler_create(const int32_t *row, int n, int batch, bool shuffle,
                             bool drop_last, uint64_t seed, dp_sampler **out) {
     assert(n >= 0 && batch >= 1);
     if (batch > n) {
-        return dp_fail(
-            DP_EUSAGE,
-            "train.batch_size = %d is more than the training split's %d samples; use "
-            "at most %d, or 0 for the whole split",
-            batch, n, n);
+        return dp_fail(DP_EUSAGE,
+                       "train.batch_size = %d is more than the training split's %d "
+                       "samples; use at most %d, or 0 for the whole split",
+                       batch, n, n);
     }
     dp_sampler *sampler = NULL;
     dp_status status = dp_memory_alloc(1, sizeof *sampler, (void **)&sampler);

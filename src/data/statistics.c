@@ -1,3 +1,4 @@
+/* Mean and deviation along the block tree, and the fingerprint of a data set. */
 #include "statistics.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -11,10 +12,8 @@
 /* What a sample adds to the sums: v[width], from `mean` (first pass: NULL). */
 typedef void value_fn(const dp_table *t, int row, const double *mean, double *v);
 
-/* Integer sums of bytes are exact in any order, so the compiler may order them as it
- * likes. */
-/* Sums of bytes and of their squares, exact. The fixed count lets the compiler use
- * vectors. */
+/* Sums of bytes and of their squares: integers, exact in any order. The fixed count lets
+ * the compiler vectorize. */
 static void sums_of_64(const uint8_t *x, uint32_t *sum, uint32_t *squares) {
     for (int i = 0; i < 64; i++) {
         *sum += x[i];
@@ -70,8 +69,8 @@ static void add(double *to, const double *from, int width) {
     }
 }
 
-/* sum[width] over the training split along the block tree.
- * stack[DP_TREE_DEPTH + 2][width]: open nodes, and one sample's values. */
+/* sum[width] over the training split along the block tree. stack[DP_TREE_DEPTH +
+ * 2][width]: partial sums, and one sample's values. */
 static void tree_sums(const dp_dataset *data, int block, int width, value_fn *value,
                       const double *mean, double *stack, double *sum) {
     int blocks = dp_tree_blocks(data->train_n, block);
@@ -105,7 +104,7 @@ static bool varies(const dp_dataset *data, int c) {
     return false;
 }
 
-static void note_constants(const dp_dataset *data, int constants, int first) {
+static void warn_constant_columns(const dp_dataset *data, int constants, int first) {
     const dp_table *t = &data->train;
     char name[256];
     if (data->nmean == 1 && t->nshape > 1) {
@@ -120,8 +119,7 @@ static void note_constants(const dp_dataset *data, int constants, int first) {
                 name);
     } else if (constants > 1) {
         dp_warn("%d columns have one value in the whole training split, %s first: "
-                "centred, but "
-                "not scaled",
+                "centred, but not scaled",
                 constants, name);
     }
 }
@@ -141,7 +139,7 @@ static void finish(dp_dataset *data, double count) {
         data->mean_f[c] = (float)data->mean[c];
         data->inv_std_f[c] = (float)(1.0 / deviation);
     }
-    note_constants(data, constants, first);
+    warn_constant_columns(data, constants, first);
 }
 
 dp_status dp_statistics_take(dp_dataset *data, int block) {

@@ -8,8 +8,8 @@
  *  (samples of more than one dimension), one a column for tables; bytes count as value /
  *  255. Population deviation, in two passes. Per-sample values (images: the sum over the
  *  pixels) are added in double within blocks of `block` samples in order, then along the
- *  block tree. A constant column keeps std = 1 (so it is centred), with a note. Errors:
- *  DP_EINTERNAL (no memory). */
+ *  block tree. A constant column keeps std = 1 (so it is centred), with a warning.
+ *  Errors: DP_EINTERNAL (no memory). */
 dp_status dp_statistics_take(dp_dataset *data, int block);
 
 /** data->fingerprint from shapes, values, labels and targets of both tables. */

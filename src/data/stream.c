@@ -1,5 +1,6 @@
-/* zlib's own gzread takes the end of the first member, followed by anything that is no member,
- * for the end of the data. Rows would vanish without a word, so the members are walked here. */
+/* zlib's own gzread takes the end of the first member, followed by anything that is no
+ * member, for the end of the data. Rows would vanish without a word, so the members are
+ * walked here. */
 #include "stream.h"
 #include "base/memory.h"
 #include "base/open.h"
@@ -68,11 +69,10 @@ static dp_status next_member(dp_stream *s, bool *end) {
     }
     *end = status == DP_OK && s->z.avail_in == 0;
     if (status == DP_OK && !*end && (zeros > 0 || *s->z.next_in != 0x1f)) {
-        return dp_fail(
-            DP_EDATA,
-            "%s: the %zu bytes from byte %zu (from 0) on, behind the end of its gzip "
-            "data, are no gzip data; get the file anew",
-            s->path, s->size - from, from);
+        return dp_fail(DP_EDATA,
+                       "%s: the %zu bytes from byte %zu (from 0) on, behind the end of "
+                       "its gzip data, are no gzip data; get the file anew",
+                       s->path, s->size - from, from);
     }
     s->open = !*end;
     inflateReset(&s->z);
@@ -87,8 +87,8 @@ static dp_status inflate_some(dp_stream *s) {
             return status != DP_OK
                        ? status
                        : dp_fail(DP_EDATA,
-                                 "%s: truncated: its gzip data breaks off at the "
-                                 "file's end, byte %zu; get the file anew",
+                                 "%s: truncated: its gzip data breaks off at the file's "
+                                 "end, byte %zu; get the file anew",
                                  s->path, s->size);
         }
     }

@@ -1,5 +1,5 @@
-/** A data file as a stream of bytes, unpacked where it is gzip, whatever its name: how IDX and
- *  CSV files are read. Every byte of the file is accounted for. */
+/** A data file as a stream of bytes, unpacked where it is gzip, whatever its name: how
+ *  IDX and CSV files are read. Every byte of the file is accounted for. */
 #ifndef DP_DATA_STREAM_H
 #define DP_DATA_STREAM_H
 
@@ -13,10 +13,11 @@ typedef struct dp_stream dp_stream;
  *  Owner: the caller, who frees with dp_stream_close. */
 dp_status dp_stream_open(const char *path, dp_stream **out);
 
-/** Reads n bytes, fewer only where the stream ends: *got of them, also on an error.
- *  Gzip members in a row are one stream (RFC 1952), and zero bytes behind the last one are
- *  padding, as for gzip itself; whatever else is behind it, and a member that is cut off or
- *  fails its checksum, is an error.  Errors: DP_EDATA naming the file and the place in it */
+/** Reads n bytes, fewer only where the stream ends: *got of them, also on an error. Gzip
+ *  members in a row are one stream (RFC 1952), and zero bytes behind the last one are
+ *  padding, as for gzip itself; whatever else is behind it, and a member that is cut off
+ *  or fails its checksum, is an error. Errors: DP_EDATA naming the file and the place in
+ *  it */
 dp_status dp_stream_read(dp_stream *s, void *out, size_t n, size_t *got);
 
 /** Whether the file is gzip. */

@@ -1,3 +1,4 @@
+/* Tables in memory, and lists of names. */
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "reader.h"
@@ -63,17 +64,17 @@ dp_status dp_names_copy(int n, char *const *names, char ***out) {
 }
 
 dp_status dp_names_split(const char *text, int *n, char ***out) {
-    int most = 1;
+    int max = 1;
     for (const char *p = text; *p; p++) {
-        most += *p == ',';
+        max += *p == ',';
     }
     char *to = NULL, **names = NULL;
-    dp_status status = allocate_names(most, strlen(text) + (size_t)most, &names, &to);
+    dp_status status = allocate_names(max, strlen(text) + (size_t)max, &names, &to);
     if (status != DP_OK) {
         return status;
     }
     int count = 0; /* "" gives none, "a,b" two */
-    for (const char *p = text; *text && count < most; count++) {
+    for (const char *p = text; *text && count < max; count++) {
         p += strspn(p, " \t");
         size_t length = strcspn(p, ",");
         const char *next = p + length;

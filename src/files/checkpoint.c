@@ -1,7 +1,9 @@
+/* A run's checkpoint files: step-*.h5, last.h5 and best.h5, how many are kept, and which
+ * is the newest valid one. */
 #include "files/checkpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "parts.h"
+#include "files_impl.h"
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -99,7 +101,7 @@ static dp_status set_link(const char *folder, const char *link, int64_t step) {
 
 /* ---- writing ---- */
 
-/* What can't be removed is in nobody's way: a warning, no failure. */
+/* A file that can't be removed does no harm: a warning, no failure. */
 static void remove_superfluous(const char *folder, int64_t current, int keep) {
     int64_t *step = NULL;
     int n = 0;
@@ -109,7 +111,7 @@ static void remove_superfluous(const char *folder, int64_t current, int keep) {
     errno = 0;
     int64_t best = link_step(folder, BEST);
     if (best < 0 && errno != 0 && errno != ENOENT && errno != EINVAL) {
-        n = 0; /* which one it names is unknown: nothing goes */
+        n = 0; /* its target is unknown: nothing is removed */
     }
     for (int i = keep; i < n; i++) {
         char path[PATH_MAX];
@@ -142,7 +144,7 @@ dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *s, bool bes
     step_path(folder, s->step, path);
     dp_status status = dp_snapshot_build(path, s, &c->file);
     if (status != DP_OK) {
-        dp_checkpoint_drop(&c);
+        dp_checkpoint_destroy(&c);
         return status;
     }
     *out = c;
@@ -153,7 +155,7 @@ int64_t dp_checkpoint_bytes(const dp_checkpoint *c) {
     return dp_h5_bytes(c->file);
 }
 
-void dp_checkpoint_drop(dp_checkpoint **checkpoint) {
+void dp_checkpoint_destroy(dp_checkpoint **checkpoint) {
     dp_checkpoint *c = *checkpoint;
     if (c != NULL) {
         dp_h5_close(&c->file);
@@ -195,7 +197,7 @@ dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *s, bool bes
     dp_checkpoint *c = NULL;
     dp_status status = dp_checkpoint_build(folder, s, best, keep, &c);
     status = status ? status : dp_checkpoint_place(c, retries);
-    dp_checkpoint_drop(&c);
+    dp_checkpoint_destroy(&c);
     return status;
 }
 
@@ -210,13 +212,13 @@ static dp_status read_step(const char *folder, int64_t step, dp_checkpoint_check
     if (status == DP_OK && (*out)->step != step) {
         status = dp_fail(DP_EFILE, "%s: /state: step = %lld, but its name says %lld",
                          path, (long long)(*out)->step, (long long)step);
-        dp_checkpoint_free(out);
+        dp_snapshot_destroy(out);
     }
     return dp_damaged(status, path) ? dp_set_aside(path) : status;
 }
 
-/* Makes the links name what `s`, the newest valid checkpoint, knows: a killed writer may
-   not have come to them, and what they named may have been damaged. */
+/* Makes the links name what `s`, the newest valid checkpoint, records: a killed writer
+ * may not have set them, and what they named may have been damaged. */
 static dp_status repair_links(const char *folder, dp_checkpoint_check *check,
                               dp_snapshot *s) {
     char path[PATH_MAX];
@@ -233,7 +235,7 @@ static dp_status repair_links(const char *folder, dp_checkpoint_check *check,
     if (s->best_step != s->step && dp_h5_altered(path)) {
         dp_snapshot *best = NULL;
         status = read_step(folder, s->best_step, check, &best);
-        dp_checkpoint_free(&best);
+        dp_snapshot_destroy(&best);
         if (status != DP_OK) {
             return status;
         }
@@ -260,7 +262,7 @@ dp_status dp_checkpoint_newest(const char *folder, dp_checkpoint_check *check,
         status = repair_links(folder, check, *out);
     }
     if (status != DP_OK) {
-        dp_checkpoint_free(out);
+        dp_snapshot_destroy(out);
     }
     return status;
 }

@@ -1,5 +1,6 @@
+/* Damaged files are recognised and renamed, never deleted. */
 #include "base/log.h"
-#include "parts.h"
+#include "files_impl.h"
 #include <limits.h>
 #include <stdio.h>
 

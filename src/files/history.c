@@ -1,5 +1,5 @@
 #include "files/history.h"
-#include "parts.h"
+#include "files_impl.h"
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,11 +13,11 @@ static bool is_there(const char *path) {
 }
 
 static void add_damaged(dp_history *h, const char *name) {
-    size_t used = strlen(h->names), most = sizeof h->names;
-    if (used + strlen(name) + sizeof ", ..." < most) {
-        snprintf(h->names + used, most - used, "%s%s", used > 0 ? ", " : "", name);
+    size_t used = strlen(h->names), max = sizeof h->names;
+    if (used + strlen(name) + sizeof ", ..." < max) {
+        snprintf(h->names + used, max - used, "%s%s", used > 0 ? ", " : "", name);
     } else if (used > 0 && h->names[used - 1] != '.') {
-        snprintf(h->names + used, most - used, ", ...");
+        snprintf(h->names + used, max - used, ", ...");
     }
     h->damaged++;
 }
@@ -75,6 +75,6 @@ dp_status dp_history_read(const char *metrics, const char *checkpoints, dp_histo
     out->readable = out->metrics && s == DP_OK;
     out->checkpoints = out->checkpoints || links;
     dp_h5_close(&f);
-    return s == DP_EINTERNAL ? s
-                             : DP_OK; /* no fault of the file: nothing follows from it */
+    /* no fault of the file: nothing follows from it */
+    return s == DP_EINTERNAL ? s : DP_OK;
 }

@@ -1,7 +1,8 @@
+/* The tables of metrics.h5 in memory, and when they are written. */
 #include "files/metrics.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "parts.h"
+#include "files_impl.h"
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
@@ -12,9 +13,8 @@
 
 static const char UNITS[] =
     "step, epoch: counted from 1; samples: number; loss, train_loss, val_loss, "
-    "test_loss: "
-    "mean over samples; lr: as used by the step; grad_norm: L2 norm before clipping; "
-    "val_accuracy, test_accuracy: fraction of samples; seconds, *_seconds: s; "
+    "test_loss: mean over samples; lr: as used by the step; grad_norm: L2 norm before "
+    "clipping; val_accuracy, test_accuracy: fraction of samples; seconds, *_seconds: s; "
     "samples_per_second: 1/s; val_mae, test_mae: the target's unit; val_r2, test_r2: "
     "none; checkpoint: step of the newest when this was written, 0 before the first";
 
@@ -138,7 +138,8 @@ dp_status dp_metrics_profile(dp_metrics *metrics, const dp_profile_row *row) {
     return add(metrics, PROFILE, row);
 }
 
-/* How many rows at the table's begin have a key (column 0) of up to `last`: rows are in order. */
+/* How many rows at the table's begin have a key (column 0) of up to `last`: rows are in
+ * order. */
 static int64_t rows_upto(const table *t, int64_t last) {
     int64_t from = 0, to = t->n;
     while (from < to) {

@@ -1,8 +1,9 @@
+/* The run's folder: its lock and owner, its paths, its leftovers. */
 #include "files/rundir.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "parts.h"
+#include "files_impl.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@ enum { HOST = 65, LOCK_TEXT = 128 };
 
 /* What run.lock says of a folder's owner. */
 typedef struct owner {
-    long long generation; /* 0: nobody yet */
+    long long generation; /* 0: no owner yet */
     char host[HOST];
     long pid;
 } owner;
@@ -67,16 +68,15 @@ static dp_status refuse(const dp_rundir *d, const owner *o) {
         return dp_fail(DP_EFILE, "%s is in use by another process (flock on %s)",
                        d->output, d->lock);
     }
-    return dp_fail(
-        DP_EFILE,
-        "%s is in use by process %ld on %s: wait for its end, or give this run "
-        "another run.output",
-        d->output, o->pid, o->host);
+    return dp_fail(DP_EFILE,
+                   "%s is in use by process %ld on %s: wait for its end, or give this "
+                   "run another run.output",
+                   d->output, o->pid, o->host);
 }
 
 /* Waits for the flock. Without it, a holder on another host is overruled by the
-   generation (that node may be cut off, or the file system may not know locks between
-   hosts). */
+ * generation (that node may be cut off, or the file system may have no locks between
+ * hosts). */
 static dp_status take_lock(dp_rundir *d, double wait) {
     const struct timespec pause = {.tv_nsec = 50000000};
     double end = dp_clock() + wait;
@@ -122,19 +122,19 @@ static dp_status raise_generation(dp_rundir *d) {
 }
 
 dp_status dp_rundir_check(dp_rundir *dir) {
-    /* Opened anew: only that makes a network file system ask its server. */
+    /* Opened anew: only that makes a network file system revalidate its cache. */
     int fd = open(dir->lock, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return fail("read", dir->lock, errno);
     }
-    char text[LOCK_TEXT], own[LOCK_TEXT];
+    char text[LOCK_TEXT], acquire[LOCK_TEXT];
     int error = read_lock(fd, text);
     close(fd);
     if (error != 0) {
         return fail("read", dir->lock, error);
     }
-    int n = render_owner(&dir->self, own);
-    if (strncmp(text, own, (size_t)n) != 0) {
+    int n = render_owner(&dir->self, acquire);
+    if (strncmp(text, acquire, (size_t)n) != 0) {
         owner now = parse_owner(text);
         dir->lost = true;
         return dp_fail(DP_EFILE,
@@ -143,7 +143,7 @@ dp_status dp_rundir_check(dp_rundir *dir) {
                        dir->output, now.pid, now.host, now.generation,
                        dir->self.generation);
     }
-    /* The holder that we overruled may have gone meanwhile. */
+    /* The holder that was overruled may have exited since. */
     dir->locked = dir->locked || flock(dir->fd, LOCK_EX | LOCK_NB) == 0;
     return DP_OK;
 }
@@ -159,31 +159,31 @@ static dp_status guard(void *dir) {
 /* ---- the folder ---- */
 
 static dp_status make_folders(const char *path) {
-    char part[PATH_MAX];
+    char prefix[PATH_MAX];
     size_t length = strlen(path);
-    if (length >= sizeof part) {
+    if (length >= sizeof prefix) {
         return fail("make", path, ENAMETOOLONG);
     }
     for (size_t n = 1; n <= length; n++) {
         if (n < length && path[n] != '/') {
             continue;
         }
-        memcpy(part, path, n);
-        part[n] = '\0';
+        memcpy(prefix, path, n);
+        prefix[n] = '\0';
         struct stat info;
-        int error = mkdir(part, 0777) == 0 ? 0 : errno;
-        if (error != 0 && stat(part, &info) == 0) {
+        int error = mkdir(prefix, 0777) == 0 ? 0 : errno;
+        if (error != 0 && stat(prefix, &info) == 0) {
             error = S_ISDIR(info.st_mode) ? 0 : ENOTDIR;
         }
         if (error != 0) {
-            return fail("make the folder", part, error);
+            return fail("make the folder", prefix, error);
         }
     }
     return DP_OK;
 }
 
 /* Removes the files in `folder` whose names are ours. */
-static dp_status sweep(const char *folder, bool (*ours)(const char *name)) {
+static dp_status remove_matching(const char *folder, bool (*ours)(const char *name)) {
     DIR *d = opendir(folder);
     if (d == NULL) {
         return fail("read the folder", folder, errno);
@@ -222,9 +222,9 @@ static bool is_run_file(const char *name) {
 
 /* The links go first, so that they never name a file that is not there. */
 dp_status dp_rundir_clear(dp_rundir *dir) {
-    dp_status status = sweep(dir->checkpoints, is_link);
-    status = status ? status : sweep(dir->checkpoints, is_checkpoint);
-    return status ? status : sweep(dir->output, is_run_file);
+    dp_status status = remove_matching(dir->checkpoints, is_link);
+    status = status ? status : remove_matching(dir->checkpoints, is_checkpoint);
+    return status ? status : remove_matching(dir->output, is_run_file);
 }
 
 /* ---- opening ---- */
@@ -255,8 +255,8 @@ static void free_handle(dp_rundir *d) {
     free(d);
 }
 
-/* The one file that is changed in place: so not through a link of whatever kind. (No FIFO keeps
- * an open for both directions waiting.) */
+/* The one file that is changed in place: so not through a link of whatever kind. (No FIFO
+ * keeps an open for both directions waiting.) */
 static dp_status open_lock(dp_rundir *d, nlink_t *names) {
     struct stat info;
     d->fd = open(d->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -274,7 +274,7 @@ static dp_status open_lock(dp_rundir *d, nlink_t *names) {
                : dp_fail(DP_EFILE, "%s is no regular file: remove it", d->lock);
 }
 
-static dp_status own(dp_rundir *d, double wait) {
+static dp_status acquire(dp_rundir *d, double wait) {
     nlink_t names = 0;
     dp_status status = open_lock(d, &names);
     status = status ? status : take_lock(d, wait);
@@ -292,14 +292,14 @@ dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out) {
     dp_rundir *d = dp_alloc(1, sizeof *d);
     fill_handle(d, output);
     dp_status status = make_folders(d->checkpoints);
-    status = status ? status : own(d, wait);
+    status = status ? status : acquire(d, wait);
     if (status != DP_OK) {
         free_handle(d);
         return status;
     }
     dp_file_set_guard(guard, d);
-    status = sweep(d->output, dp_file_is_leftover);
-    status = status ? status : sweep(d->checkpoints, dp_file_is_leftover);
+    status = remove_matching(d->output, dp_file_is_leftover);
+    status = status ? status : remove_matching(d->checkpoints, dp_file_is_leftover);
     if (status != DP_OK) {
         dp_rundir_close(&d);
         return status;

@@ -2,7 +2,7 @@
 #ifndef DP_FILES_SNAPSHOT_H
 #define DP_FILES_SNAPSHOT_H
 
-#include "parts.h"
+#include "files_impl.h"
 
 #define DP_FORMAT "trainer-checkpoint"
 

@@ -1,3 +1,4 @@
+/* Reading a checkpoint file into a snapshot. */
 #include "base/memory.h"
 #include "snapshot.h"
 #include <limits.h>
@@ -23,8 +24,8 @@ static dp_status get_field(dp_h5 *f, const char *path, const dp_field *e,
     }
     int64_t v = 0;
     dp_status status = dp_h5_get_attr_i64(f, e->group, e->name, &v);
-    int64_t most = e->kind == DP_IS_INT ? INT_MAX : e->kind == DP_IS_FLAG ? 1 : INT64_MAX;
-    if (status == DP_OK && e->kind != DP_IS_SEED && (v < 0 || v > most)) {
+    int64_t max = e->kind == DP_IS_INT ? INT_MAX : e->kind == DP_IS_FLAG ? 1 : INT64_MAX;
+    if (status == DP_OK && e->kind != DP_IS_SEED && (v < 0 || v > max)) {
         status = dp_fail(DP_EFILE, "%s: %s: %s = %lld is impossible", path, e->group,
                          e->name, (long long)v);
     }
@@ -50,11 +51,10 @@ static dp_status get_root(dp_h5 *f, const char *path, dp_snapshot *s) {
     }
     status = status ? status : dp_h5_get_attr_i64(f, "/", "version", &version);
     if (status == DP_OK && version != DP_FORMAT_VERSION) {
-        return dp_fail(
-            DP_EFILE,
-            "%s: has checkpoint format %lld (version), this trainer reads format %d: use "
-            "the trainer that wrote it",
-            path, (long long)version, DP_FORMAT_VERSION);
+        return dp_fail(DP_EFILE,
+                       "%s: has checkpoint format %lld (version), this trainer reads "
+                       "format %d: use the trainer that wrote it",
+                       path, (long long)version, DP_FORMAT_VERSION);
     }
     status = status
                  ? status
@@ -277,14 +277,14 @@ dp_status dp_checkpoint_read(const char *path, dp_checkpoint_check *check,
     }
     dp_h5_close(&f);
     if (status != DP_OK) {
-        dp_checkpoint_free(&s);
+        dp_snapshot_destroy(&s);
         return status;
     }
     *out = s;
     return DP_OK;
 }
 
-void dp_checkpoint_free(dp_snapshot **snapshot) {
+void dp_snapshot_destroy(dp_snapshot **snapshot) {
     dp_snapshot *s = *snapshot;
     if (s == NULL) {
         return;

@@ -1,10 +1,11 @@
+/* Building a checkpoint file from a snapshot. */
 #include "snapshot.h"
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-enum { MOST_TENSORS = 512 };
+enum { MAX_TENSORS = 512 };
 
 #define FIELD(kind, group, name, member)                                                 \
     {                                                                                    \
@@ -103,8 +104,8 @@ static dp_status put_slab(dp_h5 *f, const char *group, const dp_snapshot *s,
 
 /* The names of the tensors in their order: a group lists them by the alphabet. */
 static dp_status put_names(dp_h5 *f, const dp_snapshot *s) {
-    const char *name[MOST_TENSORS];
-    assert(s->ntensors <= MOST_TENSORS);
+    const char *name[MAX_TENSORS];
+    assert(s->ntensors <= MAX_TENSORS);
     for (int i = 0; i < s->ntensors; i++) {
         name[i] = s->tensors[i].name;
     }

@@ -1,3 +1,4 @@
+/* The thread that writes checkpoints while training goes on. */
 #include "files/writer.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -25,7 +26,7 @@ dp_status dp_writer_create(dp_writer **out) {
     return DP_OK;
 }
 
-static void note(dp_writer *w, int which, dp_status status) {
+static void store_result(dp_writer *w, int which, dp_status status) {
     w->status[which] = status;
     if (status != DP_OK) {
         snprintf(w->text[which], sizeof w->text[which], "%s", dp_status_message());
@@ -36,13 +37,13 @@ static void *place(void *arg) {
     dp_writer *w = arg;
     const dp_job *job = &w->job;
     double begin = dp_clock_thread();
-    note(w, METRICS, job->metrics ? dp_h5_place(job->metrics) : DP_OK);
+    store_result(w, METRICS, job->metrics ? dp_h5_place(job->metrics) : DP_OK);
     double middle = dp_clock_thread();
     dp_status s = job->best ? dp_checkpoint_place(job->best, job->retries) : DP_OK;
     if (s == DP_OK && job->newest) {
         s = dp_checkpoint_place(job->newest, job->retries);
     }
-    note(w, CHECKPOINTS, s);
+    store_result(w, CHECKPOINTS, s);
     w->seconds[METRICS] = middle - begin;
     w->seconds[CHECKPOINTS] = dp_clock_thread() - middle;
     atomic_store(&w->done, true);
@@ -54,7 +55,7 @@ void dp_writer_start(dp_writer *w, const dp_job *job) {
     w->busy = true;
     w->job = *job;
     atomic_store(&w->done, false);
-    /* Signals are for the thread that trains. */
+    /* Signals are delivered to the thread that trains. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -93,8 +94,8 @@ dp_status dp_writer_wait(dp_writer *w, dp_written *out) {
                         .bytes = {job->metrics ? dp_h5_bytes(job->metrics) : 0,
                                   bytes_of(job->best) + bytes_of(job->newest)}};
     dp_h5_close(&job->metrics);
-    dp_checkpoint_drop(&job->best);
-    dp_checkpoint_drop(&job->newest);
+    dp_checkpoint_destroy(&job->best);
+    dp_checkpoint_destroy(&job->newest);
     dp_status s = w->status[CHECKPOINTS];
     return s == DP_OK ? DP_OK : dp_fail(s, "%s", w->text[CHECKPOINTS]);
 }

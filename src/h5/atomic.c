@@ -1,3 +1,4 @@
+/* Files that appear whole: written under a temporary name, fsynced, renamed. */
 #include "h5/h5file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +54,7 @@ static const char *base_name(const char *path) {
 }
 
 /* A name beside `path` that is new at each call: hidden, and not ending in .h5. */
-static dp_status beside(const char *path, char out[PATH_MAX]) {
+static dp_status temp_name(const char *path, char out[PATH_MAX]) {
     static unsigned counter = 0;
     const char *name = base_name(path);
     int n = snprintf(out, PATH_MAX, "%.*s.%s%s%ld.%u", (int)(name - path), path, name,
@@ -119,7 +120,7 @@ static int write_new(const char *path, const void *bytes, size_t n) {
 }
 
 /* Gives the finished file `temp` its final name; removes it where that fails. */
-static dp_status move_over(const char *temp, const char *path) {
+static dp_status rename_over(const char *temp, const char *path) {
     dp_status status = ask_guard();
     if (status == DP_OK && rename(temp, path) != 0) {
         status = fail("write", path, errno);
@@ -138,7 +139,7 @@ dp_status dp_file_replace(const char *path, const void *bytes, size_t n) {
     char temp[PATH_MAX];
     int error = 0;
     do { /* a name may be left from a killed process that had our pid */
-        dp_status status = beside(path, temp);
+        dp_status status = temp_name(path, temp);
         if (status != DP_OK) {
             return status;
         }
@@ -148,20 +149,20 @@ dp_status dp_file_replace(const char *path, const void *bytes, size_t n) {
         unlink(temp);
         return fail("write", path, error);
     }
-    return move_over(temp, path);
+    return rename_over(temp, path);
 }
 
 dp_status dp_file_symlink(const char *path, const char *target) {
     char temp[PATH_MAX];
     int error = 0;
     do {
-        dp_status status = beside(path, temp);
+        dp_status status = temp_name(path, temp);
         if (status != DP_OK) {
             return status;
         }
         error = symlink(target, temp) == 0 ? 0 : errno;
     } while (error == EEXIST);
-    return error == 0 ? move_over(temp, path) : fail("write", path, error);
+    return error == 0 ? rename_over(temp, path) : fail("write", path, error);
 }
 
 dp_status dp_file_rename(const char *from, const char *to) {

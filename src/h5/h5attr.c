@@ -1,3 +1,4 @@
+/* Reading attributes, and strings of attributes and datasets. */
 #include "base/memory.h"
 #include "h5core.h"
 #include <stdlib.h>
@@ -74,13 +75,13 @@ dp_status dp_h5_get_numbers(dp_h5 *file, const char *object, const char *name,
     return status;
 }
 
-/* Reads up to `most` numbers; *n: how many there are. */
+/* Reads up to `max` numbers; *n: how many there are. */
 static dp_status get_numbers(dp_h5 *file, const char *object, const char *name,
-                             dp_h5_type type, uint64_t most, void *out, uint64_t *n) {
+                             dp_h5_type type, uint64_t max, void *out, uint64_t *n) {
     void *all = NULL;
     dp_status status = dp_h5_get_numbers(file, object, name, type, n, &all);
     if (status == DP_OK && *n > 0) {
-        memcpy(out, all, (*n < most ? *n : most) * dp_h5_type_size(type));
+        memcpy(out, all, (*n < max ? *n : max) * dp_h5_type_size(type));
     }
     free(all);
     return status;
@@ -110,11 +111,11 @@ dp_status dp_h5_get_attr_f64(dp_h5 *file, const char *object, const char *name,
     return get_number(file, object, name, DP_H5_F64, out);
 }
 
-dp_status dp_h5_get_attr_f64s(dp_h5 *file, const char *object, const char *name, int most,
+dp_status dp_h5_get_attr_f64s(dp_h5 *file, const char *object, const char *name, int max,
                               double *out, int *n) {
     uint64_t count = 0;
     dp_status status =
-        get_numbers(file, object, name, DP_H5_F64, (uint64_t)most, out, &count);
+        get_numbers(file, object, name, DP_H5_F64, (uint64_t)max, out, &count);
     if (status == DP_OK && count > INT32_MAX) {
         status = dp_h5_wrong(file, name, "(attribute) is too long");
     }

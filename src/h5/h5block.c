@@ -1,3 +1,4 @@
+/* The user block before an HDF5 file: magic, length, digest. */
 #include "base/memory.h"
 #include "base/open.h"
 #include "h5core.h"

@@ -1,3 +1,4 @@
+/* HDF5 files in memory, and opening them. */
 #include "h5core.h"
 #include "base/memory.h"
 #include <errno.h>
@@ -109,8 +110,8 @@ bool dp_h5_plausible(const dp_h5 *file, uint64_t n, uint64_t size) {
     if (__builtin_mul_overflow(n, size, &bytes) || bytes > INT64_MAX) {
         return false;
     }
-    const uint64_t most = 1032; /* deflate can't pack tighter; we never compress */
-    return (file->doubt[0] || file->image == NULL ? bytes / most : bytes) <= file->size;
+    const uint64_t max = 1032; /* deflate can't pack tighter; we never compress */
+    return (file->doubt[0] || file->image == NULL ? bytes / max : bytes) <= file->size;
 }
 
 bool dp_h5_is_number(H5T_class_t class) {
@@ -218,9 +219,10 @@ dp_status dp_h5_create(const char *path, dp_h5 **out) {
     return DP_OK;
 }
 
-/* Where the superblock (version 2: HDF5 file format specification, II.A) says that the file ends,
- * counted from the user block's start. 0: it is none. Any other length is mended by the next program
- * that opens the file for writing, and then the digest no longer fits. */
+/* Where the superblock (version 2: HDF5 file format specification, II.A) says that the
+ * file ends, counted from the user block's start. 0: it is none. Any other length is
+ * mended by the next program that opens the file for writing, and then the digest no
+ * longer fits. */
 static size_t end_of_file(const unsigned char *image, size_t size) {
     enum { VERSION = DP_H5_BLOCK + 8, END = DP_H5_BLOCK + 28 };
     uint64_t end = 0;

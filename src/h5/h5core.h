@@ -14,12 +14,12 @@ struct dp_h5 {
     unsigned char *image; /* the file in memory, or NULL where HDF5 reads the disk; HDF5
                              borrows it; owner: this */
     bool starved;         /* there was no memory for the image */
-    size_t
-        size; /* bytes of image; while writing, with HDF5's spare room at the end; of the
-                    file, where HDF5 reads the disk */
+    /* bytes of image; while writing, with HDF5's spare room at the end; of the file,
+     * where HDF5 reads the disk */
+    size_t size;
     char doubt[128]; /* why the bytes may not be those that we wrote; "" if they are */
-    dp_h5_reader *
-        reader; /* the process that reads the file for us; NULL in itself, and while writing */
+    /* the process that reads the file for us; NULL in itself, and while writing */
+    dp_h5_reader *reader;
     void (*leave)(struct dp_h5 *); /* ends it */
     int channel;                   /* in that process: where progress is told; else -1 */
 };
@@ -36,8 +36,8 @@ void dp_h5_seal(const unsigned char *file, size_t size, unsigned char block[DP_H
 /** Reads file->path into file->image and checks its user block: file->doubt. */
 dp_status dp_h5_load(dp_h5 *file);
 
-/** Whether file->path can be opened as a regular file, and its length -> file->size; fails with a
- *  plain reason. */
+/** Whether file->path can be opened as a regular file, and its length -> file->size;
+ *  fails with a plain reason. */
 dp_status dp_h5_readable(dp_h5 *file);
 
 /** Opens the image, or the file on the disk where there is none, with HDF5. */
@@ -69,8 +69,8 @@ dp_status dp_h5_no_memory(const dp_h5 *file, const char *object);
 /** Fails with "<path>: <object> <what>". */
 dp_status dp_h5_wrong(const dp_h5 *file, const char *object, const char *what);
 
-/** Reads a dataset as dp_h5_get does, and hands it on in pieces: `put` is called for each.
- *  No piece holds a part of a chunk, so that none is decompressed twice. */
+/** Reads a dataset as dp_h5_get does, and hands it on in pieces: `put` is called for
+ *  each. No piece holds a part of a chunk, so that none is decompressed twice. */
 dp_status dp_h5_get_pieces(dp_h5 *file, const char *dataset, dp_h5_type type,
                            int64_t count, void (*put)(dp_h5 *, const void *, size_t));
 
@@ -86,10 +86,10 @@ dp_status dp_h5_get_numbers(dp_h5 *file, const char *object, const char *name,
 
 /* ---- in another process ----
  *
- *  HDF5 trusts the bytes that it reads: where they are damaged it crashes, overwrites memory
- *  or never comes back. So every file is read by a child process, which answers the same
- *  calls over a socket. Each dp_h5_<call> hands itself to dp_h5_ask_<call> where file->reader
- *  is set: in the parent. */
+ * HDF5 trusts the bytes that it reads: where they are damaged it crashes, overwrites
+ * memory or never comes back. So every file is read by a child process, which answers the
+ * same calls over a socket. Each dp_h5_<call> hands itself to dp_h5_ask_<call> where
+ * file->reader is set: in the parent. */
 
 /** In the child: says that what comes next may take the time that `bytes` need. */
 void dp_h5_announce(const dp_h5 *file, uint64_t bytes);

@@ -31,10 +31,9 @@ dp_status dp_h5_open(const char *path, dp_h5 **out) {
 
 void dp_h5_note(const dp_h5 *file) {
     if (file->doubt[0]) {
-        dp_warn(
-            "%s: %s, so it is not as trainer wrote it; it is read all the same, and all "
-            "that it says is compared first",
-            file->path, file->doubt);
+        dp_warn("%s: %s, so it is not as trainer wrote it; it is read all the same, and "
+                "all that it says is compared first",
+                file->path, file->doubt);
     }
 }
 

@@ -1,18 +1,19 @@
+/* Reading datasets and tables. */
 #include "base/memory.h"
 #include "h5core.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_DIMS = 8 };
+enum { MAX_DIMS = 8 };
 
 bool dp_h5_has(dp_h5 *file, const char *object) {
     if (file->reader) {
         return dp_h5_ask_has(file, object);
     }
-    char part[1200];
+    char prefix[1200];
     size_t length = strlen(object);
-    if (length >= sizeof part) {
+    if (length >= sizeof prefix) {
         return false;
     }
     /* H5Lexists fails where a parent is missing, so each is asked for in turn. */
@@ -20,9 +21,9 @@ bool dp_h5_has(dp_h5 *file, const char *object) {
         if (n < length && object[n] != '/') {
             continue;
         }
-        memcpy(part, object, n);
-        part[n] = '\0';
-        if (strcmp(part, "/") != 0 && H5Lexists(file->id, part, H5P_DEFAULT) <= 0) {
+        memcpy(prefix, object, n);
+        prefix[n] = '\0';
+        if (strcmp(prefix, "/") != 0 && H5Lexists(file->id, prefix, H5P_DEFAULT) <= 0) {
             return false;
         }
     }
@@ -37,7 +38,7 @@ typedef struct dataset {
     hid_t id, type;
     H5T_class_t class;
     int ndim;
-    hsize_t dims[MOST_DIMS];
+    hsize_t dims[MAX_DIMS];
     uint64_t n; /* elements */
 } dataset;
 
@@ -51,7 +52,7 @@ static bool read_shape(dp_h5 *file, dataset *d) {
     d->n = 1;
     d->ndim = H5Sget_simple_extent_ndims(space);
     bool good = H5Sget_simple_extent_type(space) != H5S_NULL && d->ndim >= 0 &&
-                d->ndim <= MOST_DIMS &&
+                d->ndim <= MAX_DIMS &&
                 H5Sget_simple_extent_dims(space, d->dims, NULL) == d->ndim;
     for (int i = 0; good && i < d->ndim; i++) {
         good = d->dims[i] <= INT64_MAX &&
@@ -78,8 +79,8 @@ static dp_status open_dataset(dp_h5 *file, const char *name, dataset *d) {
     return DP_OK;
 }
 
-/* Why H5Dread failed. A compression that only h5py or a plugin has comes first: HDF5's own reason
- * speaks of a folder of plugins. */
+/* Why H5Dread failed. A compression that only h5py or a plugin has comes first: HDF5's
+ * own reason speaks of a folder of plugins. */
 static dp_status read_failed(const dp_h5 *file, const char *name, const dataset *d) {
     enum { LZF = 32000 };
     dp_status status = dp_h5_fail(file, "read", name);
@@ -94,22 +95,19 @@ static dp_status read_failed(const dp_h5 *file, const char *name, const dataset 
             continue;
         }
         if (id == LZF) {
-            dp_fail(
-                status,
-                "%s: %s is compressed with lzf, which h5py has, but not the HDF5 "
-                "library; "
-                "write it anew: python3 -c \"import h5py; a, b = h5py.File('%s'), "
-                "h5py.File('new.h5', 'w'); a.visititems(lambda n, d: None if hasattr(d, "
-                "'keys') else b.create_dataset(n, data=d[()]) and None)\"",
-                file->path, name, file->path);
+            dp_fail(status,
+                    "%s: %s is compressed with lzf, which h5py has, but not the HDF5 "
+                    "library; write it anew: python3 -c \"import h5py; a, b = "
+                    "h5py.File('%s'), h5py.File('new.h5', 'w'); a.visititems(lambda n, "
+                    "d: None if hasattr(d, 'keys') else b.create_dataset(n, data=d[()]) "
+                    "and None)\"",
+                    file->path, name, file->path);
         } else {
-            dp_fail(
-                status,
-                "%s: %s is stored with filter %d (%s), which the HDF5 library here does "
-                "not "
-                "have; write it anew with gzip, or set HDF5_PLUGIN_PATH to the folder of "
-                "the filter's plugin",
-                file->path, name, (int)id, filter[0] ? filter : "unnamed");
+            dp_fail(status,
+                    "%s: %s is stored with filter %d (%s), which the HDF5 library here "
+                    "does not have; write it anew with gzip, or set HDF5_PLUGIN_PATH to "
+                    "the folder of the filter's plugin",
+                    file->path, name, (int)id, filter[0] ? filter : "unnamed");
         }
         break;
     }
@@ -188,14 +186,14 @@ dp_status dp_h5_get(dp_h5 *file, const char *name, dp_h5_type type, int64_t coun
     return status;
 }
 
-/* Rows of a piece: some megabytes, in whole chunks. *bytes: what reading one is worth, with what
- * it takes to find and unpack each chunk. */
+/* Rows of a piece: some megabytes, in whole chunks. *bytes: what reading one is worth,
+ * with what it takes to find and unpack each chunk. */
 static hsize_t piece_rows(const dataset *d, size_t row, uint64_t *bytes) {
-    const size_t most = 4 << 20, handling = 10000;
-    hsize_t rows = row < most ? most / row : 1, chunk[MOST_DIMS] = {1}, chunks = 0;
+    const size_t max = 4 << 20, handling = 10000;
+    hsize_t rows = row < max ? max / row : 1, chunk[MAX_DIMS] = {1}, chunks = 0;
     hid_t list = H5Dget_create_plist(d->id);
     if (H5Pget_layout(list) == H5D_CHUNKED &&
-        H5Pget_chunk(list, MOST_DIMS, chunk) == d->ndim && chunk[0] > 0) {
+        H5Pget_chunk(list, MAX_DIMS, chunk) == d->ndim && chunk[0] > 0) {
         rows = rows < chunk[0] ? chunk[0] : rows / chunk[0] * chunk[0];
         rows = rows < d->dims[0] ? rows : d->dims[0];
         chunks = (rows + chunk[0] - 1) / chunk[0];
@@ -211,7 +209,7 @@ static hsize_t piece_rows(const dataset *d, size_t row, uint64_t *bytes) {
 
 static bool read_rows(const dataset *d, dp_h5_type type, hsize_t first, hsize_t rows,
                       void *out) {
-    hsize_t start[MOST_DIMS] = {first}, count[MOST_DIMS] = {rows};
+    hsize_t start[MAX_DIMS] = {first}, count[MAX_DIMS] = {rows};
     for (int i = 1; i < d->ndim; i++) {
         count[i] = d->dims[i];
     }

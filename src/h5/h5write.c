@@ -1,9 +1,10 @@
+/* Writing groups, attributes, datasets and tables. */
 #include "h5core.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_DIMS = 8, CHUNK_MOST = 1024, CHUNK_LEAST = 16 };
+enum { MAX_DIMS = 8, MAX_CHUNK = 1024, MIN_CHUNK = 16 };
 
 /* Two runs of one config give the same bytes: no object carries its time of birth. */
 static hid_t without_times(hid_t class) {
@@ -14,22 +15,22 @@ static hid_t without_times(hid_t class) {
 
 /* Makes the groups of path[0..length), the last included. */
 static dp_status make_groups(dp_h5 *file, const char *path, size_t length) {
-    char part[256];
-    assert(length < sizeof part);
+    char prefix[256];
+    assert(length < sizeof prefix);
     hid_t list = without_times(H5P_GROUP_CREATE);
     dp_status status = DP_OK;
     for (size_t n = 1; n <= length && status == DP_OK; n++) {
         if (n < length && path[n] != '/') {
             continue;
         }
-        memcpy(part, path, n);
-        part[n] = '\0';
-        if (strcmp(part, "/") == 0 || H5Lexists(file->id, part, H5P_DEFAULT) > 0) {
+        memcpy(prefix, path, n);
+        prefix[n] = '\0';
+        if (strcmp(prefix, "/") == 0 || H5Lexists(file->id, prefix, H5P_DEFAULT) > 0) {
             continue;
         }
-        hid_t group = H5Gcreate2(file->id, part, H5P_DEFAULT, list, H5P_DEFAULT);
+        hid_t group = H5Gcreate2(file->id, prefix, H5P_DEFAULT, list, H5P_DEFAULT);
         if (group < 0 || H5Gclose(group) < 0) {
-            status = dp_h5_fail(file, "make", part);
+            status = dp_h5_fail(file, "make", prefix);
         }
     }
     H5Pclose(list);
@@ -127,8 +128,8 @@ static dp_status put_dataset(dp_h5 *file, const char *name, hid_t disk, hid_t me
 
 dp_status dp_h5_put(dp_h5 *file, const char *dataset, dp_h5_type type, int ndim,
                     const int64_t *dims, const void *data) {
-    assert(ndim >= 0 && ndim <= MOST_DIMS);
-    hsize_t size[MOST_DIMS] = {0};
+    assert(ndim >= 0 && ndim <= MAX_DIMS);
+    hsize_t size[MAX_DIMS] = {0};
     bool empty = false;
     for (int i = 0; i < ndim; i++) {
         assert(dims[i] >= 0);
@@ -168,8 +169,8 @@ dp_status dp_h5_put_table(dp_h5 *file, const char *dataset, int ncolumns,
                           const dp_h5_column *columns, size_t size, int64_t nrows,
                           const void *rows) {
     assert(ncolumns > 0 && nrows >= 0);
-    hsize_t dims = (hsize_t)nrows, most = H5S_UNLIMITED, chunk = CHUNK_LEAST;
-    while (chunk < dims && chunk < CHUNK_MOST) {
+    hsize_t dims = (hsize_t)nrows, max = H5S_UNLIMITED, chunk = MIN_CHUNK;
+    while (chunk < dims && chunk < MAX_CHUNK) {
         chunk *= 2;
     }
     hid_t disk = row_type(ncolumns, columns, (size_t)ncolumns * 8, true);
@@ -177,7 +178,7 @@ dp_status dp_h5_put_table(dp_h5 *file, const char *dataset, int ncolumns,
     hid_t list = without_times(H5P_DATASET_CREATE);
     H5Pset_chunk(list, 1, &chunk);
     dp_status status =
-        put_dataset(file, dataset, disk, memory, H5Screate_simple(1, &dims, &most), list,
+        put_dataset(file, dataset, disk, memory, H5Screate_simple(1, &dims, &max), list,
                     nrows == 0, rows);
     H5Pclose(list);
     H5Tclose(memory);

@@ -1,6 +1,7 @@
-/* Questions to the child process that reads a file. A child that crashes is seen by the socket's
- * end; one that spins by the CPU time that it takes without an answer, which waiting for a slow
- * disk or for a core doesn't add to. Nothing that it says is believed without a look at its length. */
+/* Questions to the child process that reads a file. A child that crashes is seen by the
+ * socket's end; one that spins by the CPU time that it takes without an answer, which
+ * waiting for a slow disk or for a core doesn't add to. Nothing that it says is believed
+ * without a look at its length. */
 #include "reader.h"
 #include "base/memory.h"
 #include <errno.h>
@@ -88,7 +89,8 @@ static void leave(dp_h5 *f) {
     f->reader = NULL;
 }
 
-/* Why there is no answer. What the system did to the child is no word against the file. */
+/* Why there is no answer. What the system did to the child is no word against the
+ * file. */
 static dp_status blame(dp_h5 *f, const char *object, bool spins) {
     char how[96] = "did not come back";
     int end = spins ? 0 : stop(f->reader);
@@ -227,7 +229,8 @@ static dp_h5_request make(dp_h5_question what, const char *object, const char *n
     return q;
 }
 
-/* Whoever started us may not have wanted to hear of his children's ends; we do of ours. */
+/* Whoever started us may not have wanted to hear of his children's ends; we do of
+ * ours. */
 static void hear_of_ends(void) {
     struct sigaction now;
     if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_IGN) {

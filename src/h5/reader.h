@@ -24,7 +24,8 @@ typedef struct dp_h5_request {
     bool integer;
 } dp_h5_request;
 
-/* What comes from the child: the time that it wants, a piece of the answer, or its end. */
+/* What comes from the child: the time that it wants, a piece of the answer, or its
+ * end. */
 typedef struct dp_h5_reply {
     enum { DP_H5_WORK, DP_H5_PIECE, DP_H5_END } kind;
     dp_status status; /* DP_H5_END */
@@ -37,7 +38,8 @@ typedef struct dp_h5_extent {
     int64_t dims[8];
 } dp_h5_extent;
 
-/* The child's exit code where memory ended (dp_fatal); other programs' libraries take none like it. */
+/* The child's exit code where memory ended (dp_fatal); other programs' libraries take
+ * none like it. */
 enum { DP_H5_STARVED = 81 };
 
 /** In the child: opens the file, and answers until the parent goes. */

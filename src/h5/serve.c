@@ -105,7 +105,8 @@ static void starved(dp_status code) {
     _exit(DP_H5_STARVED);
 }
 
-/* A stop of the job is the parent's to heed; a crash is to end this process in silence. */
+/* A stop of the job is the parent's to heed; a crash is to end this process in
+ * silence. */
 static void settle_in(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dp_fatal_hook(starved, "reading"); /* MPI is the parent's too */

@@ -1,8 +1,9 @@
-/* dX = dY W, times the derivative of the activation below: tiles run down columns of W. */
+/* dX = dY W, times the derivative of the activation below: tiles run down columns of
+ * W. */
 #include "gemm.h"
 
-static ALWAYS_INLINE void dinput_finish(const gemm *g, int s, int q0, int q1, int m,
-                                        int rows) {
+static ALWAYS_INLINE void dinput_epilogue(const gemm *g, int s, int q0, int q1, int m,
+                                          int rows) {
     if (!g->act) {
         return;
     }
@@ -28,5 +29,5 @@ static void dinput(dp_team team, int N, int I, int O, const float *dyt, const fl
               .act = act,
               .at_zt = zt,
               .at_yt = yt};
-    gemm_share(&g, true, 0, I, team, dinput_finish);
+    gemm_thread(&g, true, 0, I, team, dinput_epilogue);
 }

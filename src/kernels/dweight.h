@@ -1,38 +1,40 @@
 /* dW = dY^T X and db = sum of dY, along the block tree.
  *
- * Lanes run over inputs. A tile of up to 14 outputs by 32 inputs stays in registers over a
- * block; dY enters as scalars straight from its strips, where 16 samples of an output are
- * one cache line. The tree is a stack of finished tiles in L1, and dW is written once. */
+ * Lanes run over inputs. A tile of up to 14 outputs by 32 inputs stays in registers over
+ * a block; dY enters as scalars straight from its strips, where 16 samples of an output
+ * are one cache line. The tree is a stack of finished tiles in L1, and dW is written
+ * once. */
 #include "base/tree.h"
 #include "split.h"
 #include <assert.h>
 
 enum {
-    KNOWN = 1024, /* leaves whose merges are looked up once a call, not once a tile */
-    WIDE = DW_VECS * LANES,
-    TILE = DW_ROWS * WIDE,
-    PANELS = 8,            /* tiles side by side that pass through a strip together */
-    LEVELS = 17,           /* of a tile's stack: up to 2^16 blocks a call */
-    NEAR_FLOATS = 1 << 17, /* of x that stay in L2 while all outputs pass: 512 KB */
-    SOON = 16,             /* samples between asking for a row of x and using it */
+    TABULATED = 1024, /* leaves whose merges are looked up once a call, not once a tile */
+    TILE_INPUTS = DW_VECS * LANES,
+    TILE = DW_ROWS * TILE_INPUTS,
+    PANELS = 8,  /* tiles side by side that share a pass through a strip */
+    LEVELS = 17, /* of a tile's stack: up to 2^16 blocks a call */
+    /* of x that stay in L2 while all outputs are computed: 512 KB */
+    L2_FLOATS = 1 << 17,
+    PREFETCH_ROWS = 16, /* samples between the prefetch of a row of x and its use */
 };
 
 typedef struct blocks {
     int N, block, count;
-    uint8_t merges[KNOWN];
+    uint8_t merges[TABULATED];
 } blocks;
 
 static void blocks_init(blocks *b, int N, int block) {
     b->N = N;
     b->block = block;
     b->count = dp_tree_blocks(N, block);
-    for (int leaf = 0; leaf < least(b->count, KNOWN); leaf++) {
+    for (int leaf = 0; leaf < imin(b->count, TABULATED); leaf++) {
         b->merges[leaf] = (uint8_t)dp_tree_merges(b->count, leaf);
     }
 }
 
 static inline int blocks_merges(const blocks *b, int leaf) {
-    return leaf < KNOWN ? b->merges[leaf] : dp_tree_merges(b->count, leaf);
+    return leaf < TABULATED ? b->merges[leaf] : dp_tree_merges(b->count, leaf);
 }
 
 /* Blocks [leaf, end) of a tile. Those before them are on the tile's stack. */
@@ -43,7 +45,7 @@ typedef struct dweight_tile {
     int depth;
     int I, inputs;       /* columns of dW; those from the tile's first on */
     ptrdiff_t ld, strip; /* floats from sample to sample of x, from strip to strip */
-    ptrdiff_t x_ahead, dy_ahead; /* from what is read to what soon will be; 0: nothing */
+    ptrdiff_t x_ahead, dy_ahead; /* prefetch distances from what is read; 0: none */
     const float *x;              /* x[n][ld] at the tile's first input */
     const float *dyt;            /* strip 0 at the tile's first output */
     float *dW;                   /* dW[o][i] at the tile's corner */
@@ -67,18 +69,19 @@ static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x,
     }
 }
 
-/* `todo` samples, which may cross strips. */
-typedef struct dweight_place {
+/* A block of `todo` samples, which may cross strips. */
+typedef struct dweight_cursor {
     const float *x, *dy;
     int lane; /* of the next sample in its strip */
-} dweight_place;
+} dweight_cursor;
 
-static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
-                                                 const dweight_tile *t, dweight_place at,
-                                                 int todo, vf acc[DW_ROWS][DW_VECS]) {
+static ALWAYS_INLINE dweight_cursor dweight_block(int rows, int vecs,
+                                                  const dweight_tile *t,
+                                                  dweight_cursor at, int todo,
+                                                  vf acc[DW_ROWS][DW_VECS]) {
     ptrdiff_t ld = t->ld, ahead = t->x_ahead;
     do {
-        int run = least(todo, DP_STRIP - at.lane);
+        int run = imin(todo, DP_STRIP - at.lane);
         const float *end = at.dy + run;
         todo -= run;
         at.lane += run;
@@ -109,10 +112,10 @@ static ALWAYS_INLINE dweight_place dweight_block(int rows, int vecs,
 /* Writes the tile; its last vectors may reach past the rows of dW. */
 static ALWAYS_INLINE void dweight_store(int rows, int vecs, const dweight_tile *t,
                                         vf acc[DW_ROWS][DW_VECS]) {
-    float edge[DW_ROWS * WIDE] __attribute__((aligned(64)));
+    float edge[DW_ROWS * TILE_INPUTS] __attribute__((aligned(64)));
     bool whole = t->inputs >= vecs * LANES;
     float *to = whole ? t->dW : edge;
-    ptrdiff_t stride = whole ? t->I : WIDE;
+    ptrdiff_t stride = whole ? t->I : TILE_INPUTS;
 #pragma GCC unroll 14
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
@@ -121,21 +124,21 @@ static ALWAYS_INLINE void dweight_store(int rows, int vecs, const dweight_tile *
         }
     }
     for (int r = 0; r < rows && !whole; r++) {
-        memcpy(t->dW + (ptrdiff_t)r * t->I, edge + r * WIDE,
+        memcpy(t->dW + (ptrdiff_t)r * t->I, edge + r * TILE_INPUTS,
                (size_t)t->inputs * sizeof *edge);
     }
 }
 
-static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t) {
+static ALWAYS_INLINE void dweight_kernel(int rows, int vecs, const dweight_tile *t) {
     const blocks *b = t->blocks;
     int n = t->leaf * b->block;
     float *top = t->stack + (ptrdiff_t)t->depth * TILE;
-    dweight_place at = {t->x + n * t->ld, t->dyt + n / DP_STRIP * t->strip + n % DP_STRIP,
-                        n % DP_STRIP};
+    dweight_cursor at = {t->x + n * t->ld,
+                         t->dyt + n / DP_STRIP * t->strip + n % DP_STRIP, n % DP_STRIP};
     bool last = t->end == b->count;
     for (int r = 0; r < rows && last; r++) {
         for (int v = 0; v < vecs * LANES; v += QUARTER) {
-            dp_memory_want(t->dW + (ptrdiff_t)r * t->I + v);
+            dp_memory_prefetch_write(t->dW + (ptrdiff_t)r * t->I + v);
         }
     }
     for (int leaf = t->leaf;; leaf++) {
@@ -147,7 +150,7 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
                 acc[r][v] = vf_zero();
             }
         }
-        int todo = least(b->block, b->N - n);
+        int todo = imin(b->block, b->N - n);
         n += todo;
         at = dweight_block(rows, vecs, t, at, todo, acc);
         for (int m = blocks_merges(b, leaf); m > 0; m--) {
@@ -179,11 +182,11 @@ static ALWAYS_INLINE void run_dweight(int rows, int vecs, const dweight_tile *t)
 }
 
 /* Makes `rows` a constant. */
-static ALWAYS_INLINE void dweight_of_rows(int rows, int vecs, const dweight_tile *t) {
+static ALWAYS_INLINE void dweight_dispatch(int rows, int vecs, const dweight_tile *t) {
 #define ROWS(n)                                                                          \
     case n:                                                                              \
         if (n <= DW_ROWS) {                                                              \
-            run_dweight(n <= DW_ROWS ? n : 1, vecs, t);                                  \
+            dweight_kernel(n <= DW_ROWS ? n : 1, vecs, t);                               \
         }                                                                                \
         break
     switch (rows) {
@@ -205,8 +208,8 @@ static ALWAYS_INLINE void dweight_of_rows(int rows, int vecs, const dweight_tile
 #undef ROWS
 }
 
-/* db of outputs [o, o + outputs), at most 16. Lanes run over outputs: 16 samples at a time
- * are turned round. */
+/* db of outputs [o, o + outputs), at most 16. Lanes run over outputs: 16 samples at a
+ * time are transposed. */
 static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
                   float *db) {
     float stack[DP_TREE_DEPTH][QUARTER] __attribute__((aligned(64)));
@@ -217,7 +220,7 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
         for (int v = 0; v < QUARTER_VECS; v++) {
             acc[v] = vf_zero();
         }
-        int begin = leaf * b->block, end = least(begin + b->block, b->N);
+        int begin = leaf * b->block, end = imin(begin + b->block, b->N);
         for (int n = begin; n < end; n++) {
             if (n == begin || n % QUARTER == 0) {
                 const float *d = dyt + ((size_t)(n / DP_STRIP) * O + o) * DP_STRIP;
@@ -242,8 +245,8 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
     memcpy(db, stack[0], (size_t)outputs * sizeof *db);
 }
 
-/* All tiles of outputs [o, o + rows) and inputs [i0, i1), of which t is the first. With many
- * samples the tiles take turns, a strip or a block each, while dY is in L1. */
+/* All tiles of outputs [o, o + rows) and inputs [i0, i1), of which t is the first. With
+ * many samples the tiles alternate, a strip or a block each, while dY is in L1. */
 static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
     const blocks *b = t.blocks;
     int turn = ceil_div(DP_STRIP, b->block), panels = turn < b->count ? PANELS : 1;
@@ -256,18 +259,18 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
     const float *x = t.x;
     float *dW = t.dW;
     for (t.leaf = 0, t.depth = 0; t.leaf < b->count; t.leaf = t.end) {
-        t.end = least(t.leaf + turn, b->count);
-        for (int i = i0; i < i1; i += WIDE) {
-            int panel = panels > 1 ? (i - i0) / WIDE : 0;
+        t.end = imin(t.leaf + turn, b->count);
+        for (int i = i0; i < i1; i += TILE_INPUTS) {
+            int panel = panels > 1 ? (i - i0) / TILE_INPUTS : 0;
             assert(panel < panels);
             t.stack = stacks + panel * levels * TILE;
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);
             if (t.inputs > QUARTER) {
-                dweight_of_rows(rows, DW_VECS, &t);
+                dweight_dispatch(rows, DW_VECS, &t);
             } else {
-                dweight_of_rows(rows, QUARTER_VECS, &t);
+                dweight_dispatch(rows, QUARTER_VECS, &t);
             }
         }
         for (int leaf = t.leaf; leaf < t.end; leaf++) {
@@ -276,11 +279,12 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
     }
 }
 
-/* Inputs that pass together, by all outputs. */
-static int dweight_near(int N, int block) {
-    int panels = 1 + NEAR_FLOATS / WIDE / N;
+/* How many inputs pass together through all outputs, so that their part of x stays in
+ * L2. */
+static int dweight_inputs_in_l2(int N, int block) {
+    int panels = 1 + L2_FLOATS / TILE_INPUTS / N;
     bool turns = ceil_div(DP_STRIP, block) < dp_tree_blocks(N, block);
-    return (turns ? least(panels, PANELS) : panels) * WIDE;
+    return (turns ? imin(panels, PANELS) : panels) * TILE_INPUTS;
 }
 
 static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block,
@@ -288,29 +292,29 @@ static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block
     assert(N >= 1 && 0 <= o0 && o1 <= O);
     blocks b;
     blocks_init(&b, N, block);
-    part p = split(team, o1 - o0, 4, ceil_div(I, QUARTER));
+    subgrid p = split_grid(team, o1 - o0, 4, ceil_div(I, QUARTER));
     int end = o0 + p.a1;
-    int i1 = least(p.b1 * QUARTER, I), near = dweight_near(N, block);
+    int i1 = imin(p.b1 * QUARTER, I), l2_inputs = dweight_inputs_in_l2(N, block);
     dweight_tile t = {
         .blocks = &b, .I = I, .ld = dp_ld(I), .strip = (ptrdiff_t)O * DP_STRIP};
     /* A few samples leave room in L1 for the next tile's inputs, many don't. */
-    t.x_ahead = N <= 2 * DP_STRIP ? WIDE : SOON * t.ld;
+    t.x_ahead = N <= 2 * DP_STRIP ? TILE_INPUTS : PREFETCH_ROWS * t.ld;
     t.dy_ahead = N > DP_STRIP ? t.strip : 0;
-    for (int i = p.b0 * QUARTER; i < i1; i += near) {
+    for (int i = p.b0 * QUARTER; i < i1; i += l2_inputs) {
         for (int o = o0 + p.a0, rows = 0; o < end; o += rows) {
-            /* Whole tiles, but no very small last one. */
+            /* Full tiles, but no very small last one. */
             int left = end - o;
             rows = left > 2 * DW_ROWS ? DW_ROWS : left > DW_ROWS ? (left + 1) / 2 : left;
             t.x = x + i;
             t.dyt = dyt + (size_t)o * DP_STRIP;
             t.dW = dW + (size_t)o * I + i;
-            dweight_row(rows, t, i, least(i + near, i1));
+            dweight_row(rows, t, i, imin(i + l2_inputs, i1));
         }
     }
     int groups = ceil_div(o1 - o0, QUARTER);
-    for (int g = share_begin(groups, team.id, team.n);
-         g < share_begin(groups, team.id + 1, team.n); g++) {
+    for (int g = partition_begin(groups, team.id, team.n);
+         g < partition_begin(groups, team.id + 1, team.n); g++) {
         int o = o0 + g * QUARTER;
-        dbias(&b, O, dyt, o, least(o1 - o, QUARTER), db + o);
+        dbias(&b, O, dyt, o, imin(o1 - o, QUARTER), db + o);
     }
 }

@@ -4,8 +4,8 @@
 
 /* The activation on finished rows; then, each time 16 of them are complete, the
  * batch-major copy. */
-static ALWAYS_INLINE void forward_finish(const gemm *g, int s, int q0, int q1, int m,
-                                         int rows) {
+static ALWAYS_INLINE void forward_epilogue(const gemm *g, int s, int q0, int q1, int m,
+                                           int rows) {
     size_t strip = (size_t)s * g->M * DP_STRIP;
     if (g->act && q1 - q0 == STRIP_QUARTERS) {
         size_t at = strip + (size_t)m * DP_STRIP;
@@ -25,7 +25,7 @@ static ALWAYS_INLINE void forward_finish(const gemm *g, int s, int q0, int q1, i
         for (int q = q0; q < q1; q++) {
             int n = s * DP_STRIP + q * QUARTER;
             to_batch_major(g->yt + strip + (size_t)f * DP_STRIP + q * QUARTER,
-                           least(g->M - f, QUARTER), least(g->N - n, QUARTER),
+                           imin(g->M - f, QUARTER), imin(g->N - n, QUARTER),
                            g->y + n * ld + f, ld);
         }
     }
@@ -47,5 +47,5 @@ static void forward(dp_team team, int N, int I, int O, int o0, int o1, const flo
               .act = act,
               .yt = yt,
               .y = y};
-    gemm_share(&g, false, o0, o1, team, forward_finish);
+    gemm_thread(&g, false, o0, o1, team, forward_epilogue);
 }

@@ -1,9 +1,9 @@
 /* forward and dinput: out[m][n] = sum over k of w(m,k) x[k][n], lanes over samples.
  *
  * A tile of `rows` results by 16 to 64 samples stays in registers while k runs over a
- * chunk. Chunks are as long as the strip's part of x stays in L1 (longer with few samples,
- * whose tiles end too soon otherwise); between them the sums wait in `out` itself, so each
- * remains one chain. Weights enter as scalars, straight from where they are. */
+ * chunk. Chunks are as long as the strip's rows of x stay in L1 (longer with few samples,
+ * whose tiles end too soon otherwise); between them the sums are stored in `out` itself,
+ * so each remains one chain. Weights enter as scalars, straight from W. */
 #ifndef DP_KERNELS_GEMM_H
 #define DP_KERNELS_GEMM_H
 
@@ -11,7 +11,7 @@
 
 enum {
     CHUNK = 128, /* k in a chunk of whole strips: 32 KB; of fewer samples, more of them */
-    MOST_ROWS = 24, /* of a tile in any kernel set; most sets stop before */
+    MAX_ROWS = 24, /* of a tile in any kernel set; most sets have fewer */
 };
 
 typedef struct gemm {
@@ -21,7 +21,7 @@ typedef struct gemm {
     const float *b; /* [M]: where the sums start; NULL for 0 */
     const float *x; /* [S][K][64] */
     float *out;     /* [S][M][64] */
-    /* for what follows the sums */
+    /* for the epilogue */
     int N;
     const dp_act *act;
     float *yt, *y;              /* forward: act's result [S][M][64], and [N][dp_ld(M)] */
@@ -38,8 +38,8 @@ typedef struct tile {
 
 /* Term k of each sum: x at k; w[r / 3][r % 3 * row], row r's weight at k. */
 static ALWAYS_INLINE void tile_step(int rows, int vecs, const float *x,
-                                    const float *const w[MOST_ROWS / 3], ptrdiff_t row,
-                                    vf acc[MOST_ROWS][4]) {
+                                    const float *const w[MAX_ROWS / 3], ptrdiff_t row,
+                                    vf acc[MAX_ROWS][4]) {
     vf xk[4];
 #pragma GCC unroll 4
     for (int v = 0; v < vecs; v++) {
@@ -55,16 +55,16 @@ static ALWAYS_INLINE void tile_step(int rows, int vecs, const float *x,
     }
 }
 
-/* Weights are asked for ahead of time: down columns, the next line of the same row of W; along
- * rows, the same terms of the next tile, 16 to a line. Past the end that does nothing. */
+/* Weights are prefetched: down columns, the next line of the same row of W; along rows,
+ * the same terms of the next tile, 16 to a line. Past the end that does nothing. */
 static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile *t,
-                                    ptrdiff_t row, ptrdiff_t step, vf acc[MOST_ROWS][4]) {
-    const float *w[MOST_ROWS / 3], *x = t->x;
+                                    ptrdiff_t row, ptrdiff_t step, vf acc[MAX_ROWS][4]) {
+    const float *w[MAX_ROWS / 3], *x = t->x;
 #pragma GCC unroll 8
     for (int j = 0; 3 * j < rows; j++) {
         w[j] = t->w + 3 * j * row;
         if (!columns) {
-            /* A pointer for three rows: so many strides can be part of an address. */
+            /* A pointer for three rows: their strides fit the addressing modes. */
             __asm__("" : "+r"(w[j]));
         }
     }
@@ -82,7 +82,7 @@ static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile
         for (int r = 0; r < rows; r++) {
             __builtin_prefetch(t->w + (rows + r) * row + k);
         }
-        next = least(k + QUARTER, t->K);
+        next = imin(k + QUARTER, t->K);
 #pragma GCC unroll 4
         for (int i = k; i < next; i++) {
             tile_step(rows, vecs, x, w, row, acc);
@@ -95,9 +95,9 @@ static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile
     }
 }
 
-static ALWAYS_INLINE void run_tile(bool columns, int rows, int vecs, tile t,
-                                   ptrdiff_t row, ptrdiff_t step) {
-    vf acc[MOST_ROWS][4];
+static ALWAYS_INLINE void tile_kernel(bool columns, int rows, int vecs, tile t,
+                                      ptrdiff_t row, ptrdiff_t step) {
+    vf acc[MAX_ROWS][4];
 #pragma GCC unroll 24
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
@@ -116,13 +116,13 @@ static ALWAYS_INLINE void run_tile(bool columns, int rows, int vecs, tile t,
     }
 }
 
-/* Makes `rows`, at most `most`, a constant. */
-static ALWAYS_INLINE void tile_of_rows(bool columns, int rows, int most, int vecs, tile t,
-                                       ptrdiff_t row, ptrdiff_t step) {
+/* Makes `rows`, at most `max`, a constant. */
+static ALWAYS_INLINE void tile_dispatch(bool columns, int rows, int max, int vecs, tile t,
+                                        ptrdiff_t row, ptrdiff_t step) {
 #define ROWS(n)                                                                          \
     case n:                                                                              \
-        if (n <= most) {                                                                 \
-            run_tile(columns, n, vecs, t, row, step);                                    \
+        if (n <= max) {                                                                  \
+            tile_kernel(columns, n, vecs, t, row, step);                                 \
         }                                                                                \
         break
     switch (rows) {
@@ -158,34 +158,35 @@ static ALWAYS_INLINE void tile_of_rows(bool columns, int rows, int most, int vec
 static ALWAYS_INLINE void any_tile(bool columns, int rows, int quarters, tile t,
                                    ptrdiff_t row, ptrdiff_t step) {
     if (TILE_QUARTERS == 1 || quarters == 1) {
-        tile_of_rows(columns, rows, tile_rows(columns, 1), QUARTER_VECS, t, row, step);
+        tile_dispatch(columns, rows, tile_rows(columns, 1), QUARTER_VECS, t, row, step);
     } else if (quarters == 2) {
-        tile_of_rows(columns, rows, tile_rows(columns, 2), 2 * QUARTER_VECS, t, row,
-                     step);
+        tile_dispatch(columns, rows, tile_rows(columns, 2), 2 * QUARTER_VECS, t, row,
+                      step);
     } else if (quarters == 3) {
-        tile_of_rows(columns, rows, tile_rows(columns, 3), 3 * QUARTER_VECS, t, row,
-                     step);
+        tile_dispatch(columns, rows, tile_rows(columns, 3), 3 * QUARTER_VECS, t, row,
+                      step);
     } else {
-        tile_of_rows(columns, rows, tile_rows(columns, 4), 4 * QUARTER_VECS, t, row,
-                     step);
+        tile_dispatch(columns, rows, tile_rows(columns, 4), 4 * QUARTER_VECS, t, row,
+                      step);
     }
 }
 
-typedef void gemm_finish(const gemm *g, int s, int q0, int q1, int m, int rows);
+typedef void gemm_epilogue(const gemm *g, int s, int q0, int q1, int m, int rows);
 
-/* Rows [m0,m1) of quarters [q0,q1) of strip s; `finish` is called with rows [m,m+rows) as
- * soon as they are done and still in L1. */
+/* Rows [m0,m1) of quarters [q0,q1) of strip s; `epilogue` is called with rows [m,m+rows)
+ * as soon as they are done and still in L1. */
 static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0, int q1,
-                                     int m0, int m1, gemm_finish *finish) {
+                                     int m0, int m1, gemm_epilogue *epilogue) {
     ptrdiff_t row = columns ? 1 : g->row, step = columns ? g->step : 1;
     int wide = TILE_QUARTERS == 1 ? 1 : q1 - q0;
     int chunks = ceil_div(g->K * (q1 - q0), CHUNK * STRIP_QUARTERS);
     int tiles = ceil_div(m1 - m0, tile_rows(columns, wide));
     for (int c = 0; c < chunks; c++) {
-        int k0 = share_begin(g->K, c, chunks), k1 = share_begin(g->K, c + 1, chunks);
+        int k0 = partition_begin(g->K, c, chunks),
+            k1 = partition_begin(g->K, c + 1, chunks);
         for (int i = 0; i < tiles; i++) {
-            int m = m0 + share_begin(m1 - m0, i, tiles);
-            int rows = m0 + share_begin(m1 - m0, i + 1, tiles) - m;
+            int m = m0 + partition_begin(m1 - m0, i, tiles);
+            int rows = m0 + partition_begin(m1 - m0, i + 1, tiles) - m;
             for (int q = q0; q < q1; q += wide) {
                 tile t = {.K = k1 - k0,
                           .w = g->W + m * row + k0 * step,
@@ -196,22 +197,22 @@ static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0,
                 any_tile(columns, rows, wide, t, row, step);
             }
             if (c == chunks - 1) {
-                finish(g, s, q0, q1, m, rows);
+                epilogue(g, s, q0, q1, m, rows);
             }
         }
     }
 }
 
-/* This thread's share of rows [m0,m1), m0 a multiple of 16. `columns`: w(m,k) runs down the
- * columns of W, else along rows. */
-static ALWAYS_INLINE void gemm_share(const gemm *g, bool columns, int m0, int m1,
-                                     dp_team team, gemm_finish *finish) {
-    part p = split(team, ceil_div(m1 - m0, QUARTER), 1, ceil_div(g->N, QUARTER));
-    int begin = m0 + p.a0 * QUARTER, end = least(m0 + p.a1 * QUARTER, m1);
+/* This thread's part of rows [m0,m1), m0 a multiple of 16. `columns`: w(m,k) runs down
+ * the columns of W, else along rows. */
+static ALWAYS_INLINE void gemm_thread(const gemm *g, bool columns, int m0, int m1,
+                                      dp_team team, gemm_epilogue *epilogue) {
+    subgrid p = split_grid(team, ceil_div(m1 - m0, QUARTER), 1, ceil_div(g->N, QUARTER));
+    int begin = m0 + p.a0 * QUARTER, end = imin(m0 + p.a1 * QUARTER, m1);
     for (int q = p.b0, next = 0; q < p.b1; q = next) {
         int s = q / STRIP_QUARTERS, q0 = s * STRIP_QUARTERS;
-        next = least(q0 + STRIP_QUARTERS, p.b1);
-        gemm_strip(g, columns, s, q - q0, next - q0, begin, end, finish);
+        next = imin(q0 + STRIP_QUARTERS, p.b1);
+        gemm_strip(g, columns, s, q - q0, next - q0, begin, end, epilogue);
     }
 }
 

@@ -1,3 +1,4 @@
+/* Choosing the kernel set of this CPU, and sizes of the two layouts. */
 #include "kernels/kernels.h"
 #include <assert.h>
 #include <stdio.h>
@@ -67,11 +68,11 @@ static double now(void) {
 }
 
 double dp_kernels_peak(const dp_kernels *set, double seconds) {
-    /* The best of short runs: a pause of the machine spoils one of them only. */
+    /* The best of short runs: an interruption affects one of them only. */
     enum { ROUNDS = 20000 };
     double best = 0, start = now(), before = start;
     do {
-        double flop = set->burn(ROUNDS), after = now();
+        double flop = set->fma_chains(ROUNDS), after = now();
         double rate = flop / (after - before) * 1e-9;
         best = rate > best ? rate : best;
         before = after;

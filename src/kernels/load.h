@@ -39,8 +39,8 @@ static ALWAYS_INLINE void load_square(const loader *l, bool bytes, bool unit, bo
                                       const float *mean, const float *inv_std,
                                       int quarter, int f) {
     size_t size = bytes ? 1 : sizeof(float);
-    int features = least(l->F - f, QUARTER);
-    int n = quarter * QUARTER, samples = least(l->N - n, QUARTER);
+    int features = imin(l->F - f, QUARTER);
+    int n = quarter * QUARTER, samples = imin(l->N - n, QUARTER);
     ptrdiff_t ld = dp_ld(l->F);
     float square[QUARTER * QUARTER] __attribute__((aligned(64)));
     bool direct = l->x && samples == QUARTER;
@@ -69,10 +69,10 @@ static ALWAYS_INLINE void load_square(const loader *l, bool bytes, bool unit, bo
                  quarter % STRIP_QUARTERS * QUARTER);
 }
 
-/* Asks for the raw rows of a quarter, from byte `begin` of each to `end`. */
-static inline void fetch_rows(const loader *l, int quarter, size_t row, size_t begin,
-                              size_t end) {
-    int n1 = least((quarter + 1) * QUARTER, l->N);
+/* Prefetches the raw rows of a quarter, from byte `begin` of each to `end`. */
+static inline void prefetch_rows(const loader *l, int quarter, size_t row, size_t begin,
+                                 size_t end) {
+    int n1 = imin((quarter + 1) * QUARTER, l->N);
     for (int n = quarter * QUARTER; n < n1; n++) {
         for (size_t at = begin; at < end; at += 64) {
             __builtin_prefetch(l->raw + (size_t)l->row[n] * row + at);
@@ -80,38 +80,38 @@ static inline void fetch_rows(const loader *l, int quarter, size_t row, size_t b
     }
 }
 
-/* Asks for the lines that the square at feature f of a quarter is going to fill. */
-static ALWAYS_INLINE void fetch_square(const loader *l, int quarter, int f) {
+/* Prefetches the lines that the square at feature f of a quarter is going to fill. */
+static ALWAYS_INLINE void prefetch_square(const loader *l, int quarter, int f) {
     float *t = l->t + ((size_t)(quarter / STRIP_QUARTERS) * l->F + f) * DP_STRIP +
                quarter % STRIP_QUARTERS * QUARTER;
     for (int k = 0; k < QUARTER; k++) {
-        dp_memory_want(t + k * DP_STRIP);
+        dp_memory_prefetch_write(t + k * DP_STRIP);
     }
     ptrdiff_t ld = dp_ld(l->F);
     for (int k = 0; k < QUARTER && l->x; k++) {
-        dp_memory_want(l->x + (quarter * QUARTER + k) * ld + f);
+        dp_memory_prefetch_write(l->x + (quarter * QUARTER + k) * ld + f);
     }
 }
 
-/* Rows are anywhere in the data set, so each quarter asks for those of the next. */
-static ALWAYS_INLINE void load_part(const loader *l, bool bytes, bool unit, bool scaled,
-                                    part p) {
+/* Rows are anywhere in the data set, so each quarter prefetches those of the next. */
+static ALWAYS_INLINE void load_subgrid(const loader *l, bool bytes, bool unit,
+                                       bool scaled, subgrid p) {
     float mean[QUARTER] __attribute__((aligned(64))) = {0};
     float inv_std[QUARTER] __attribute__((aligned(64))) = {0};
     size_t square = QUARTER * (bytes ? 1 : sizeof(float));
     size_t row = (size_t)l->F * (bytes ? 1 : sizeof(float));
     if (p.a0 < p.a1) {
-        fetch_rows(l, p.a0, row, p.b0 * square, p.b1 * square);
+        prefetch_rows(l, p.a0, row, p.b0 * square, p.b1 * square);
     }
     for (int q = p.a0; q < p.a1; q++) {
         for (int f = p.b0; f < p.b1; f++) {
             if (q + 1 < p.a1 && f * square % 64 == 0) {
-                fetch_rows(l, q + 1, row, f * square, f * square + 64);
+                prefetch_rows(l, q + 1, row, f * square, f * square + 64);
             }
             if (f + 1 < p.b1) {
-                fetch_square(l, q, (f + 1) * QUARTER);
+                prefetch_square(l, q, (f + 1) * QUARTER);
             }
-            for (int k = 0; scaled && k < least(l->F - f * QUARTER, QUARTER); k++) {
+            for (int k = 0; scaled && k < imin(l->F - f * QUARTER, QUARTER); k++) {
                 int column = l->scale->columns == 1 ? 0 : f * QUARTER + k;
                 mean[k] = l->scale->mean[column];
                 inv_std[k] = l->scale->inv_std[column];
@@ -124,13 +124,13 @@ static ALWAYS_INLINE void load_part(const loader *l, bool bytes, bool unit, bool
 static void load(dp_team team, int N, int F, const void *raw, const int32_t *row,
                  const dp_scale *scale, float *t, float *x) {
     loader l = {.N = N, .F = F, .raw = raw, .row = row, .scale = scale, .t = t, .x = x};
-    part p = split(team, ceil_div(N, QUARTER), 1, ceil_div(F, QUARTER));
+    subgrid p = split_grid(team, ceil_div(N, QUARTER), 1, ceil_div(F, QUARTER));
     bool scaled = scale->columns > 0;
     if (!scale->bytes) {
-        load_part(&l, false, false, scaled, p);
+        load_subgrid(&l, false, false, scaled, p);
     } else if (scale->unit) {
-        load_part(&l, true, true, scaled, p);
+        load_subgrid(&l, true, true, scaled, p);
     } else {
-        load_part(&l, true, false, scaled, p);
+        load_subgrid(&l, true, false, scaled, p);
     }
 }

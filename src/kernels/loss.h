@@ -11,44 +11,44 @@ static ALWAYS_INLINE size_t strip_at(int C, int n) {
 
 static inline void sample_range(dp_team team, int N, int *begin, int *end) {
     int quarters = ceil_div(N, QUARTER);
-    *begin = share_begin(quarters, team.id, team.n) * QUARTER;
-    *end = share_begin(quarters, team.id + 1, team.n) * QUARTER;
+    *begin = partition_begin(quarters, team.id, team.n) * QUARTER;
+    *end = partition_begin(quarters, team.id + 1, team.n) * QUARTER;
 }
 
 /* Of LANES samples at n, those below N; else LANES. Never negative. */
-static inline int real_lanes(int N, int n) {
-    return N <= n ? 0 : least(N - n, LANES);
+static inline int valid_lanes(int N, int n) {
+    return N <= n ? 0 : imin(N - n, LANES);
 }
 
-static ALWAYS_INLINE void store_real(float *p, vf x, int real) {
-    if (real == LANES) {
+static ALWAYS_INLINE void store_valid(float *p, vf x, int valid) {
+    if (valid == LANES) {
         vf_storeu(p, x);
     } else {
-        vf_store_some(p, x, (size_t)real);
+        vf_store_partial(p, x, (size_t)valid);
     }
 }
 
-static ALWAYS_INLINE vf keep_real(vf x, int real) {
-    if (real == LANES) {
+static ALWAYS_INLINE vf mask_valid(vf x, int valid) {
+    if (valid == LANES) {
         return x;
     }
     float tmp[LANES] __attribute__((aligned(64))) = {0};
-    vf_store_some(tmp, x, (size_t)real);
+    vf_store_partial(tmp, x, (size_t)valid);
     return vf_load(tmp);
 }
 
-static ALWAYS_INLINE void store_correct(uint8_t *correct, vm right, int real) {
+static ALWAYS_INLINE void store_correct(uint8_t *correct, vm right, int valid) {
     int32_t yes[LANES] __attribute__((aligned(64)));
     vi ones = vi_select(right, vi_set(1), vi_set(0));
     memcpy(yes, &ones, sizeof ones);
-    for (int l = 0; l < real; l++) {
+    for (int l = 0; l < valid; l++) {
         correct[l] = (uint8_t)yes[l];
     }
 }
 
-/* -inf, or the greatest of the logits that are not NaN; *arg is the first class that has
+/* -inf, or the largest of the logits that are not NaN; *arg is the first class that has
  * it. */
-static ALWAYS_INLINE vf greatest(int C, const float *z, vi *arg) {
+static ALWAYS_INLINE vf max_logit(int C, const float *z, vi *arg) {
     vf m = vf_set(-__builtin_inff());
     vi at = vi_set(-1);
     for (int c = 0; c < C; c++) {
@@ -69,9 +69,9 @@ typedef struct entropy {
 
 /* One vector of samples; dz may be NULL. */
 static ALWAYS_INLINE vf entropy_lanes(entropy e, const float *z, vi label, float *dz,
-                                      int real, vm *right) {
+                                      int valid, vm *right) {
     vi arg;
-    vf m = greatest(e.C, z, &arg);
+    vf m = max_logit(e.C, z, &arg);
     vf sum = vf_set(0.0f), below = vf_set(0.0f), gap = vf_set(0.0f);
     for (int c = 0; c < e.C; c++) {
         vf zc = vf_load(z + c * DP_STRIP);
@@ -88,7 +88,7 @@ static ALWAYS_INLINE vf entropy_lanes(entropy e, const float *z, vi label, float
         for (int c = 0; c < e.C; c++) {
             vf target = vf_select(vi_eq(label, vi_set(c)), vf_set(e.on), vf_set(e.off));
             vf d = vf_load(dz + c * DP_STRIP) * inverse - target;
-            vf_store(dz + c * DP_STRIP, keep_real(d, real));
+            vf_store(dz + c * DP_STRIP, mask_valid(d, valid));
         }
     }
     *right = vi_eq(arg, label);
@@ -107,23 +107,23 @@ static void cross_entropy(dp_team team, int N, int C, const float *zt,
     int begin = 0, end = 0;
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
-        int real = real_lanes(N, n);
+        int valid = valid_lanes(N, n);
         vi labels = {0};
-        memcpy(&labels, label + n, (size_t)real * sizeof *label);
+        memcpy(&labels, label + n, (size_t)valid * sizeof *label);
         size_t at = strip_at(C, n);
         vm right;
-        vf l = entropy_lanes(e, zt + at, labels, dzt ? dzt + at : NULL, real, &right);
-        store_real(loss + n, l, real);
+        vf l = entropy_lanes(e, zt + at, labels, dzt ? dzt + at : NULL, valid, &right);
+        store_valid(loss + n, l, valid);
         if (correct) {
-            store_correct(correct + n, right, real);
+            store_correct(correct + n, right, valid);
         }
     }
 }
 
-/* target[n..n+real)[o] as a vector */
-static ALWAYS_INLINE vf targets(const float *target, int O, int o, int real) {
+/* target[n..n+valid)[o] as a vector */
+static ALWAYS_INLINE vf targets(const float *target, int O, int o, int valid) {
     float y[LANES] __attribute__((aligned(64))) = {0};
-    for (int l = 0; l < real; l++) {
+    for (int l = 0; l < valid; l++) {
         y[l] = target[(size_t)l * O + o];
     }
     return vf_load(y);
@@ -134,19 +134,19 @@ static void mse(dp_team team, int N, int O, const float *zt, const float *target
     int begin = 0, end = 0;
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
-        int real = real_lanes(N, n);
+        int valid = valid_lanes(N, n);
         size_t at = strip_at(O, n);
         vf sum = vf_set(0.0f);
         for (int o = 0; o < O; o++) {
-            vf y = targets(target + (size_t)n * O, O, o, real);
+            vf y = targets(target + (size_t)n * O, O, o, valid);
             vf d = vf_load(zt + at + (size_t)o * DP_STRIP) - y;
             sum = vf_fma(d, d, sum);
             if (dzt) {
                 vf_store(dzt + at + (size_t)o * DP_STRIP,
-                         keep_real(d * 2.0f / (float)O, real));
+                         mask_valid(d * 2.0f / (float)O, valid));
             }
         }
-        store_real(loss + n, sum / (float)O, real);
+        store_valid(loss + n, sum / (float)O, valid);
     }
 }
 
@@ -156,25 +156,25 @@ static void bce(dp_team team, int N, int O, const float *zt, const float *target
     int begin = 0, end = 0;
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
-        int real = real_lanes(N, n);
+        int valid = valid_lanes(N, n);
         size_t at = strip_at(O, n);
         vf sum = zero;
         vi wrong = vi_set(0);
         for (int o = 0; o < O; o++) {
             vf z = vf_load(zt + at + (size_t)o * DP_STRIP);
-            vf y = targets(target + (size_t)n * O, O, o, real);
+            vf y = targets(target + (size_t)n * O, O, o, valid);
             vf positive = vf_select(vf_lt(z, zero), zero, z);
             sum = sum + (vf_fma(-z, y, positive) + vf_log1p(vf_exp(-vf_abs(z))));
             vm agrees = vf_eq(vf_select(vf_lt(zero, z), one, zero), y);
             wrong = vi_select(agrees, wrong, vi_set(1));
             if (dzt) {
                 vf_store(dzt + at + (size_t)o * DP_STRIP,
-                         keep_real((vf_sigmoid(z) - y) / (float)O, real));
+                         mask_valid((vf_sigmoid(z) - y) / (float)O, valid));
             }
         }
-        store_real(loss + n, sum / (float)O, real);
+        store_valid(loss + n, sum / (float)O, valid);
         if (correct) {
-            store_correct(correct + n, vi_eq(wrong, vi_set(0)), real);
+            store_correct(correct + n, vi_eq(wrong, vi_set(0)), valid);
         }
     }
 }
@@ -183,17 +183,17 @@ static void softmax(dp_team team, int N, int C, const float *zt, float *p) {
     int begin = 0, end = 0;
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
-        int real = real_lanes(N, n);
+        int valid = valid_lanes(N, n);
         const float *z = zt + strip_at(C, n);
         vi arg;
-        vf m = greatest(C, z, &arg), sum = vf_set(0.0f);
+        vf m = max_logit(C, z, &arg), sum = vf_set(0.0f);
         for (int c = 0; c < C; c++) {
             sum = sum + vf_exp(vf_load(z + c * DP_STRIP) - m);
         }
         for (int c = 0; c < C; c++) {
             float pc[LANES] __attribute__((aligned(64)));
             vf_store(pc, vf_exp(vf_load(z + c * DP_STRIP) - m) / sum);
-            for (int l = 0; l < real; l++) {
+            for (int l = 0; l < valid; l++) {
                 p[(size_t)(n + l) * C + c] = pc[l];
             }
         }

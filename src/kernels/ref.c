@@ -1,3 +1,4 @@
+/* The kernels' specification in plain loops. */
 #include "kernels/ref.h"
 #include <assert.h>
 #include <math.h>

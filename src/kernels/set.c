@@ -39,7 +39,7 @@ static ALWAYS_INLINE void map_any(vf (*f)(vf), const float *x, float *y, size_t 
     for (; k + LANES <= n; k += LANES) {
         vf_storeu(y + k, f(vf_loadu(x + k)));
     }
-    vf_store_some(y + k, f(vf_load_some(x + k, n - k)), n - k);
+    vf_store_partial(y + k, f(vf_load_partial(x + k, n - k)), n - k);
 }
 
 static void map_exp(const float *x, float *y, size_t n) {
@@ -58,8 +58,8 @@ static void map_sigmoid(const float *x, float *y, size_t n) {
     map_any(vf_sigmoid, x, y, n);
 }
 
-/* 12 chains hide the latency of an FMA in two pipes on every CPU we know. */
-static double burn(long rounds) {
+/* 12 chains hide the latency of an FMA in two pipes on every CPU so far. */
+static double fma_chains(long rounds) {
     enum { CHAINS = 12 };
     vf acc[CHAINS], a = vf_set(0.5f), b = vf_set(1.0f);
 #pragma GCC unroll 12
@@ -76,7 +76,7 @@ static double burn(long rounds) {
     for (int c = 0; c < CHAINS; c++) {
         sum = sum + acc[c];
     }
-    /* The sum is looked at, so the compiler can't drop the chains. */
+    /* The sum is used, so the compiler can't drop the chains. */
     volatile float seen = sum[0];
     (void)seen;
     return 2.0 * CHAINS * LANES * (double)rounds;
@@ -100,6 +100,6 @@ const dp_kernels JOIN(dp_kernels_, DP_SET) = {
     .log = map_log,
     .tanh = map_tanh,
     .sigmoid = map_sigmoid,
-    .burn = burn,
+    .fma_chains = fma_chains,
     .acts = acts,
 };

@@ -1,35 +1,36 @@
-/* Static shares of a grid of outputs, and the moves between the two layouts. */
+/* Static partition of a grid of outputs among threads, and the conversions between the
+ * two layouts. */
 #ifndef DP_KERNELS_SPLIT_H
 #define DP_KERNELS_SPLIT_H
 
 #include "kernels/kernels.h"
 #include "vec.h"
 
-typedef struct part {
-    int a0, a1, b0, b1; /* [a0,a1) x [b0,b1), possibly empty */
-} part;
+typedef struct subgrid {
+    int a0, a1, b0, b1; /* [a0,a1) x [b0,b1) of a grid, possibly empty */
+} subgrid;
 
 static inline int ceil_div(int a, int b) {
     return a / b + (a % b != 0);
 }
 
-static inline int least(int a, int b) {
+static inline int imin(int a, int b) {
     return a < b ? a : b;
 }
 
-/* Where share `id` of `n` equal ones of `count` begins. */
-static inline int share_begin(int count, int id, int n) {
+/* Where part `id` of `n` equal ones of `count` begins. */
+static inline int partition_begin(int count, int id, int n) {
     return (int)((int64_t)count * id / n);
 }
 
-/* This thread's part of a x b units. Rows are cut first, since a thread that keeps its
- * rows keeps its weights in cache; columns where that leaves less for the busiest thread.
- * Fewer than `few` rows take as long as `few`. */
-static part split(dp_team team, int a, int few, int b) {
+/* This thread's part of a grid of a x b units. Rows are cut first, since a thread that
+ * keeps its rows keeps its weights in cache; columns where that leaves less for the
+ * busiest thread. Fewer than `min_rows` rows take as long as `min_rows`. */
+static subgrid split_grid(dp_team team, int a, int min_rows, int b) {
     int rows = team.n;
     int64_t best = INT64_MAX;
     for (int r = team.n;; r /= 2) {
-        int64_t tall = ceil_div(a, r) < few ? few : ceil_div(a, r);
+        int64_t tall = ceil_div(a, r) < min_rows ? min_rows : ceil_div(a, r);
         int64_t cost = tall * ceil_div(b, team.n / r);
         if (cost < best) {
             best = cost;
@@ -42,10 +43,10 @@ static part split(dp_team team, int a, int few, int b) {
     int cols = team.n / rows;
     int ia = team.id % rows, ib = team.id / rows;
     if (ib >= cols) {
-        return (part){0};
+        return (subgrid){0};
     }
-    return (part){share_begin(a, ia, rows), share_begin(a, ia + 1, rows),
-                  share_begin(b, ib, cols), share_begin(b, ib + 1, cols)};
+    return (subgrid){partition_begin(a, ia, rows), partition_begin(a, ia + 1, rows),
+                     partition_begin(b, ib, cols), partition_begin(b, ib + 1, cols)};
 }
 
 /* Feature-major to batch-major: up to 16 features of up to 16 samples. t[features][64] at

@@ -23,7 +23,8 @@
 #endif
 
 enum {
-    QUARTER = 16,       /* samples, and the grain of all work: a cache line of floats */
+    QUARTER = 16,       /* samples, and the granularity of all work: a cache line of
+                         * floats */
     STRIP_QUARTERS = 4, /* quarters in a strip of DP_STRIP samples */
     QUARTER_VECS = 16 / LANES,
 };
@@ -51,13 +52,13 @@ static ALWAYS_INLINE vf vf_copysign(vf x, vf s) {
 }
 
 /* n < LANES floats, the other lanes 0. */
-static ALWAYS_INLINE vf vf_load_some(const float *p, size_t n) {
+static ALWAYS_INLINE vf vf_load_partial(const float *p, size_t n) {
     float tmp[LANES] __attribute__((aligned(64))) = {0};
     memcpy(tmp, p, n * sizeof *p);
     return vf_load(tmp);
 }
 
-static ALWAYS_INLINE void vf_store_some(float *p, vf x, size_t n) {
+static ALWAYS_INLINE void vf_store_partial(float *p, vf x, size_t n) {
     float tmp[LANES] __attribute__((aligned(64)));
     vf_store(tmp, x);
     memcpy(p, tmp, n * sizeof *p);

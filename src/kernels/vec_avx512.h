@@ -99,7 +99,7 @@ static ALWAYS_INLINE void transpose_quarter(const float *src, ptrdiff_t ss, floa
  * vectors of inputs. */
 enum { TILE_QUARTERS = 4, DW_ROWS = 14, DW_VECS = 2 };
 static ALWAYS_INLINE int tile_rows(bool columns, int quarters) {
-    /* With few samples each weight is used once a load, which is faster down columns, where they
-     * share a cache line. */
+    /* With few samples each weight is used once a load, which is faster down columns,
+     * where they share a cache line. */
     return quarters == 1 && columns ? 24 : quarters <= 2 ? 12 : quarters == 3 ? 8 : 6;
 }

@@ -67,7 +67,7 @@ static ALWAYS_INLINE void transpose_quarter(const float *src, ptrdiff_t ss, floa
     }
 }
 
-/* Where an FMA is a function call, tall tiles are only large code. */
+/* Where an FMA is a function call, tall tiles only grow the code. */
 #ifdef __FP_FAST_FMAF
 enum { TILE_QUARTERS = 1, DW_ROWS = 6, DW_VECS = 4 };
 #else

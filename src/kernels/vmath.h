@@ -58,7 +58,7 @@ static ALWAYS_INLINE vf vf_log(vf x) {
     return vf_select(vf_eq(x, vf_set(0.0f)), vf_set(-__builtin_inff()), y);
 }
 
-/* log(1 + x), 0 <= x <= 1: the rounding error of 1 + x is put back to first order. */
+/* log(1 + x), 0 <= x <= 1: corrected for the rounding of 1 + x to first order. */
 static ALWAYS_INLINE vf vf_log1p(vf x) {
     vf u = x + 1.0f;
     return vf_log(u) + (x - (u - 1.0f)) / u;
@@ -74,8 +74,8 @@ static ALWAYS_INLINE vf vf_tanh(vf x) {
     return vf_copysign(vf_select(vf_lt(a, vf_set(0.625f)), small, large), x);
 }
 
-/* From e = e^-|x|, which is never more than 1: right to the last subnormal at both ends. The
- * rounding error of 1 + e is put back to first order. */
+/* From e = e^-|x|, which is at most 1: accurate down to the last subnormal at both ends.
+ * The rounding of 1 + e is corrected to first order. */
 static ALWAYS_INLINE vf vf_sigmoid(vf x) {
     vf e = vf_exp(-vf_abs(x));
     vf s = e + 1.0f;

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "0.1 0.2" or "0.1, 0.2" into v[most]; returns how many numbers there are. */
-static size_t numbers(const char *text, float *v, size_t most) {
+/* "0.1 0.2" or "0.1, 0.2" into v[max]; returns how many numbers there are. */
+static size_t numbers(const char *text, float *v, size_t max) {
     size_t n = 0;
     for (const char *p = text; *p;) {
         char *end = NULL;
@@ -17,7 +17,7 @@ static size_t numbers(const char *text, float *v, size_t most) {
             p++;
             continue;
         }
-        if (n < most) {
+        if (n < max) {
             v[n] = x;
         }
         n++;
@@ -41,9 +41,9 @@ static dp_status constant(const dp_model *model, const dp_tensor *tensor, const 
     return DP_OK;
 }
 
-/* torch: both uniform within 1/sqrt(fan-in), as nn.Linear does (LeCun).  he: normal, variance
- * 2/fan-in (He et al., ICCV 2015).  xavier: uniform, variance 2/(fan-in + fan-out) (Glorot, Bengio,
- * AISTATS 2010). */
+/* torch: both uniform within 1/sqrt(fan-in), as nn.Linear does (LeCun). he: normal,
+ * variance 2/fan-in (He et al., ICCV 2015). xavier: uniform, variance 2/(fan-in +
+ * fan-out) (Glorot, Bengio, AISTATS 2010). */
 static void draw(const dp_model *model, const dp_config *config, int t,
                  const dp_initial *start) {
     const dp_tensor *tensor = &model->tensors[t];
@@ -116,9 +116,8 @@ static dp_status from_file(dp_model *model, const char *path) {
         for (size_t i = 0; s == DP_OK && i < tensor->count; i++) {
             if (!isfinite(p[i])) {
                 s = dp_fail(DP_EDIVERGED,
-                            "%s: %s: value %zu is %g: training can't begin "
-                            "from it",
-                            path, name, i, (double)p[i]);
+                            "%s: %s: value %zu is %g: training can't begin from it", path,
+                            name, i, (double)p[i]);
             }
         }
     }

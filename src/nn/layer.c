@@ -1,3 +1,4 @@
+/* The table of layer kinds. */
 #include "nn/layer.h"
 #include <assert.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@ KINDS_(DECLARED)
 static const dp_layer_kind *const kinds[] = {KINDS_(LISTED)};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
-/* Activations share a kind, of no name of its own, and are called by their functions' names. */
+/* Activations share a kind, of no name of its own, and are called by their functions'
+ * names. */
 static const dp_layer_kind *find(const char *name, const dp_act *act) {
     for (int k = 0; k < KINDS; k++) {
         if (kinds[k]->name ? strcmp(kinds[k]->name, name) == 0 : act != NULL) {
@@ -70,7 +72,7 @@ void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int 
     }
 }
 
-size_t dp_layer_part(dp_team team, size_t n, size_t *begin) {
+size_t dp_layer_thread_range(dp_team team, size_t n, size_t *begin) {
     size_t vectors = n / 16;
     *begin = vectors * (size_t)team.id / (size_t)team.n * 16;
     return vectors * (size_t)(team.id + 1) / (size_t)team.n * 16 - *begin;

@@ -13,8 +13,9 @@ static dp_status shape(dp_layer *layer, const char *argument) {
 }
 
 static void forward(const dp_layer *layer, const dp_pass *pass) {
-    const dp_signal *below = layer->below, *above = layer->above;
-    size_t at = 0, n = dp_layer_part(pass->team, dp_strip_floats(pass->N, below->F), &at);
+    const dp_activation *below = layer->below, *above = layer->above;
+    size_t at = 0,
+           n = dp_layer_thread_range(pass->team, dp_strip_floats(pass->N, below->F), &at);
     if (above->zt) {
         memcpy(above->zt + at, below->yt + at, n * sizeof(float));
     }
@@ -23,8 +24,9 @@ static void forward(const dp_layer *layer, const dp_pass *pass) {
 
 /* above->dzt is by z already, which is x. */
 static void backward(const dp_layer *layer, const dp_pass *pass) {
-    const dp_signal *below = layer->below, *above = layer->above;
-    size_t at = 0, n = dp_layer_part(pass->team, dp_strip_floats(pass->N, below->F), &at);
+    const dp_activation *below = layer->below, *above = layer->above;
+    size_t at = 0,
+           n = dp_layer_thread_range(pass->team, dp_strip_floats(pass->N, below->F), &at);
     memcpy(below->dzt + at, above->dzt + at, n * sizeof(float));
 }
 

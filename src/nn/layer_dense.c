@@ -25,7 +25,7 @@ static dp_status shape(dp_layer *layer, const char *argument) {
 }
 
 static void forward(const dp_layer *layer, const dp_pass *p) {
-    const dp_signal *below = layer->below, *above = layer->above;
+    const dp_activation *below = layer->below, *above = layer->above;
     p->set->forward(p->team, p->N, below->F, above->F, p->begin, p->end, below->yt,
                     p->params + layer->tensor[0].offset,
                     p->params + layer->tensor[1].offset, above->act, above->zt, above->yt,
@@ -33,14 +33,14 @@ static void forward(const dp_layer *layer, const dp_pass *p) {
 }
 
 static void backward(const dp_layer *layer, const dp_pass *p) {
-    const dp_signal *below = layer->below, *above = layer->above;
+    const dp_activation *below = layer->below, *above = layer->above;
     p->set->dinput(p->team, p->N, below->F, above->F, above->dzt,
                    p->params + layer->tensor[0].offset, below->act, below->zt, below->yt,
                    below->dzt);
 }
 
 static void gradient(const dp_layer *layer, const dp_pass *p) {
-    const dp_signal *below = layer->below, *above = layer->above;
+    const dp_activation *below = layer->below, *above = layer->above;
     p->set->dweight(p->team, p->N, below->F, above->F, p->begin, p->end, p->block,
                     below->y, above->dzt, p->grads + layer->tensor[0].offset,
                     p->grads + layer->tensor[1].offset);

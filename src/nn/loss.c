@@ -1,18 +1,19 @@
+/* The table of losses. */
 #include "nn/loss.h"
 #include <string.h>
 
-static void cross_entropy(const dp_kernels *set, dp_team team, const dp_truth *t,
+static void cross_entropy(const dp_kernels *set, dp_team team, const dp_targets *t,
                           const float *zt, float *dzt) {
     set->cross_entropy(team, t->N, t->O, zt, t->label, t->smoothing, t->loss, t->correct,
                        dzt);
 }
 
-static void mse(const dp_kernels *set, dp_team team, const dp_truth *t, const float *zt,
+static void mse(const dp_kernels *set, dp_team team, const dp_targets *t, const float *zt,
                 float *dzt) {
     set->mse(team, t->N, t->O, zt, t->target, t->loss, dzt);
 }
 
-static void bce(const dp_kernels *set, dp_team team, const dp_truth *t, const float *zt,
+static void bce(const dp_kernels *set, dp_team team, const dp_targets *t, const float *zt,
                 float *dzt) {
     set->bce(team, t->N, t->O, zt, t->target, t->loss, t->correct, dzt);
 }

@@ -1,15 +1,16 @@
+/* A model from its text: layers, tensors, chunks, the parameter slab. */
 #include "nn/model.h"
 #include "base/memory.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LAYERS = 256 };
+enum { MAX_LAYERS = 256 };
 
 static dp_status add_layer(dp_model *model, const char *word) {
     int l = model->nlayers;
-    if (l == MOST_LAYERS) {
-        return dp_fail(DP_EUSAGE, "model.layers: more than %d layers", MOST_LAYERS - 1);
+    if (l == MAX_LAYERS) {
+        return dp_fail(DP_EUSAGE, "model.layers: more than %d layers", MAX_LAYERS - 1);
     }
     dp_shape in = l > 0 ? model->layers[l - 1].out : model->input;
     dp_status s = dp_layer_parse(model->set, word, l, in, &model->layers[l]);
@@ -77,7 +78,7 @@ dp_shape dp_model_input(int nshape, const int *shape, int features) {
 dp_status dp_model_create(const dp_kernels *set, const char *layers, dp_shape input,
                           int outputs, dp_model **out) {
     dp_model *model = dp_alloc(1, sizeof *model);
-    model->layers = dp_alloc(MOST_LAYERS, sizeof *model->layers);
+    model->layers = dp_alloc(MAX_LAYERS, sizeof *model->layers);
     model->set = set;
     model->input = input;
     model->outputs = outputs;
@@ -98,7 +99,7 @@ void dp_model_destroy(dp_model **model) {
         free((*model)->layers);
         free((*model)->tensors);
         free((*model)->chunk);
-        if (!(*model)->adopted) {
+        if (!(*model)->params_borrowed) {
             dp_memory_free(&(*model)->params);
         }
         free(*model);
@@ -116,16 +117,16 @@ double dp_model_flops(const dp_model *model) {
     return flops;
 }
 
-void dp_model_adopt(dp_model *model, float *params) {
+void dp_model_move_params(dp_model *model, float *params) {
     if (!params) {
         model->params = NULL;
-        model->adopted = false;
+        model->params_borrowed = false;
         return;
     }
     memcpy(params, model->params, model->floats * sizeof *params);
     dp_memory_free(&model->params);
     model->params = params;
-    model->adopted = true;
+    model->params_borrowed = true;
 }
 
 dp_status dp_model_load(dp_model *model, const char *path, int ntensors,

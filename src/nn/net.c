@@ -1,20 +1,21 @@
-/* The activations of a piece, carved from one slab, and the order in which layers are called. */
+/* The activations of a microbatch, carved from one slab, and the order in which layers
+ * are called. */
 #include "nn/net.h"
 #include "base/memory.h"
 #include <math.h>
 #include <stdlib.h>
 
-/* The next `floats` of the slab, or only their place in it while there is no slab yet. */
+/* The next `floats` of the slab; while there is no slab yet, only counts them. */
 static float *carve(dp_net *net, size_t *used, size_t floats) {
     float *p = net->slab ? net->slab + *used : NULL;
     *used += (floats + 15) / 16 * 16;
     return p;
 }
 
-static size_t carve_signals(dp_net *net, bool training) {
+static size_t carve_activations(dp_net *net, bool training) {
     size_t used = 0;
-    for (int i = 0; i < net->nsignals; i++) {
-        dp_signal *s = &net->signals[i];
+    for (int i = 0; i < net->nactivations; i++) {
+        dp_activation *s = &net->activations[i];
         size_t strips = dp_strip_floats(net->capacity, s->F);
         bool rows = training && i < net->nlayers && net->layers[i].kind->reads_rows;
         s->yt = carve(net, &used, strips);
@@ -40,15 +41,16 @@ static void fuse(dp_net *net) {
         if (layer->kind->fuses && l + 1 < model->nlayers && model->layers[l + 1].act) {
             layer->act = model->layers[++l].act;
         }
-        net->signals[net->nlayers + 1] =
-            (dp_signal){.F = dp_shape_size(layer->out), .act = layer->act};
-        layer->below = &net->signals[net->nlayers];
-        layer->above = &net->signals[++net->nlayers];
+        net->activations[net->nlayers + 1] =
+            (dp_activation){.F = dp_shape_size(layer->out), .act = layer->act};
+        layer->below = &net->activations[net->nlayers];
+        layer->above = &net->activations[++net->nlayers];
     }
-    net->nsignals = net->nlayers + 1;
+    net->nactivations = net->nlayers + 1;
 }
 
-/* Slices of a layer: each call has its price, so that a slice is larger than it must be. */
+/* Slices of a layer: each call has its price, so that a slice is larger than it must
+ * be. */
 static int count_slices(const dp_layer *layer, size_t least) {
     size_t floats = 2 * least > DP_CHUNK ? 2 * least : DP_CHUNK;
     size_t n = least > 0 && layer->ntensors > 0 ? layer->tensor[0].count / floats : 1;
@@ -92,14 +94,14 @@ dp_status dp_net_create(const dp_model *model, int capacity, bool training,
     size_t layers = (size_t)model->nlayers;
     dp_net *net = dp_alloc(1, sizeof *net);
     net->layers = dp_alloc(layers, sizeof *net->layers);
-    net->signals = dp_alloc(layers + 1, sizeof *net->signals);
+    net->activations = dp_alloc(layers + 1, sizeof *net->activations);
     net->slice = dp_alloc(layers * DP_NET_SLICES, sizeof *net->slice);
     net->model = model;
     net->capacity = capacity;
-    net->signals[0].F = dp_shape_size(model->input);
+    net->activations[0].F = dp_shape_size(model->input);
     fuse(net);
     dp_net_cut(net, 0);
-    size_t floats = carve_signals(net, training);
+    size_t floats = carve_activations(net, training);
     void *p = NULL;
     dp_status s = dp_memory_alloc(floats, sizeof(float), &p);
     if (s != DP_OK) {
@@ -108,7 +110,7 @@ dp_status dp_net_create(const dp_model *model, int capacity, bool training,
     }
     net->slab = p;
     net->bytes = floats * sizeof(float);
-    carve_signals(net, training);
+    carve_activations(net, training);
     *out = net;
     return DP_OK;
 }
@@ -116,7 +118,7 @@ dp_status dp_net_create(const dp_model *model, int capacity, bool training,
 void dp_net_destroy(dp_net **net) {
     if (*net) {
         free((*net)->layers);
-        free((*net)->signals);
+        free((*net)->activations);
         free((*net)->slice);
         dp_memory_free(&(*net)->slab);
         free(*net);
@@ -142,7 +144,7 @@ void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
     for (int i = net->nslices - 1; i >= 0; i--) {
         const dp_slice *slice = &net->slice[i];
         const dp_layer *layer = &net->layers[slice->layer];
-        const dp_signal *above = layer->above;
+        const dp_activation *above = layer->above;
         if (hooks->need) {
             hooks->need(hooks->context, pass.team, slice);
         }
@@ -157,14 +159,15 @@ void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
 
 /* The input gradient, by z: the activation below is passed too. */
 static void input_gradient(const dp_layer *layer, dp_pass *pass, const dp_hooks *hooks) {
-    const dp_signal *below = layer->below;
+    const dp_activation *below = layer->below;
     pass->begin = 0;
     pass->end = layer->out.C;
     layer->kind->backward(layer, pass);
     if (!layer->kind->fuses && below->act) {
         barrier(pass, hooks);
         size_t at = 0;
-        size_t n = dp_layer_part(pass->team, dp_strip_floats(pass->N, below->F), &at);
+        size_t n =
+            dp_layer_thread_range(pass->team, dp_strip_floats(pass->N, below->F), &at);
         below->act->backward(below->zt ? below->zt + at : NULL, below->yt + at,
                              below->dzt + at, n);
     }
@@ -207,10 +210,10 @@ void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
 
 int dp_net_bad_layer(const dp_net *net, int N) {
     for (int l = 0; l < net->nlayers; l++) {
-        const dp_signal *s = &net->signals[l + 1];
+        const dp_activation *s = &net->activations[l + 1];
         for (int n = 0; n < N; n++) {
             for (int f = 0; f < s->F; f++) {
-                if (!isfinite(dp_signal_at(s, n, f))) {
+                if (!isfinite(dp_activation_at(s, n, f))) {
                     return l;
                 }
             }

@@ -1,3 +1,4 @@
+/* The table of optimizers, the hyperparameters of a step, and squared norms. */
 #include "nn/optimizer.h"
 #include "base/clones.h"
 #include "base/dmath.h"
@@ -40,7 +41,7 @@ dp_update dp_optimizer_prepare(const dp_config *config, double lr, int64_t t) {
 
 enum { CHAINS = 64 };
 
-/* The sums wait in an array of its own, which can be in registers. */
+/* The sums are kept in an array of their own, which can be in registers. */
 DP_CLONES static void add_squares(const float *v, size_t n, float scale,
                                   float chain[CHAINS]) {
     float sum[CHAINS] = {0};

@@ -23,7 +23,7 @@ DP_CLONES static void rule(const dp_update *u, float l2, float decay, size_t n,
     for (size_t i = 0; i < n; i++) {
         float w = p[i] * decay;
         float g = sum[i] * scale + l2 * w;
-        m[i] = dp_decayed(b1 * m[i] + o1 * g);
+        m[i] = dp_flush_tiny(b1 * m[i] + o1 * g);
         v[i] = b2 * v[i] + o2 * (g * g);
         p[i] = w - step * (m[i] / (sqrtf(v[i]) / bias2 + eps));
     }

@@ -24,7 +24,7 @@ DP_CLONES static void heavy_ball(const dp_update *u, size_t n, const float *rest
     float scale = u->scale, lr = u->lr, wd = u->weight_decay, mu = u->momentum;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
-        buf[i] = dp_decayed(mu * buf[i] + g);
+        buf[i] = dp_flush_tiny(mu * buf[i] + g);
         p[i] -= lr * buf[i];
     }
 }
@@ -34,7 +34,7 @@ DP_CLONES static void nesterov(const dp_update *u, size_t n, const float *restri
     float scale = u->scale, lr = u->lr, wd = u->weight_decay, mu = u->momentum;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
-        buf[i] = dp_decayed(mu * buf[i] + g);
+        buf[i] = dp_flush_tiny(mu * buf[i] + g);
         p[i] -= lr * (g + mu * buf[i]);
     }
 }

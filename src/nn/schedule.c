@@ -1,3 +1,4 @@
+/* The learning rate of a step. */
 #include "nn/schedule.h"
 #include "base/dmath.h"
 #include <math.h>

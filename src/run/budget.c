@@ -1,4 +1,5 @@
-/* When a run writes its files; a file of its own, because it knows neither files nor runs. */
+/* When a run writes its files; a file of its own, because it knows neither files nor
+ * runs. */
 #include "run/budget.h"
 #include <math.h>
 
@@ -25,7 +26,8 @@ void dp_budget_note(dp_budget *budget, dp_write kind, double now, double seconds
     budget->of[kind].spent += seconds;
 }
 
-/* As long as the last one, and what is more of it. The first takes after the other kind. */
+/* As long as the last one, and what is more of it. The first takes after the other
+ * kind. */
 static double cost(const dp_budget *budget, dp_write kind, int64_t bytes) {
     int like = kind;
     for (int k = 0; k < DP_WRITES && budget->of[like].bytes == 0; k++) {

@@ -1,3 +1,4 @@
+/* Evaluation: per-sample values summed along the block tree. */
 #include "run/evaluate.h"
 #include "base/memory.h"
 #include "base/tree.h"
@@ -16,15 +17,15 @@ struct dp_evaluator {
     int32_t *row; /* [capacity] for splits given as "all rows" */
 };
 
-/* Sums of a block: loss, right answers, absolute error, then the squared error an output.
- */
-enum { LOSS, RIGHT, ABS, SQUARE };
+/* Sums of a block: loss, correct predictions, absolute error, then the squared error of
+ * each output. */
+enum { LOSS, CORRECT, ABS, SQUARE };
 
 dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_loss *loss,
                               const dp_scale *scale, int block, int threads,
                               dp_evaluator **out) {
     dp_evaluator *ev = dp_alloc(1, sizeof *ev);
-    int capacity = block > DP_PIECE ? block : DP_PIECE / block * block;
+    int capacity = block > DP_MICROBATCH ? block : DP_MICROBATCH / block * block;
     *ev = (dp_evaluator){.comm = comm,
                          .model = model,
                          .loss = loss,
@@ -54,22 +55,22 @@ void dp_evaluator_destroy(dp_evaluator **evaluator) {
     *evaluator = NULL;
 }
 
-/* Adds the piece's per-sample values into its blocks' sums; sums[k] is an array over
+/* Adds a microbatch's per-sample values to its blocks' sums; sums[k] is an array over
  * blocks. */
 static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
                        double *sums) {
     const dp_batch *b = ev->batch;
     int O = ev->model->outputs;
-    const dp_signal *logits = dp_net_logits(ev->net);
+    const dp_activation *logits = dp_net_logits(ev->net);
     for (int n = 0; n < N; n++) {
         double *at = sums + first + n / ev->block;
         at[LOSS * blocks] += (double)b->loss[n];
         if (ev->loss->accuracy) {
-            at[RIGHT * blocks] += b->correct[n];
+            at[CORRECT * blocks] += b->correct[n];
             continue;
         }
         for (int o = 0; o < O; o++) {
-            double e = (double)dp_signal_at(logits, n, o) -
+            double e = (double)dp_activation_at(logits, n, o) -
                        (double)b->target[(size_t)n * (size_t)O + (size_t)o];
             at[ABS * blocks] += fabs(e) / O;
             at[(SQUARE + o) * blocks] += e * e;
@@ -77,8 +78,8 @@ static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
     }
 }
 
-/* The sum of squares of target o around its mean, over the split. */
-static double target_spread(const dp_evaluator *ev, const dp_table *table,
+/* The total sum of squares of target o around its mean, over the split. */
+static double total_squares(const dp_evaluator *ev, const dp_table *table,
                             const int32_t *rows, int n, int o, double *blocks) {
     int O = ev->model->outputs, nblocks = dp_tree_blocks(n, ev->block);
     double mean = 0;
@@ -108,8 +109,8 @@ static void regression(const dp_evaluator *ev, const dp_table *table, const int3
     for (int o = 0; o < O; o++) {
         double *square = sums + (size_t)(SQUARE + o) * (size_t)blocks;
         double residual = dp_tree_sum(square, blocks);
-        double spread = target_spread(ev, table, rows, n, o, square);
-        score->r2 += (spread > 0 ? 1 - residual / spread : NAN) / O;
+        double total = total_squares(ev, table, rows, n, o, square);
+        score->r2 += (total > 0 ? 1 - residual / total : NAN) / O;
     }
 }
 
@@ -125,32 +126,32 @@ dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *ro
     double *sums = NULL;
     dp_status s =
         dp_memory_alloc((size_t)kinds * (size_t)blocks, sizeof *sums, (void **)&sums);
-    int most = ev->net->capacity / ev->block;
+    int max_blocks = ev->net->capacity / ev->block;
     int ranks = dp_comm_size(ev->comm), rank = dp_comm_rank(ev->comm);
-    int pieces = dp_tree_share(blocks, ranks, rank, most, NULL);
-    dp_node *node = dp_alloc((size_t)pieces, sizeof *node);
+    int nmicrobatches = dp_tree_partition(blocks, ranks, rank, max_blocks, NULL);
+    dp_range *range = dp_alloc((size_t)nmicrobatches, sizeof *range);
     s = dp_comm_agree(ev->comm, s);
     if (s == DP_OK) {
-        dp_tree_share(blocks, ranks, rank, most, node);
-        for (int k = 0; k < pieces; k++) {
-            int begin = node[k].a * ev->block;
-            int end = node[k].b == blocks ? n : node[k].b * ev->block;
+        dp_tree_partition(blocks, ranks, rank, max_blocks, range);
+        for (int k = 0; k < nmicrobatches; k++) {
+            int begin = range[k].a * ev->block;
+            int end = range[k].b == blocks ? n : range[k].b * ev->block;
             for (int i = begin; !rows && i < end; i++) {
                 ev->row[i - begin] = i;
             }
             dp_forward_run(&forward, table, rows ? rows + begin : ev->row, end - begin);
-            sum_blocks(ev, end - begin, node[k].a, blocks, sums);
+            sum_blocks(ev, end - begin, range[k].a, blocks, sums);
         }
         dp_comm_sum(ev->comm, sums, kinds * blocks);
         *out = (dp_score){n, dp_tree_sum(sums, blocks) / n, NAN, NAN, NAN};
         if (ev->loss->accuracy) {
             out->accuracy =
-                dp_tree_sum(sums + (size_t)RIGHT * (size_t)blocks, blocks) / n;
+                dp_tree_sum(sums + (size_t)CORRECT * (size_t)blocks, blocks) / n;
         } else {
             regression(ev, table, rows, n, sums, out);
         }
     }
     dp_memory_free(&sums);
-    free(node);
+    free(range);
     return s;
 }

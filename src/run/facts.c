@@ -1,6 +1,6 @@
-/* Whether what a checkpoint says fits together: files are edited, averaged, repacked and damaged,
- * and each fact is used somewhere as an index, a count or a divisor. Here they are compared once,
- * before anything uses one of them. */
+/* Whether what a checkpoint says fits together: files are edited, averaged, repacked and
+ * damaged, and each fact is used somewhere as an index, a count or a divisor. Here they
+ * are compared once, before anything uses one of them. */
 #include "facts.h"
 #include "nn/loss.h"
 #include "nn/model.h"
@@ -308,11 +308,10 @@ static dp_status check_finite(const exam *e, const char *group, const float *sla
         for (size_t i = 0; i < tensor->count; i++) {
             double v = (double)slab[tensor->offset + i];
             if (!isfinite(v)) {
-                return dp_fail(
-                    DP_EDIVERGED,
-                    "%s: %s/%s: value %zu is %g: the run diverged, or the file "
-                    "was changed; take an earlier checkpoint",
-                    e->path, group, tensor->name, i, v);
+                return dp_fail(DP_EDIVERGED,
+                               "%s: %s/%s: value %zu is %g: the run diverged, or the "
+                               "file was changed; take an earlier checkpoint",
+                               e->path, group, tensor->name, i, v);
             }
         }
     }

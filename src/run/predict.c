@@ -1,3 +1,4 @@
+/* Predictions, and their CSV file. */
 #include "run/predict.h"
 #include "base/memory.h"
 #include "h5/h5file.h"
@@ -35,7 +36,7 @@ static dp_status make(const int32_t *rows, int n, int outputs, dp_prediction **o
 }
 
 /* The first of the largest. */
-static int largest(const float *v, int n) {
+static int argmax(const float *v, int n) {
     int best = 0;
     for (int k = 1; k < n; k++) {
         best = v[k] > v[best] ? k : best;
@@ -51,28 +52,29 @@ typedef struct share {
 } share;
 
 /* arg: a share. */
-static dp_status answer(void *arg) {
+static dp_status predict_rows(void *arg) {
     const share *mine = arg;
     const dp_session *s = mine->s;
     dp_prediction *p = mine->p;
     int O = p->outputs, end = mine->end;
-    size_t count = (size_t)DP_PIECE * (size_t)O;
+    size_t count = (size_t)DP_MICROBATCH * (size_t)O;
     dp_net *net = NULL;
     float *logit = NULL, *value = NULL;
     dp_status status = dp_memory_alloc(count, sizeof *logit, (void **)&logit);
     status =
         status != DP_OK ? status : dp_memory_alloc(count, sizeof *value, (void **)&value);
-    status = status != DP_OK ? status : dp_net_create(s->model, DP_PIECE, false, &net);
+    status =
+        status != DP_OK ? status : dp_net_create(s->model, DP_MICROBATCH, false, &net);
     bool labels = s->loss->labels, binary = !labels && s->loss->accuracy;
     const dp_forward forward = {.net = net,
                                 .scale = &s->scale,
                                 .threads = s->threads,
                                 .probability = labels ? value : NULL};
-    for (int i = mine->begin; status == DP_OK && i < end; i += DP_PIECE) {
-        int N = end - i < DP_PIECE ? end - i : DP_PIECE;
+    for (int i = mine->begin; status == DP_OK && i < end; i += DP_MICROBATCH) {
+        int N = end - i < DP_MICROBATCH ? end - i : DP_MICROBATCH;
         dp_forward_run(&forward, &s->data->test, p->row + i, N);
         for (int k = 0; k < N * O; k++) {
-            logit[k] = dp_signal_at(dp_net_logits(net), k / O, k % O);
+            logit[k] = dp_activation_at(dp_net_logits(net), k / O, k % O);
         }
         if (binary) {
             s->set->sigmoid(logit, value, (size_t)N * (size_t)O);
@@ -82,7 +84,7 @@ static dp_status answer(void *arg) {
             p->value[(size_t)i * (size_t)O + (size_t)k] = (double)from[k];
         }
         for (int n = 0; n < N; n++) {
-            p->top[i + n] = labels             ? largest(logit + n * O, O)
+            p->top[i + n] = labels             ? argmax(logit + n * O, O)
                             : binary && O == 1 ? logit[n] > 0
                                                : 0;
         }
@@ -93,17 +95,16 @@ static dp_status answer(void *arg) {
     return status;
 }
 
-/* Brings the ranks' rows together: each number comes from one rank, zero from the others.
- */
+/* Collects the ranks' rows: each number comes from one rank, zero from the others. */
 static void gather(dp_comm *comm, dp_prediction *p) {
-    enum { SLICE = 1 << 20 };
+    enum { PART = 1 << 20 };
     size_t count = (size_t)p->n * (size_t)p->outputs;
-    for (size_t at = 0; at < count; at += SLICE) {
-        dp_comm_sum(comm, p->value + at, (int)(count - at < SLICE ? count - at : SLICE));
+    for (size_t at = 0; at < count; at += PART) {
+        dp_comm_sum(comm, p->value + at, (int)(count - at < PART ? count - at : PART));
     }
-    for (int at = 0; at < p->n; at += DP_PIECE) {
-        double top[DP_PIECE];
-        int n = p->n - at < DP_PIECE ? p->n - at : DP_PIECE;
+    for (int at = 0; at < p->n; at += DP_MICROBATCH) {
+        double top[DP_MICROBATCH];
+        int n = p->n - at < DP_MICROBATCH ? p->n - at : DP_MICROBATCH;
         for (int k = 0; k < n; k++) {
             top[k] = p->top[at + k];
         }
@@ -134,7 +135,7 @@ dp_status dp_predict(dp_session *s, const int32_t *rows, int n, dp_prediction **
     dp_status status = make(rows, n, s->model->outputs, &p);
     if (status == DP_OK) {
         share mine = {s, p, (int)(n * rank / ranks), (int)(n * (rank + 1) / ranks)};
-        status = dp_team_open(s->threads, answer, &mine);
+        status = dp_team_open(s->threads, predict_rows, &mine);
     }
     status = dp_comm_agree(s->comm, status);
     if (status != DP_OK) {

@@ -1,4 +1,4 @@
-/* What a run leaves on the disk: rows of steps, checkpoints, its status. */
+/* What a run writes: metrics rows of steps, checkpoints, its status. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -9,18 +9,18 @@
 #include <string.h>
 #include <time.h>
 
-/* Remembers why the run must end; all ranks hear of it by the next step's stop. */
-static void must_end(dp_run *run, dp_status s) {
+/* Records why the run must end; all ranks learn of it by the next step's stop request. */
+static void fail_run(dp_run *run, dp_status s) {
     if (run->failure == DP_OK) {
         run->failure = s;
-        snprintf(run->why, sizeof run->why, "%s", dp_status_message());
+        snprintf(run->failure_text, sizeof run->failure_text, "%s", dp_status_message());
     }
 }
 
-/* metrics.h5 could not be written. That alone ends no run. */
+/* metrics.h5 could not be written, which by itself ends no run. */
 static void flush_failed(dp_run *run, dp_status s, const char *text) {
     if (dp_rundir_lost(run->dir)) {
-        must_end(run, s);
+        fail_run(run, s);
     } else if (!run->flush_failed) {
         dp_warn("%s; training goes on, the rows are kept in memory and written later",
                 text);
@@ -28,8 +28,8 @@ static void flush_failed(dp_run *run, dp_status s, const char *text) {
     run->flush_failed = true;
 }
 
-/* Waits for the writer and takes what it found. */
-static void take_result(dp_run *run) {
+/* Waits for the writer and records how its writes went. */
+static void collect_writes(dp_run *run) {
     if (!dp_writer_busy(run->writer)) {
         return;
     }
@@ -50,28 +50,28 @@ static void take_result(dp_run *run) {
             run->carried = 0;
         }
     } else if (s == DP_OK) {
-        run->kept_step = run->handed_step;
-        dp_metrics_checkpoint(run->metrics, run->kept_step);
+        run->durable_step = run->writing_step;
+        dp_metrics_checkpoint(run->metrics, run->durable_step);
     } else {
-        must_end(run, s);
+        fail_run(run, s);
     }
 }
 
 bool dp_run_poll(dp_run *run) {
     if (run->dir && dp_writer_idle(run->writer)) {
-        take_result(run);
+        collect_writes(run);
     }
     return run->failure != DP_OK;
 }
 
-/* How the files are, on rank 0. */
-static dp_status settle(dp_run *run) {
-    take_result(run);
-    return run->failure == DP_OK ? DP_OK : dp_fail(run->failure, "%s", run->why);
+/* The status of the files, on rank 0. */
+static dp_status files_status(dp_run *run) {
+    collect_writes(run);
+    return run->failure == DP_OK ? DP_OK : dp_fail(run->failure, "%s", run->failure_text);
 }
 
-dp_status dp_run_settle(dp_run *run) {
-    return dp_comm_agree(run->comm, run->dir ? settle(run) : DP_OK);
+dp_status dp_run_wait_writer(dp_run *run) {
+    return dp_comm_agree(run->comm, run->dir ? files_status(run) : DP_OK);
 }
 
 /* ---- what is written, and when ---- */
@@ -94,27 +94,27 @@ static void start_metrics(dp_run *run) {
     }
 }
 
-/* The writer gets the best state, if that is not on the disk yet, and with `newest` the one that the
- * run is in, which may be the best one itself. */
+/* The writer gets the best state, if that is not on the disk yet, and with `newest` the
+ * one that the run is in, which may be the best one itself. */
 static dp_status start_checkpoints(dp_run *run, bool newest, bool best) {
     dp_job job = {.retries = (int)run->config.checkpoint.retries};
     double begin = dp_clock_thread();
     dp_status s = newest ? dp_run_check_finite(run) : DP_OK;
-    if (s == DP_OK && run->kept.there && !best) {
+    if (s == DP_OK && run->last_good.there && !best) {
         s = dp_run_build(run, true, true, &job.best);
     }
     if (s == DP_OK && newest) {
         s = dp_run_build(run, false, best, &job.newest);
     }
     if (s != DP_OK) {
-        dp_checkpoint_drop(&job.best);
-        dp_checkpoint_drop(&job.newest);
+        dp_checkpoint_destroy(&job.best);
+        dp_checkpoint_destroy(&job.newest);
         return s;
     }
-    run->handed_step = newest ? run->at.step : run->kept.at.step;
+    run->writing_step = newest ? run->progress.step : run->last_good.progress.step;
     run->carried += dp_metrics_unsaved_bytes(run->metrics);
     run->placed += (job.best != NULL) + newest;
-    run->kept.there = false;
+    run->last_good.there = false;
     hand_over(run, begin, &job);
     return DP_OK;
 }
@@ -143,14 +143,15 @@ static bool metrics_due(const dp_run *run, double now) {
              dp_budget_affords(&run->budget, DP_WRITE_METRICS, now, bytes)));
 }
 
-/* Whether metrics.h5 is to be written before a checkpoint that else carries its rows: where they
- * outweigh the state, and were carried so often that the file costs no more, or where they would stay.
- * A stop may have little time. A file that can't be written keeps no checkpoint waiting. */
-static bool rows_first(const dp_run *run, dp_why why) {
+/* Whether metrics.h5 is to be written before a checkpoint that else carries its rows:
+ * where they outweigh the state, and were carried so often that the file costs no more,
+ * or where they would stay. A stop may have little time. A file that can't be written
+ * keeps no checkpoint waiting. */
+static bool rows_first(const dp_run *run, dp_why failure_text) {
     int64_t rows = dp_metrics_unsaved_bytes(run->metrics);
-    int64_t carried = why == DP_AT_STOP ? rows : run->carried + rows;
+    int64_t carried = failure_text == DP_AT_STOP ? rows : run->carried + rows;
     return rows > dp_run_state_bytes(run) &&
-           (why == DP_AT_END || carried * 2 > dp_metrics_bytes(run->metrics));
+           (failure_text == DP_AT_END || carried * 2 > dp_metrics_bytes(run->metrics));
 }
 
 bool dp_run_autosaves(const dp_run *run) {
@@ -162,7 +163,7 @@ bool dp_run_wants_checkpoint(dp_run *run) {
     if (!run->dir || !dp_run_autosaves(run) || !dp_writer_idle(run->writer)) {
         return false;
     }
-    take_result(run);
+    collect_writes(run);
     if (!checkpoint_due(run, now)) {
         return false;
     }
@@ -180,9 +181,9 @@ void dp_run_record_step(dp_run *run, const dp_step_result *r, int n, double lr) 
         return;
     }
     dp_status s = DP_OK;
-    if ((run->at.step - 1) % run->config.metrics.every == 0) {
-        dp_step_row row = {.step = run->at.step,
-                           .epoch = run->at.epoch + 1,
+    if ((run->progress.step - 1) % run->config.metrics.every == 0) {
+        dp_step_row row = {.step = run->progress.step,
+                           .epoch = run->progress.epoch + 1,
                            .samples = n,
                            .loss = r->loss,
                            .lr = lr,
@@ -195,13 +196,13 @@ void dp_run_record_step(dp_run *run, const dp_step_result *r, int n, double lr) 
     if (s == DP_OK && !dp_writer_busy(run->writer)) {
         if (metrics_due(run, now)) {
             start_metrics(run);
-        } else if (run->kept.there && !dp_run_autosaves(run) &&
+        } else if (run->last_good.there && !dp_run_autosaves(run) &&
                    checkpoint_due(run, now)) {
             s = start_checkpoints(run, false, false);
         }
     }
     if (s != DP_OK) {
-        must_end(run, s);
+        fail_run(run, s);
     }
 }
 
@@ -215,7 +216,7 @@ dp_status dp_run_begin_files(dp_run *run) {
 }
 
 dp_status dp_run_finish(dp_run *run, const char *status) {
-    dp_status s = run->dir ? settle(run) : DP_OK;
+    dp_status s = run->dir ? files_status(run) : DP_OK;
     if (run->dir && s == DP_OK) {
         struct timespec pause = {.tv_nsec = 100000000};
         dp_metrics_status(run->metrics, status);
@@ -229,51 +230,52 @@ dp_status dp_run_finish(dp_run *run, const char *status) {
 }
 
 /* On rank 0. */
-static dp_status checkpoint(dp_run *run, bool best, dp_why why) {
-    dp_status s = settle(run);
-    if (s == DP_OK && rows_first(run, why)) {
+static dp_status checkpoint(dp_run *run, bool best, dp_why failure_text) {
+    dp_status s = files_status(run);
+    if (s == DP_OK && rows_first(run, failure_text)) {
         start_metrics(run);
-        s = settle(run);
+        s = files_status(run);
     }
     return s == DP_OK ? start_checkpoints(run, true, best) : s;
 }
 
-dp_status dp_run_checkpoint(dp_run *run, bool best, dp_why why) {
-    dp_run_land(run);
+dp_status dp_run_checkpoint(dp_run *run, bool best, dp_why failure_text) {
+    dp_run_wait_params(run);
     dp_stepper_gather(run->stepper);
-    dp_status s = dp_comm_agree(run->comm, run->dir ? checkpoint(run, best, why) : DP_OK);
+    dp_status s =
+        dp_comm_agree(run->comm, run->dir ? checkpoint(run, best, failure_text) : DP_OK);
     if (s == DP_OK) {
-        run->saved_step = run->at.step;
+        run->checkpoint_step = run->progress.step;
     }
     return s;
 }
 
 dp_status dp_run_keep_best(dp_run *run) {
-    dp_run_land(run);
+    dp_run_wait_params(run);
     dp_stepper_gather(run->stepper);
     return dp_comm_agree(run->comm, run->dir ? dp_run_remember(run) : DP_OK);
 }
 
 dp_status dp_run_diverged(dp_run *run, const char *where) {
-    char kept[64] = "no checkpoint was written before";
+    char last_good[64] = "no checkpoint was written before";
     if (run->dir) {
-        take_result(run);
-        dp_status s = run->kept.there ? start_checkpoints(run, false, false) : DP_OK;
-        s = s != DP_OK ? s : settle(run);
+        collect_writes(run);
+        dp_status s = run->last_good.there ? start_checkpoints(run, false, false) : DP_OK;
+        s = s != DP_OK ? s : files_status(run);
         dp_metrics_status(run->metrics, "diverged");
         s = s != DP_OK ? s : dp_metrics_flush(run->metrics);
         if (s != DP_OK) {
             dp_warn("%s", dp_status_message());
         }
     }
-    if (run->kept_step >= 0) {
-        snprintf(kept, sizeof kept, "the checkpoint of step %lld is kept",
-                 (long long)run->kept_step);
+    if (run->durable_step >= 0) {
+        snprintf(last_good, sizeof last_good, "the checkpoint of step %lld is kept",
+                 (long long)run->durable_step);
     }
     return dp_fail(
         DP_EDIVERGED,
-        "diverged at step %lld (epoch %lld): loss %g, gradient norm %g, learning "
-        "rate %g, %s; %s. Lower optimizer.lr or set optimizer.clip_norm",
-        (long long)run->at.step, (long long)run->step_epoch, fabs(run->loss),
-        run->grad_norm, run->at.lr, where, kept);
+        "diverged at step %lld (epoch %lld): loss %g, gradient norm %g, learning rate "
+        "%g, %s; %s. Lower optimizer.lr or set optimizer.clip_norm",
+        (long long)run->progress.step, (long long)run->step_epoch, fabs(run->loss),
+        run->grad_norm, run->progress.lr, where, last_good);
 }

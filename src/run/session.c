@@ -1,8 +1,9 @@
+/* A session from a config: data, kernels, threads, model. */
 #include "run/session.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "node_data.h"
 #include "session_impl.h"
-#include "share.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@ static bool is_auto(const dp_config *config) {
     return strcmp(config->parallel.threads, "auto") == 0;
 }
 
-dp_status dp_session_launch(dp_session *s) {
+dp_status dp_session_set_up(dp_session *s) {
     const dp_config *config = &s->config;
     s->set = dp_kernels_find(config->parallel.kernels);
     if (!s->set) {
@@ -38,15 +39,14 @@ dp_status dp_session_model(dp_session *s) {
 }
 
 /* The global batch and the model, from the data. */
-static dp_status fit(dp_session *s) {
+static dp_status init_model(dp_session *s) {
     const dp_config *config = &s->config;
     const dp_dataset *data = s->data;
     if (config->train.batch_size > data->train_n) {
-        return dp_fail(
-            DP_EUSAGE,
-            "train.batch_size = %lld is larger than the training split of %d samples; "
-            "0 takes the whole split",
-            (long long)config->train.batch_size, data->train_n);
+        return dp_fail(DP_EUSAGE,
+                       "train.batch_size = %lld is larger than the training split of %d "
+                       "samples; 0 takes the whole split",
+                       (long long)config->train.batch_size, data->train_n);
     }
     s->batch =
         config->train.batch_size > 0 ? (int)config->train.batch_size : data->train_n;
@@ -57,13 +57,13 @@ dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session *
     dp_session *s = dp_alloc(1, sizeof *s);
     s->comm = comm;
     s->config = *config;
-    dp_status status = dp_comm_agree(comm, dp_session_launch(s));
+    dp_status status = dp_comm_agree(comm, dp_session_set_up(s));
     if (status == DP_OK) {
-        dp_comm_settle(comm, s->threads, config->parallel.timeout);
-        status = dp_share_open(comm, config, &s->data, &s->memory);
+        dp_comm_configure(comm, s->threads, config->parallel.timeout);
+        status = dp_node_data_open(comm, config, &s->data, &s->memory);
     }
     if (status == DP_OK) {
-        status = dp_comm_agree(comm, fit(s));
+        status = dp_comm_agree(comm, init_model(s));
     }
     if (status != DP_OK) {
         dp_session_destroy(&s);
@@ -76,7 +76,7 @@ dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session *
 void dp_session_destroy(dp_session **session) {
     if (*session) {
         dp_model_destroy(&(*session)->model);
-        dp_share_close(&(*session)->data, &(*session)->memory);
+        dp_node_data_close(&(*session)->data, &(*session)->memory);
         free(*session);
     }
     *session = NULL;
@@ -89,11 +89,10 @@ dp_status dp_session_load(dp_session *s, const dp_snapshot *snapshot, const char
         status = dp_model_load(s->model, path, snapshot->ntensors, snapshot->tensors,
                                snapshot->params);
         if (status == DP_OK && snapshot->nmean != data->nmean) {
-            status = dp_fail(
-                DP_EDATA,
-                "%s: normalised by %d means, but the data has %d: it is not the data "
-                "that the model was trained on",
-                path, snapshot->nmean, data->nmean);
+            status = dp_fail(DP_EDATA,
+                             "%s: normalised by %d means, but the data has %d: it is not "
+                             "the data that the model was trained on",
+                             path, snapshot->nmean, data->nmean);
         }
         for (int k = 0; status == DP_OK && k < data->nmean; k++) {
             data->mean[k] = snapshot->mean[k];
@@ -115,8 +114,8 @@ dp_status dp_session_load(dp_session *s, const dp_snapshot *snapshot, const char
 int dp_session_step_threads(const dp_session *s) {
     const double worth = 1e7; /* floating-point operations for each thread, measured */
     double flops = 6.0 * s->batch * (double)s->model->parameters;
-    double most = 1 + flops / dp_comm_size(s->comm) / worth;
-    return is_auto(&s->config) && most < s->threads ? (int)most : s->threads;
+    double max = 1 + flops / dp_comm_size(s->comm) / worth;
+    return is_auto(&s->config) && max < s->threads ? (int)max : s->threads;
 }
 
 void dp_session_header(const dp_session *s) {

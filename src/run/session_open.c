@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What all ranks must know of the checkpoint that rank 0 has read. */
+/* What all ranks need of the checkpoint that rank 0 has read. */
 typedef struct facts {
     dp_config config;
     int nshape, shape[DP_DATA_DIMS];
@@ -24,8 +24,8 @@ static size_t names_length(int n, char *const *names) {
     return length;
 }
 
-static dp_status learn(const char *path, int noverrides, char *const *overrides,
-                       dp_snapshot **snapshot, facts *f) {
+static dp_status read_facts(const char *path, int noverrides, char *const *overrides,
+                            dp_snapshot **snapshot, facts *f) {
     dp_config own;
     dp_status s = dp_checkpoint_read(path, dp_facts_check, snapshot);
     s = s != DP_OK ? s : dp_facts_config(path, *snapshot, &own);
@@ -117,7 +117,7 @@ static dp_status make_data(const facts *f, const char *text, bool labels,
 }
 
 static dp_status make(dp_session *s, const facts *f, const char *text) {
-    dp_status status = dp_session_launch(s);
+    dp_status status = dp_session_set_up(s);
     status = status != DP_OK ? status : make_data(f, text, s->loss->labels, &s->data);
     return status != DP_OK ? status : dp_session_model(s);
 }
@@ -128,9 +128,9 @@ dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
     facts f = {0};
     bool root = dp_comm_rank(comm) == 0;
     dp_status status = dp_comm_agree(
-        comm, root ? learn(path, noverrides, overrides, &snapshot, &f) : DP_OK);
+        comm, root ? read_facts(path, noverrides, overrides, &snapshot, &f) : DP_OK);
     if (status != DP_OK) {
-        dp_checkpoint_free(&snapshot);
+        dp_snapshot_destroy(&snapshot);
         return status;
     }
     dp_comm_bcast(comm, &f, sizeof f);
@@ -147,12 +147,12 @@ dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
         status = dp_session_load(s, snapshot, path);
     }
     free(text);
-    dp_checkpoint_free(&snapshot);
+    dp_snapshot_destroy(&snapshot);
     if (status != DP_OK) {
         dp_session_destroy(&s);
         return status;
     }
-    dp_comm_settle(comm, s->threads, s->config.parallel.timeout);
+    dp_comm_configure(comm, s->threads, s->config.parallel.timeout);
     *out = s;
     return DP_OK;
 }

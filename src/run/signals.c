@@ -1,3 +1,4 @@
+/* Signals that ask the run to stop. */
 #include "run/signals.h"
 #include "base/status.h"
 #include <signal.h>
@@ -7,9 +8,8 @@
 static volatile sig_atomic_t pending = 0, deferred = 0, says = 0;
 
 static void on_signal(int number) {
-    static const char text[] =
-        "stopped by a signal before the first step; run the same command "
-        "again to go on\n";
+    static const char text[] = "stopped by a signal before the first step; run the same "
+                               "command again to go on\n";
     pending = number;
     if (!deferred) {
         if (says) {
@@ -19,8 +19,8 @@ static void on_signal(int number) {
     }
 }
 
-void dp_signals_install(bool speaks) {
-    says = speaks;
+void dp_signals_install(bool reports) {
+    says = reports;
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);

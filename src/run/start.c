@@ -9,13 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WAIT = 10 }; /* seconds for the ranks of a killed run to let go of its folder */
+enum { WAIT = 10 }; /* seconds for the ranks of a killed run to release its folder */
 
-/* The config of the run that is in the folder: its checkpoint's, else its config.ini. */
-static bool earlier_config(const dp_run *run, dp_config *old) {
+/* The config of the run in the folder: its checkpoint's, else its config.ini. */
+static bool existing_config(const dp_run *run, dp_config *old) {
     const char *path = dp_rundir_config(run->dir);
-    return run->found ? dp_config_parse(path, run->found->config, 0, NULL, old) == DP_OK
-                      : dp_config_read(path, 0, NULL, old) == DP_OK;
+    return run->resume_from
+               ? dp_config_parse(path, run->resume_from->config, 0, NULL, old) == DP_OK
+               : dp_config_read(path, 0, NULL, old) == DP_OK;
 }
 
 /* What was found in the folder, and what the config wants. */
@@ -48,21 +49,20 @@ static dp_status start_new(dp_run *run, const folder *f) {
 static dp_status start_again(dp_run *run, const folder *f) {
     if (f->history.steps > 0) {
         dp_log("%s holds a run that ended after step %lld or later, before its first "
-               "checkpoint: "
-               "it starts anew",
+               "checkpoint: it starts anew",
                run->config.run.output, (long long)f->history.last);
     }
     return start_new(run, f);
 }
 
 static dp_status clear(dp_run *run, const folder *f) {
-    dp_checkpoint_free(&run->found);
+    dp_snapshot_destroy(&run->resume_from);
     run->start = DP_START_NEW;
     return dp_rundir_clear(run->dir);
 }
 
 static dp_status resume(dp_run *run, const folder *f) {
-    const dp_snapshot *s = run->found;
+    const dp_snapshot *s = run->resume_from;
     if (s->epoch == f->old.train.epochs && s->position == 0 &&
         run->config.train.epochs > s->epoch &&
         s->epoch % run->config.train.eval_every != 0) {
@@ -77,33 +77,31 @@ static dp_status resume(dp_run *run, const folder *f) {
 static dp_status say_done(dp_run *run, const folder *f) {
     run->start = DP_START_COMPLETE;
     dp_log("%s is complete: %lld epochs, %lld steps. Results: %s, %s/last.h5",
-           run->config.run.output, (long long)run->found->epoch,
-           (long long)run->found->step, dp_rundir_metrics(run->dir),
+           run->config.run.output, (long long)run->resume_from->epoch,
+           (long long)run->resume_from->step, dp_rundir_metrics(run->dir),
            dp_rundir_checkpoints(run->dir));
     return DP_OK;
 }
 
 static dp_status say_diverged(dp_run *run, const folder *f) {
-    return dp_fail(
-        DP_EDIVERGED,
-        "the run in %s has diverged: lower optimizer.lr or set optimizer.clip_norm, "
-        "with another run.output or run.overwrite=true",
-        run->config.run.output);
+    return dp_fail(DP_EDIVERGED,
+                   "the run in %s has diverged: lower optimizer.lr or set "
+                   "optimizer.clip_norm, with another run.output or run.overwrite=true",
+                   run->config.run.output);
 }
 
 static dp_status refuse_never(dp_run *run, const folder *f) {
-    return dp_fail(
-        DP_EUSAGE,
-        "%s holds a run already and run.resume is never: choose another run.output, "
-        "or set run.overwrite=true to start anew in its place",
-        run->config.run.output);
+    return dp_fail(DP_EUSAGE,
+                   "%s holds a run already and run.resume is never: choose another "
+                   "run.output, or set run.overwrite=true to start anew in its place",
+                   run->config.run.output);
 }
 
 static dp_status refuse_version(dp_run *run, const folder *f) {
     return dp_fail(DP_EFILE,
                    "%s: the checkpoint of step %lld has a config that this version does "
                    "not know (%s): use the version that wrote it, or another run.output",
-                   run->config.run.output, (long long)run->found->step, f->unknown);
+                   run->config.run.output, (long long)run->resume_from->step, f->unknown);
 }
 
 static dp_status refuse_config(dp_run *run, const folder *f) {
@@ -112,19 +110,18 @@ static dp_status refuse_config(dp_run *run, const folder *f) {
 
 /* Its parameters are those of no run of so few epochs. */
 static dp_status refuse_past(dp_run *run, const folder *f) {
-    int64_t least = run->found->epoch + (run->found->position > 0);
+    int64_t least = run->resume_from->epoch + (run->resume_from->position > 0);
     return dp_fail(
         DP_EUSAGE,
-        "train.epochs = %lld, but the run in %s is at step %lld, in epoch %lld: "
-        "set train.epochs to %lld or more to go on, choose another run.output, "
-        "or set run.resume=never and run.overwrite=true to start anew in its "
-        "place",
+        "train.epochs = %lld, but the run in %s is at step %lld, in epoch %lld: set "
+        "train.epochs to %lld or more to go on, choose another run.output, or set "
+        "run.resume=never and run.overwrite=true to start anew in its place",
         (long long)run->config.train.epochs, run->config.run.output,
-        (long long)run->found->step, (long long)least, (long long)least);
+        (long long)run->resume_from->step, (long long)least, (long long)least);
 }
 
-static const char INSTEAD[] = "choose another run.output, or set run.overwrite=true to "
-                              "start anew in its place";
+static const char INSTEAD[] =
+    "choose another run.output, or set run.overwrite=true to start anew in its place";
 
 /* "1500 steps of history, up to step 1500" */
 static void history_text(const dp_history *h, char *out, size_t size) {
@@ -184,9 +181,10 @@ static unsigned when(bool is, unsigned flag) {
     return is ? flag : 0;
 }
 
-/* What the checkpoint says: the metrics alone may be newer, if a later one was damaged. */
+/* What the checkpoint says: the metrics alone may be newer, if a later one was
+ * damaged. */
 static unsigned look_at_found(const dp_run *run) {
-    const dp_snapshot *s = run->found;
+    const dp_snapshot *s = run->resume_from;
     int64_t epochs = run->config.train.epochs, patience = run->config.train.patience;
     if (!s) {
         return 0;
@@ -199,7 +197,7 @@ static unsigned look_at_found(const dp_run *run) {
 static dp_status look(dp_run *run, folder *f) {
     const dp_config *config = &run->config;
     dp_history *h = &f->history;
-    bool known = earlier_config(run, &f->old);
+    bool known = existing_config(run, &f->old);
     snprintf(f->unknown, sizeof f->unknown, "%s", known ? "" : dp_status_message());
     dp_status s =
         dp_history_read(dp_rundir_metrics(run->dir), dp_rundir_checkpoints(run->dir), h);
@@ -207,20 +205,21 @@ static dp_status look(dp_run *run, folder *f) {
     bool complete = strcmp(h->status, "complete") == 0;
     bool ended = complete || strcmp(h->status, "stopped") == 0;
     bool damaged = h->damaged > 0 || (h->metrics && !h->readable);
-    unsigned found = look_at_found(run);
-    f->is = (complete ? found : found & ~(unsigned)DONE) | when(known, KNOWN) |
-            when(same, SAME) | when(strcmp(config->run.resume, "never") == 0, NEVER) |
+    unsigned resume_from = look_at_found(run);
+    f->is = (complete ? resume_from : resume_from & ~(unsigned)DONE) |
+            when(known, KNOWN) | when(same, SAME) |
+            when(strcmp(config->run.resume, "never") == 0, NEVER) |
             when(config->run.overwrite, OVERWRITE) |
             when(strcmp(h->status, "diverged") == 0, DIVERGED) | when(damaged, DAMAGED) |
             when(h->checkpoints || ended, HISTORY);
-    f->is |=
-        when(run->found || known || h->metrics || damaged || h->checkpoints, ANYTHING);
+    f->is |= when(run->resume_from || known || h->metrics || damaged || h->checkpoints,
+                  ANYTHING);
     return s;
 }
 
-static dp_status take_over(dp_run *run) {
+static dp_status resume_or_refuse(dp_run *run) {
     dp_status s = dp_checkpoint_newest(dp_rundir_checkpoints(run->dir), dp_facts_check,
-                                       &run->found);
+                                       &run->resume_from);
     folder f;
     s = s != DP_OK ? s : look(run, &f);
     if (s != DP_OK) {
@@ -238,7 +237,7 @@ dp_status dp_run_claim(dp_run *run) {
     if (dp_comm_rank(run->comm) == 0) {
         s = dp_rundir_open(run->config.run.output, WAIT, &run->dir);
         if (s == DP_OK) {
-            s = take_over(run);
+            s = resume_or_refuse(run);
         }
     }
     s = dp_comm_agree(run->comm, s);
@@ -248,7 +247,8 @@ dp_status dp_run_claim(dp_run *run) {
 }
 
 static dp_status check_data(const dp_run *run) {
-    const char *old = run->found->fingerprint, *now = run->session->data->fingerprint;
+    const char *old = run->resume_from->fingerprint,
+               *now = run->session->data->fingerprint;
     if (strcmp(old, now) != 0) {
         return dp_fail(
             DP_EDATA,
@@ -259,22 +259,22 @@ static dp_status check_data(const dp_run *run) {
     return DP_OK;
 }
 
-static void take_progress(dp_run *run) {
-    const dp_snapshot *f = run->found;
-    run->at = (dp_progress_state){.epoch = f->epoch,
-                                  .step = f->step,
-                                  .position = f->position,
-                                  .samples = f->samples,
-                                  .loss_sum = f->loss_sum,
-                                  .lr = f->lr,
-                                  .best = f->best,
-                                  .best_step = f->best_step,
-                                  .patience = f->patience};
+static void restore_progress(dp_run *run) {
+    const dp_snapshot *f = run->resume_from;
+    run->progress = (dp_progress_state){.epoch = f->epoch,
+                                        .step = f->step,
+                                        .position = f->position,
+                                        .samples = f->samples,
+                                        .loss_sum = f->loss_sum,
+                                        .lr = f->lr,
+                                        .best = f->best,
+                                        .best_step = f->best_step,
+                                        .patience = f->patience};
 }
 
 /* The optimizer's state, tensor by tensor, into the stepper of rank 0. */
-static dp_status take_slots(dp_run *run) {
-    const dp_snapshot *f = run->found;
+static dp_status restore_optimizer(dp_run *run) {
+    const dp_snapshot *f = run->resume_from;
     const dp_model *model = run->session->model;
     const char *name = NULL;
     for (int k = 0; dp_stepper_slot(run->stepper, k, &name); k++) {
@@ -299,8 +299,8 @@ dp_status dp_run_restore(dp_run *run) {
     dp_session *session = run->session;
     dp_comm *comm = run->comm;
     bool root = dp_comm_rank(comm) == 0;
-    run->at = (dp_progress_state){.best = NAN};
-    run->saved_step = run->kept_step = -1;
+    run->progress = (dp_progress_state){.best = NAN};
+    run->checkpoint_step = run->durable_step = -1;
     dp_status s = DP_OK;
     if (run->start == DP_START_NEW) {
         s = root ? dp_model_init(session->model, &run->config) : DP_OK;
@@ -311,25 +311,25 @@ dp_status dp_run_restore(dp_run *run) {
     }
     s = dp_comm_agree(comm, root ? check_data(run) : DP_OK);
     if (s == DP_OK) {
-        s = dp_session_load(session, run->found, run->config.run.output);
+        s = dp_session_load(session, run->resume_from, run->config.run.output);
     }
     if (s == DP_OK && root) {
-        take_progress(run);
-        s = take_slots(run);
+        restore_progress(run);
+        s = restore_optimizer(run);
     }
     s = dp_comm_agree(comm, s);
     if (s != DP_OK) {
         return s;
     }
-    dp_comm_bcast(comm, &run->at, sizeof run->at);
-    run->saved_step = run->kept_step = run->at.step;
+    dp_comm_bcast(comm, &run->progress, sizeof run->progress);
+    run->checkpoint_step = run->durable_step = run->progress.step;
     const char *name = NULL;
     for (int k = 0; dp_stepper_slot(run->stepper, k, &name); k++) {
         dp_comm_bcast(comm, dp_stepper_slot(run->stepper, k, &name),
                       session->model->floats * sizeof(float));
     }
     dp_log("resume  from step %lld (epoch %lld, %lld steps into the next)",
-           (long long)run->at.step, (long long)run->at.epoch,
-           (long long)run->at.position);
+           (long long)run->progress.step, (long long)run->progress.epoch,
+           (long long)run->progress.position);
     return DP_OK;
 }

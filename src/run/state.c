@@ -1,5 +1,5 @@
-/* The state of a run as a checkpoint holds it: as it is now, or as it was in the best epoch, of which
- * a copy is kept until it is on the disk. */
+/* The state of a run as a checkpoint holds it: as it is now, or as it was in the best
+ * epoch, of which a copy is kept until it is on the disk. */
 #include "base/memory.h"
 #include "base/version.h"
 #include "train_impl.h"
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The checkpoint's view of the run; arrays are borrowed, only the class names are made
+/* Fills the snapshot of the run; arrays are borrowed, only the class names are made
  * here. */
-static void describe(const dp_run *run, dp_snapshot *s, char **names) {
+static void fill_snapshot(const dp_run *run, dp_snapshot *s, char **names) {
     const dp_session *session = run->session;
     const dp_dataset *data = session->data;
     const dp_model *model = session->model;
@@ -74,7 +74,7 @@ static const char *bad_name(const dp_model *model, const float *slab) {
     return NULL;
 }
 
-/* A checkpoint is only worth the good one before it if one can go on from it. */
+/* A checkpoint may only replace the last good one if training can continue from it. */
 dp_status dp_run_check_finite(dp_run *run) {
     const dp_model *model = run->session->model;
     const char *what = "parameters", *bad = bad_name(model, model->params), *name = NULL;
@@ -94,7 +94,7 @@ dp_status dp_run_check_finite(dp_run *run) {
 
 dp_status dp_run_remember(dp_run *run) {
     const dp_model *model = run->session->model;
-    dp_kept *kept = &run->kept;
+    dp_kept *last_good = &run->last_good;
     const char *name = NULL;
     const float *slot = NULL;
     dp_status s = dp_run_check_finite(run);
@@ -104,7 +104,7 @@ dp_status dp_run_remember(dp_run *run) {
         if (from == NULL) {
             break;
         }
-        float **to = k < 0 ? &kept->params : &kept->slot[k];
+        float **to = k < 0 ? &last_good->params : &last_good->slot[k];
         void *slab = *to;
         if (slab == NULL) {
             s = dp_memory_alloc(model->floats, sizeof(float), &slab);
@@ -114,17 +114,17 @@ dp_status dp_run_remember(dp_run *run) {
             memcpy(*to, from, model->floats * sizeof(float));
         }
     }
-    kept->at = run->at;
-    kept->there = s == DP_OK;
+    last_good->progress = run->progress;
+    last_good->there = s == DP_OK;
     return s;
 }
 
 void dp_run_forget(dp_run *run) {
-    dp_memory_free(&run->kept.params);
+    dp_memory_free(&run->last_good.params);
     for (int k = 0; k < DP_SLOTS; k++) {
-        dp_memory_free(&run->kept.slot[k]);
+        dp_memory_free(&run->last_good.slot[k]);
     }
-    run->kept.there = false;
+    run->last_good.there = false;
 }
 
 int64_t dp_run_state_bytes(const dp_run *run) {
@@ -137,25 +137,27 @@ int64_t dp_run_state_bytes(const dp_run *run) {
     return HEAD + slabs * (int64_t)(run->session->model->floats * sizeof(float));
 }
 
-dp_status dp_run_build(dp_run *run, bool kept, bool best, dp_checkpoint **out) {
+dp_status dp_run_build(dp_run *run, bool last_good, bool best, dp_checkpoint **out) {
     char **names = number_names(run->session->data->classes);
-    const dp_progress_state *at = kept ? &run->kept.at : &run->at;
-    dp_snapshot s = {.epoch = at->epoch,
-                     .step = at->step,
-                     .position = at->position,
-                     .loss_sum = at->loss_sum,
-                     .samples = at->samples,
-                     .lr = at->lr,
-                     .seed = run->config.run.seed,
-                     .best = at->best,
-                     .best_step = at->best_step,
-                     .patience = at->patience,
-                     .regression = !run->session->loss->accuracy,
-                     .rows = dp_metrics_unsaved(run->metrics, at->step, at->epoch)};
-    describe(run, &s, names);
-    if (kept) {
-        s.params = run->kept.params;
-        memcpy(s.slot, run->kept.slot, sizeof s.slot);
+    const dp_progress_state *progress =
+        last_good ? &run->last_good.progress : &run->progress;
+    dp_snapshot s = {
+        .epoch = progress->epoch,
+        .step = progress->step,
+        .position = progress->position,
+        .loss_sum = progress->loss_sum,
+        .samples = progress->samples,
+        .lr = progress->lr,
+        .seed = run->config.run.seed,
+        .best = progress->best,
+        .best_step = progress->best_step,
+        .patience = progress->patience,
+        .regression = !run->session->loss->accuracy,
+        .rows = dp_metrics_unsaved(run->metrics, progress->step, progress->epoch)};
+    fill_snapshot(run, &s, names);
+    if (last_good) {
+        s.params = run->last_good.params;
+        memcpy(s.slot, run->last_good.slot, sizeof s.slot);
     }
     dp_status status = dp_checkpoint_build(dp_rundir_checkpoints(run->dir), &s, best,
                                            (int)run->config.checkpoint.keep, out);

@@ -1,3 +1,4 @@
+/* The training loop, and what happens before and after it. */
 #include "run/train.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -5,7 +6,7 @@
 #include "base/version.h"
 #include "h5/h5file.h"
 #include "nn/schedule.h"
-#include "run/doctor.h"
+#include "run/launch_check.h"
 #include "run/signals.h"
 #include "step/team.h"
 #include "train_impl.h"
@@ -36,21 +37,21 @@ static dp_status open_files(dp_run *run) {
                               !session->loss->accuracy, &run->metrics);
     }
     if (s == DP_OK && run->start == DP_START_RESUME) {
-        s = dp_metrics_load(run->metrics, run->at.step, run->at.epoch);
-        s = s != DP_OK ? s : dp_metrics_append(run->metrics, &run->found->rows);
-        dp_metrics_checkpoint(run->metrics, run->found->step);
+        s = dp_metrics_load(run->metrics, run->progress.step, run->progress.epoch);
+        s = s != DP_OK ? s : dp_metrics_append(run->metrics, &run->resume_from->rows);
+        dp_metrics_checkpoint(run->metrics, run->resume_from->step);
         run->placed = 1;
     }
-    dp_checkpoint_free(&run->found);
+    dp_snapshot_destroy(&run->resume_from);
     s = s != DP_OK ? s : dp_run_begin_files(run);
     return s == DP_OK ? dp_writer_create(&run->writer) : s;
 }
 
-/* Everything that the loop needs, on every rank. */
+/* Everything that the training loop needs, on every rank. */
 static dp_status prepare(dp_run *run) {
     dp_session *session = run->session;
     const dp_config *config = &run->config;
-    dp_status s = dp_run_metric(session, &run->metric);
+    dp_status s = dp_run_best_metric(session, &run->metric);
     s = s != DP_OK
             ? s
             : dp_sampler_create(session->data->train_row, session->data->train_n,
@@ -82,7 +83,7 @@ static void small_model(const dp_run *run, double loss, char *out, size_t size) 
     if (model->parameters > 8) {
         return;
     }
-    dp_stepper_settle(run->stepper);
+    dp_stepper_wait_params(run->stepper);
     size_t used = (size_t)snprintf(out, size, "  ");
     for (int t = 0; t < model->ntensors; t++) {
         const dp_tensor *tensor = &model->tensors[t];
@@ -106,12 +107,12 @@ static void small_model(const dp_run *run, double loss, char *out, size_t size) 
     }
 }
 
-/* The notes' line: after steps 1, 1 + log_every, ... of an epoch; with full batches, of
- * the run. */
+/* The line of PyTorch's tutorials: after steps 1, 1 + log_every, ... of an epoch; with
+ * full batches, of the run. */
 static void log_step(const dp_run *run, const dp_step_result *r) {
-    const dp_progress_state *at = &run->at;
+    const dp_progress_state *progress = &run->progress;
     int64_t every = run->config.train.log_every;
-    int64_t count = run->full_batch ? at->epoch + 1 : at->position;
+    int64_t count = run->full_batch ? progress->epoch + 1 : progress->position;
     bool last = run->full_batch && count == run->config.train.epochs;
     if ((count - 1) % every == 0 || last) {
         char text[512];
@@ -119,7 +120,7 @@ static void log_step(const dp_run *run, const dp_step_result *r) {
         int total =
             run->config.train.drop_last ? sampler->steps * sampler->batch : sampler->n;
         small_model(run, r->loss, text, sizeof text);
-        dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)at->samples, total, text);
+        dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)progress->samples, total, text);
     }
 }
 
@@ -137,24 +138,24 @@ static dp_status diverged(dp_run *run, int bad) {
     return dp_run_diverged(run, where);
 }
 
-/* One step and what follows from it at once. */
-static dp_status one_step(dp_run *run, bool *stop) {
+/* One step, its metrics row and its log line. */
+static dp_status train_step(dp_run *run, bool *stop) {
     const dp_config *config = &run->config;
-    dp_progress_state *at = &run->at;
+    dp_progress_state *progress = &run->progress;
     int n = 0;
-    const int32_t *rows = dp_sampler_batch(run->sampler, (int)at->position, &n);
-    double lr = dp_schedule_lr(config, at->step, run->sampler->steps);
+    const int32_t *rows = dp_sampler_batch(run->sampler, (int)progress->position, &n);
+    double lr = dp_schedule_lr(config, progress->step, run->sampler->steps);
     double max_time = config->train.max_time;
-    bool want_stop = dp_run_poll(run) || dp_signals_pending() ||
-                     (max_time > 0 && dp_clock() - run->began >= max_time);
+    bool stop_requested = dp_run_poll(run) || dp_signals_pending() ||
+                          (max_time > 0 && dp_clock() - run->start_time >= max_time);
     dp_step_result r;
-    dp_step(run->stepper, rows, n, lr, at->step + 1, want_stop, &r);
-    at->step++;
-    at->position++;
-    at->samples += n;
-    at->loss_sum += r.loss_sum;
-    at->lr = lr;
-    run->step_epoch = at->epoch + 1;
+    dp_step(run->stepper, rows, n, lr, progress->step + 1, stop_requested, &r);
+    progress->step++;
+    progress->position++;
+    progress->samples += n;
+    progress->loss_sum += r.loss_sum;
+    progress->lr = lr;
+    run->step_epoch = progress->epoch + 1;
     run->loss = r.loss;
     run->grad_norm = r.grad_norm;
     run->epoch_seconds += r.seconds;
@@ -170,62 +171,64 @@ static dp_status one_step(dp_run *run, bool *stop) {
 }
 
 /* arg: the run. */
-static dp_status loop(void *arg) {
+static dp_status train_loop(void *arg) {
     dp_run *run = arg;
     const dp_config *config = &run->config;
-    dp_progress_state *at = &run->at;
-    int64_t first = at->step, every = config->checkpoint.every_steps;
+    dp_progress_state *progress = &run->progress;
+    int64_t first = progress->step, every = config->checkpoint.every_steps;
     int64_t patience = config->train.patience;
-    bool finished =
-        at->epoch >= config->train.epochs || (patience > 0 && at->patience >= patience);
+    bool finished = progress->epoch >= config->train.epochs ||
+                    (patience > 0 && progress->patience >= patience);
     while (!finished) {
-        dp_sampler_epoch(run->sampler, at->epoch + 1);
+        dp_sampler_epoch(run->sampler, progress->epoch + 1);
         bool stop = false;
-        dp_status s = one_step(run, &stop);
+        dp_status s = train_step(run, &stop);
         if (s != DP_OK) {
             return s;
         }
-        dp_progress("epoch", (long)at->position, run->sampler->steps);
-        if (at->position == run->sampler->steps) {
+        dp_progress("epoch", (long)progress->position, run->sampler->steps);
+        if (progress->position == run->sampler->steps) {
             s = dp_run_end_epoch(run, &finished);
-        } else if (every > 0 && at->step % every == 0) {
+        } else if (every > 0 && progress->step % every == 0) {
             s = dp_run_checkpoint(run, false, DP_AT_EPOCH);
         }
         if (s != DP_OK) {
             return s;
         }
         stop = stop || (config->train.max_steps > 0 &&
-                        at->step - first >= config->train.max_steps);
+                        progress->step - first >= config->train.max_steps);
         if (stop && !finished) {
-            s = run->saved_step == at->step ? DP_OK
-                                            : dp_run_checkpoint(run, false, DP_AT_STOP);
+            s = run->checkpoint_step == progress->step
+                    ? DP_OK
+                    : dp_run_checkpoint(run, false, DP_AT_STOP);
             s = s != DP_OK ? s : dp_run_finish(run, "stopped");
             return s == DP_OK ? DP_STOPPED : s;
         }
     }
-    dp_status s = dp_run_settle(run);
+    dp_status s = dp_run_wait_writer(run);
     s = s != DP_OK ? s : dp_run_final_test(run);
     return s != DP_OK ? s : dp_run_finish(run, "complete");
 }
 
-static void say_end(const dp_run *run, dp_status s, int64_t steps) {
+static void log_end(const dp_run *run, dp_status s, int64_t steps) {
     const char *output = run->config.run.output;
     if (s == DP_STOPPED) {
         dp_log("stopped at step %lld, in epoch %lld; run the same command again to go on",
-               (long long)run->at.step, (long long)run->at.epoch + 1);
+               (long long)run->progress.step, (long long)run->progress.epoch + 1);
     } else if (s == DP_OK) {
-        dp_log("done    %lld epochs, %lld steps in %.1f s", (long long)run->at.epoch,
-               (long long)steps, dp_clock() - run->began);
+        dp_log("done    %lld epochs, %lld steps in %.1f s",
+               (long long)run->progress.epoch, (long long)steps,
+               dp_clock() - run->start_time);
     }
     if (s == DP_OK || s == DP_STOPPED) {
         dp_log("files   %s/checkpoints/last.h5%s  %s/metrics.h5", output,
-               run->at.best_step > 0 ? " best.h5" : "", output);
+               run->progress.best_step > 0 ? " best.h5" : "", output);
     }
 }
 
 dp_status dp_train_check(const dp_session *session) {
     const char *metric = NULL, *init = session->config.model.init;
-    dp_status s = dp_run_metric(session, &metric);
+    dp_status s = dp_run_best_metric(session, &metric);
     bool reads = strcmp(init, "file") == 0 || strcmp(init, "constant") == 0;
     if (s == DP_OK && reads && dp_comm_rank(session->comm) == 0) {
         s = dp_model_init(session->model, &session->config);
@@ -247,15 +250,15 @@ static dp_status train(dp_run *run) {
     dp_log("%s (%s), run %s -> %s", dp_version_program(), dp_version_commit(),
            run->config.run.name, run->config.run.output);
     dp_session_header(run->session);
-    dp_doctor(run->session);
+    dp_launch_check(run->session);
     dp_signals_defer(); /* from here on metrics.h5 says how the run is */
     s = dp_comm_agree(run->comm, run->dir ? open_files(run) : DP_OK);
     if (s != DP_OK) {
         return s;
     }
-    int64_t first = run->at.step;
-    s = dp_team_open(run->session->threads, loop, run);
-    say_end(run, s, run->at.step - first);
+    int64_t first = run->progress.step;
+    s = dp_team_open(run->session->threads, train_loop, run);
+    log_end(run, s, run->progress.step - first);
     return s;
 }
 
@@ -264,9 +267,9 @@ dp_status dp_train(dp_comm *comm, const dp_config *config) {
     dp_run *run = dp_alloc(1, sizeof *run);
     run->comm = comm;
     run->config = *config;
-    run->began = dp_clock();
-    /* A run that exists is looked at before its data; a new one makes its folder only
-     * when config and data are found good. */
+    run->start_time = dp_clock();
+    /* An existing run is examined before its data; a new one creates its folder only when
+     * config and data are valid. */
     bool exists = access(config->run.output, F_OK) == 0;
     dp_comm_bcast(comm, &exists, sizeof exists);
     dp_status s = exists ? dp_run_claim(run) : DP_OK;
@@ -276,7 +279,7 @@ dp_status dp_train(dp_comm *comm, const dp_config *config) {
     dp_writer_destroy(&run->writer);
     dp_metrics_destroy(&run->metrics);
     dp_run_forget(run);
-    dp_checkpoint_free(&run->found);
+    dp_snapshot_destroy(&run->resume_from);
     dp_rundir_close(&run->dir);
     dp_stepper_destroy(&run->stepper);
     dp_evaluator_destroy(&run->evaluator);

@@ -1,3 +1,4 @@
+/* The buffers of a microbatch. */
 #include "step/batch.h"
 #include "base/memory.h"
 #include <stdlib.h>
@@ -34,7 +35,7 @@ void dp_batch_destroy(dp_batch **batch) {
 void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
                    const dp_scale *scale, const dp_table *table, const int32_t *rows,
                    int N) {
-    const dp_signal *input = &net->signals[0];
+    const dp_activation *input = &net->activations[0];
     net->model->set->load(team, N, input->F, table->raw, rows, scale, input->yt,
                           input->y);
     size_t width = (size_t)batch->outputs;
@@ -49,12 +50,12 @@ void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
     }
 }
 
-dp_truth dp_batch_truth(const dp_batch *batch, int N, float smoothing) {
-    return (dp_truth){.N = N,
-                      .O = batch->outputs,
-                      .label = batch->label,
-                      .target = batch->target,
-                      .smoothing = smoothing,
-                      .loss = batch->loss,
-                      .correct = batch->correct};
+dp_targets dp_batch_targets(const dp_batch *batch, int N, float smoothing) {
+    return (dp_targets){.N = N,
+                        .O = batch->outputs,
+                        .label = batch->label,
+                        .target = batch->target,
+                        .smoothing = smoothing,
+                        .loss = batch->loss,
+                        .correct = batch->correct};
 }

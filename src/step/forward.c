@@ -1,4 +1,5 @@
-/* Evaluation and prediction share the net's passes and the threads with the step, but no gradients. */
+/* Evaluation and prediction share the net's passes and the threads with the step, but no
+ * gradients. */
 #include "step/forward.h"
 #include "step/team.h"
 
@@ -9,7 +10,7 @@ static void wait_for_team(void *context, dp_team team) {
 
 static void load(const dp_forward *f, dp_team team, const dp_table *table,
                  const int32_t *rows, int N) {
-    const dp_signal *input = &f->net->signals[0];
+    const dp_activation *input = &f->net->activations[0];
     if (f->loss) {
         dp_batch_load(f->batch, team, f->net, f->scale, table, rows, N);
     } else {
@@ -30,7 +31,7 @@ static void work(dp_team team, void *arg) {
     const job *j = arg;
     const dp_forward *f = j->forward;
     const dp_model *model = f->net->model;
-    const dp_signal *logits = dp_net_logits(f->net);
+    const dp_activation *logits = dp_net_logits(f->net);
     const dp_hooks hooks = {.barrier = wait_for_team};
     const dp_pass pass = {.set = model->set,
                           .team = team,
@@ -41,8 +42,8 @@ static void work(dp_team team, void *arg) {
     dp_net_forward(f->net, pass, &hooks);
     dp_team_barrier(team);
     if (f->loss) {
-        dp_truth truth = dp_batch_truth(f->batch, j->N, 0);
-        f->loss->apply(model->set, team, &truth, logits->yt, NULL);
+        dp_targets targets = dp_batch_targets(f->batch, j->N, 0);
+        f->loss->apply(model->set, team, &targets, logits->yt, NULL);
     }
     if (f->probability) {
         model->set->softmax(team, j->N, logits->F, logits->yt, f->probability);

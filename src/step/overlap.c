@@ -1,4 +1,5 @@
-/* The courier: the exchange of a step beside its computation. */
+/* The communication thread: exchanges buckets while the team computes, as DDP's reducer
+ * does. */
 #include "base/memory.h"
 #include "step_impl.h"
 #include <pthread.h>
@@ -9,72 +10,74 @@
 
 struct dp_overlap {
     dp_stepper *st;
-    pthread_t courier;
-    pthread_mutex_t lock; /* of all below */
-    pthread_cond_t news;
-    dp_errand errand;
-    dp_note note;
+    pthread_t comm_thread;
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t changed;
+    dp_update_plan plan;
+    dp_step_scalars scalars;
     double loss;
     dp_slices *squares; /* [nbuckets]; owner: this */
-    int ready;          /* the buckets below this one have their gradients */
-    int landed;         /* the buckets from this one on have their new parameters */
-    int known;          /* loss, note and squares are */
+    int grads_ready;    /* buckets below this one have their gradients */
+    int params_ready;   /* buckets from this one on have their new parameters */
+    int scalars_ready;  /* loss, scalars and squares of the step are */
     int quit;
-    bool begun; /* the team has brought gradients in this step; not for the courier */
+    bool in_step; /* this step has gradients; only the team uses it */
 };
 
-/* Something has happened that the other thread may wait for. */
-static void tell(dp_overlap *ov, int *what, int value) {
+/* Changes a value that the other thread may wait for. */
+static void set_and_signal(dp_overlap *ov, int *what, int value) {
     pthread_mutex_lock(&ov->lock);
     *what = value;
-    pthread_cond_broadcast(&ov->news);
+    pthread_cond_broadcast(&ov->changed);
     pthread_mutex_unlock(&ov->lock);
 }
 
-/* False: there won't be another step. */
+/* False: there is no other step. */
 static bool wait_for_gradients(dp_overlap *ov, int b) {
     pthread_mutex_lock(&ov->lock);
-    while (ov->ready <= b && !ov->quit) {
-        pthread_cond_wait(&ov->news, &ov->lock);
+    while (ov->grads_ready <= b && !ov->quit) {
+        pthread_cond_wait(&ov->changed, &ov->lock);
     }
-    bool more = ov->ready > b;
+    bool more = ov->grads_ready > b;
     pthread_mutex_unlock(&ov->lock);
     return more;
 }
 
-/* The owned part of a bucket, whose partials have come. The sums are put aside: the next bucket's
- * partials come where they are, and the parameters may be read until the backward pass is over. */
-static void finish_bucket(dp_stepper *st, const dp_bucket *bucket,
-                          const dp_errand *errand) {
+/* Sums the owned slice of a bucket whose partials have arrived. The sums are copied to
+ * slab 0: the next bucket's partials are received where they are, and parameters may be
+ * read until the end of the backward pass. */
+static void accumulate_bucket(dp_stepper *st, const dp_bucket *bucket,
+                              const dp_update_plan *plan) {
     const size_t *chunk = st->model->chunk;
     for (int c = bucket->first; c < bucket->last; c++) {
         const float *sum = dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]);
-        float *aside = dp_exchange_slab(st->exchange, 0) + chunk[c];
-        if (sum != aside) {
-            memcpy(aside, sum, (chunk[c + 1] - chunk[c]) * sizeof *sum);
+        float *saved = dp_exchange_slab(st->exchange, 0) + chunk[c];
+        if (sum != saved) {
+            memcpy(saved, sum, (chunk[c + 1] - chunk[c]) * sizeof *sum);
         }
-        dp_step_finish_chunk(st, c, aside, errand->scale);
+        dp_step_accumulate_chunk(st, c, saved, plan->scale);
     }
 }
 
-/* One step, after the gradients of the last bucket. The parameters come in the order in which the
+/* The communication of one step. The parameters are gathered in the order in which the
  * next step reads them. */
-static void one_step(dp_overlap *ov) {
+static void exchange_step(dp_overlap *ov) {
     dp_stepper *st = ov->st;
     int n = st->nbuckets;
     for (int b = 0; b < n && wait_for_gradients(ov, b); b++) {
         const dp_bucket *bucket = &st->bucket[b];
-        ov->loss = dp_exchange_reduce(st->exchange, bucket->bound, ov->errand.blocks,
-                                      b == n - 1 ? &ov->note : NULL);
-        finish_bucket(st, bucket, &ov->errand);
+        ov->loss = dp_exchange_reduce(st->exchange, bucket->bound, ov->plan.blocks,
+                                      b == n - 1 ? &ov->scalars : NULL);
+        accumulate_bucket(st, bucket, &ov->plan);
         ov->squares[b] = (dp_slices){st->squares, sizeof(double), bucket->chunk_bound};
     }
     dp_exchange_gather(st->exchange, n, ov->squares);
-    dp_update u = ov->errand.u;
+    dp_update u = ov->plan.u;
     if (st->config->optimizer.clip_norm > 0) {
-        u.scale *= (float)dp_step_clip(st->config->optimizer.clip_norm, dp_step_norm(st));
+        u.scale *=
+            (float)dp_step_clip_scale(st->config->optimizer.clip_norm, dp_step_norm(st));
     }
-    tell(ov, &ov->known, true);
+    set_and_signal(ov, &ov->scalars_ready, true);
     for (int b = n - 1; b >= 0; b--) {
         const dp_bucket *bucket = &st->bucket[b];
         for (int c = bucket->first; c < bucket->last; c++) {
@@ -83,18 +86,19 @@ static void one_step(dp_overlap *ov) {
         dp_slices params = {st->model->params, sizeof(float), bucket->bound};
         dp_exchange_gather(st->exchange, 1, &params);
         if (b == 0) {
-            ov->ready = 0; /* for the next step; nobody looks before all have landed */
+            /* for the next step; not read before all parameters are ready */
+            ov->grads_ready = 0;
         }
-        tell(ov, &ov->landed, b);
+        set_and_signal(ov, &ov->params_ready, b);
     }
 }
 
-static void *carry(void *arg) {
+static void *communicate(void *arg) {
     dp_overlap *ov = arg;
-    prctl(PR_SET_TIMERSLACK, 1UL); /* naps are as short as they are asked for */
+    prctl(PR_SET_TIMERSLACK, 1UL); /* short sleeps stay short */
     while (wait_for_gradients(ov, 0)) {
-        dp_comm_hold(ov->st->comm);
-        one_step(ov);
+        dp_comm_set_mpi_thread(ov->st->comm);
+        exchange_step(ov);
     }
     return NULL;
 }
@@ -104,21 +108,21 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out) {
     ov->squares = dp_alloc((size_t)st->nbuckets, sizeof *ov->squares);
     ov->st = st;
     pthread_mutex_init(&ov->lock, NULL);
-    pthread_cond_init(&ov->news, NULL);
-    /* Signals are for the thread that trains. */
+    pthread_cond_init(&ov->changed, NULL);
+    /* Signals are delivered to the thread that trains. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    int failed = pthread_create(&ov->courier, NULL, carry, ov);
+    int failed = pthread_create(&ov->comm_thread, NULL, communicate, ov);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed) {
-        pthread_cond_destroy(&ov->news);
+        pthread_cond_destroy(&ov->changed);
         pthread_mutex_destroy(&ov->lock);
         free(ov->squares);
         free(ov);
         return dp_fail(DP_EINTERNAL, "no thread for the exchange: %s", strerror(failed));
     }
-    (void)pthread_setname_np(ov->courier, "courier"); /* as top -H shows it */
+    (void)pthread_setname_np(ov->comm_thread, "communication"); /* as top -H shows it */
     *out = ov;
     return DP_OK;
 }
@@ -126,10 +130,10 @@ dp_status dp_overlap_create(dp_stepper *st, dp_overlap **out) {
 void dp_overlap_destroy(dp_overlap **overlap) {
     dp_overlap *ov = *overlap;
     if (ov) {
-        dp_overlap_settle(ov);
-        tell(ov, &ov->quit, true);
-        pthread_join(ov->courier, NULL);
-        pthread_cond_destroy(&ov->news);
+        dp_overlap_wait_all(ov);
+        set_and_signal(ov, &ov->quit, true);
+        pthread_join(ov->comm_thread, NULL);
+        pthread_cond_destroy(&ov->changed);
         pthread_mutex_destroy(&ov->lock);
         free(ov->squares);
         free(ov);
@@ -137,53 +141,54 @@ void dp_overlap_destroy(dp_overlap **overlap) {
     *overlap = NULL;
 }
 
-/* Waits, with the lock, until the buckets from b on have landed. The courier has the core
- * meanwhile. */
+/* Waits, with the lock, until the parameters of the buckets from b on are ready. The core
+ * is the communication thread's meanwhile. */
 static void wait_for_parameters(dp_overlap *ov, int b) {
-    while (ov->landed > b) {
-        dp_comm_nap(ov->st->comm, false);
-        pthread_cond_wait(&ov->news, &ov->lock);
+    while (ov->params_ready > b) {
+        dp_comm_sleep_while_polling(ov->st->comm, false);
+        pthread_cond_wait(&ov->changed, &ov->lock);
     }
-    dp_comm_nap(ov->st->comm, true);
+    dp_comm_sleep_while_polling(ov->st->comm, true);
 }
 
-void dp_overlap_await(dp_overlap *ov, int b) {
+void dp_overlap_wait_params(dp_overlap *ov, int b) {
     pthread_mutex_lock(&ov->lock);
     wait_for_parameters(ov, b);
     pthread_mutex_unlock(&ov->lock);
 }
 
-void dp_overlap_ready(dp_overlap *ov, int b, const dp_errand *errand) {
-    if (!ov->begun) {
+void dp_overlap_grads_ready(dp_overlap *ov, int b, const dp_update_plan *plan) {
+    if (!ov->in_step) {
         /* A rank without samples has not waited in its forward pass. */
-        dp_overlap_await(ov, 0);
-        ov->errand = *errand;
-        ov->landed = ov->st->nbuckets;
-        ov->known = false;
-        ov->begun = true;
+        dp_overlap_wait_params(ov, 0);
+        ov->plan = *plan;
+        ov->params_ready = ov->st->nbuckets;
+        ov->scalars_ready = false;
+        ov->in_step = true;
     }
-    tell(ov, &ov->ready, b + 1);
+    set_and_signal(ov, &ov->grads_ready, b + 1);
 }
 
-double dp_overlap_finish(dp_overlap *ov, const dp_errand *errand, dp_note *note) {
-    ov->note = *note;
-    dp_overlap_ready(ov, ov->st->nbuckets - 1, errand);
+double dp_overlap_reduce(dp_overlap *ov, const dp_update_plan *plan,
+                         dp_step_scalars *scalars) {
+    ov->scalars = *scalars;
+    dp_overlap_grads_ready(ov, ov->st->nbuckets - 1, plan);
     pthread_mutex_lock(&ov->lock);
-    while (!ov->known) {
-        dp_comm_nap(ov->st->comm, false);
-        pthread_cond_wait(&ov->news, &ov->lock);
+    while (!ov->scalars_ready) {
+        dp_comm_sleep_while_polling(ov->st->comm, false);
+        pthread_cond_wait(&ov->changed, &ov->lock);
     }
-    dp_comm_nap(ov->st->comm, true);
+    dp_comm_sleep_while_polling(ov->st->comm, true);
     pthread_mutex_unlock(&ov->lock);
-    ov->begun = false;
-    *note = ov->note;
+    ov->in_step = false;
+    *scalars = ov->scalars;
     return ov->loss;
 }
 
-void dp_overlap_settle(dp_overlap *ov) {
+void dp_overlap_wait_all(dp_overlap *ov) {
     pthread_mutex_lock(&ov->lock);
     wait_for_parameters(ov, 0);
     pthread_mutex_unlock(&ov->lock);
-    dp_comm_hold(ov->st->comm);
-    dp_comm_nap(ov->st->comm, false);
+    dp_comm_set_mpi_thread(ov->st->comm);
+    dp_comm_sleep_while_polling(ov->st->comm, false);
 }

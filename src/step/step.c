@@ -1,3 +1,4 @@
+/* One optimizer step: microbatches, the reduction, the update. */
 #include "base/memory.h"
 #include "base/tree.h"
 #include "step/team.h"
@@ -8,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The sum of a piece's losses: in order within a block, then along the tree. */
+/* The sum of a microbatch's losses: in order within a block, then along the tree. */
 static double sum_losses(const dp_stepper *st, int N) {
     int blocks = dp_tree_blocks(N, st->block);
-    double sums[DP_PIECE]; /* a piece has no more blocks */
+    double sums[DP_MICROBATCH]; /* a microbatch has no more blocks */
     memset(sums, 0, (size_t)blocks * sizeof *sums);
     for (int n = 0; n < N; n++) {
         sums[n / st->block] += (double)st->batch->loss[n];
@@ -19,14 +20,15 @@ static double sum_losses(const dp_stepper *st, int N) {
     return dp_tree_sum(sums, blocks);
 }
 
-/* Where a piece's gradients go: they replace slab `top`, which is then added to the one below it, and
- * so on, `merges` times. With an errand they are the rank's last of the step, and may travel. */
-typedef struct pile {
+/* Where a microbatch's gradients go: they replace slab `top`, which is then added to the
+ * one below it, and so on, `merges` times. plan: they are the rank's last of the step,
+ * and their buckets may be exchanged. */
+typedef struct grad_target {
     int top, merges;
-    const dp_errand *errand;
-} pile;
+    const dp_update_plan *plan;
+} grad_target;
 
-/* left += right in a bucket, this thread's part. */
+/* left += right in a bucket, this thread's range. */
 static void merge(dp_team team, const dp_bucket *bucket, int ranks, float *left,
                   const float *right) {
     size_t first = bucket->bound[0] / 16, n = bucket->bound[ranks] / 16 - first;
@@ -36,27 +38,27 @@ static void merge(dp_team team, const dp_bucket *bucket, int ranks, float *left,
 }
 
 /* Bucket b's gradients are in slab `top`. Whole team. */
-static void bucket_done(dp_stepper *st, dp_team team, int b, const pile *to) {
+static void bucket_ready(dp_stepper *st, dp_team team, int b, const grad_target *to) {
     for (int m = 0; m < to->merges; m++) {
         merge(team, &st->bucket[b], dp_comm_size(st->comm),
               dp_exchange_slab(st->exchange, to->top - m - 1),
               dp_exchange_slab(st->exchange, to->top - m));
     }
-    if (st->overlap && to->errand && b < st->nbuckets - 1) {
+    if (st->overlap && to->plan && b < st->nbuckets - 1) {
         if (to->merges > 0) {
             dp_team_barrier(team);
         }
         if (team.id == 0) {
-            dp_overlap_ready(st->overlap, b, to->errand);
+            dp_overlap_grads_ready(st->overlap, b, to->plan);
         }
     }
 }
 
-/* What a thread has with it on its way through a piece. */
+/* What a thread has with it on its way through a microbatch. */
 typedef struct worker {
     dp_stepper *st;
-    const pile *to;
-    const dp_errand *now; /* not NULL: parameters are updated as gradients come */
+    const grad_target *to;
+    const dp_update_plan *early; /* not NULL: parameters are updated as gradients come */
     dp_times *times;
     double *clock, *busy; /* the part of times that the thread is in */
 } worker;
@@ -73,7 +75,7 @@ static void slice_needed(void *context, dp_team team, const dp_slice *slice) {
     int b = w->st->completes[slice - w->st->net->slice];
     if (team.id == 0 && b >= 0) {
         *w->busy += dp_lap(w->clock);
-        dp_overlap_await(w->st->overlap, b);
+        dp_overlap_wait_params(w->st->overlap, b);
         w->times->reduce += dp_lap(w->clock);
     }
 }
@@ -81,17 +83,17 @@ static void slice_needed(void *context, dp_team team, const dp_slice *slice) {
 static void slice_ready(void *context, dp_team team, const dp_slice *slice) {
     worker *w = context;
     int b = w->st->completes[slice - w->st->net->slice];
-    if (w->now) {
-        dp_step_update_slice(w->st, team, slice, w->now);
+    if (w->early) {
+        dp_step_update_slice(w->st, team, slice, w->early);
         w->times->update += dp_lap(w->clock);
     } else if (b >= 0) {
-        bucket_done(w->st, team, b, w->to);
+        bucket_ready(w->st, team, b, w->to);
     }
 }
 
-/* Forward, loss and backward of one piece; a barrier is its end. Whole team. */
-static double piece(worker *w, dp_team team, const int32_t *rows, int N,
-                    const dp_errand *errand) {
+/* Forward, loss and backward of one microbatch; a barrier is its end. Whole team. */
+static double microbatch(worker *w, dp_team team, const int32_t *rows, int N,
+                         const dp_update_plan *plan) {
     dp_stepper *st = w->st;
     const dp_net *net = st->net;
     if (team.id == 0) {
@@ -100,7 +102,7 @@ static double piece(worker *w, dp_team team, const int32_t *rows, int N,
     const dp_hooks hooks = {.context = w,
                             .barrier = wait_for_team,
                             .need = st->overlap ? slice_needed : NULL,
-                            .ready = st->overlap || w->now ? slice_ready : NULL,
+                            .ready = st->overlap || w->early ? slice_ready : NULL,
                             .gradients_first = st->overlap != NULL};
     const dp_pass pass = {.set = st->model->set,
                           .team = team,
@@ -108,13 +110,13 @@ static double piece(worker *w, dp_team team, const int32_t *rows, int N,
                           .block = st->block,
                           .training = true,
                           .seed = st->config->run.seed,
-                          .step = errand->step,
+                          .step = plan->step,
                           .row = rows,
                           .params = st->model->params,
                           .grads = dp_exchange_slab(st->exchange, w->to->top)};
-    dp_truth truth =
-        dp_batch_truth(st->batch, N, (float)st->config->loss.label_smoothing);
-    const dp_signal *logits = dp_net_logits(net);
+    dp_targets targets =
+        dp_batch_targets(st->batch, N, (float)st->config->loss.label_smoothing);
+    const dp_activation *logits = dp_net_logits(net);
 
     w->busy = &w->times->data;
     dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
@@ -122,41 +124,41 @@ static double piece(worker *w, dp_team team, const int32_t *rows, int N,
     w->busy = &w->times->forward;
     dp_net_forward(net, pass, &hooks);
     wait_for_team(w, team);
-    st->loss->apply(pass.set, team, &truth, logits->yt, logits->dzt);
+    st->loss->apply(pass.set, team, &targets, logits->yt, logits->dzt);
     w->times->forward += dp_lap(w->clock);
     w->busy = &w->times->backward;
     dp_net_backward(net, pass, &hooks);
     if (!st->overlap) {
-        bucket_done(st, team, 0, w->to);
+        bucket_ready(st, team, 0, w->to);
     }
     double loss = team.id == 0 ? sum_losses(st, N) : 0;
     w->times->backward += dp_lap(w->clock);
     return loss;
 }
 
-/* All pieces of this rank: leaves one gradient slab and one loss for each of its nodes.
- */
-static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, int npieces,
-                    const dp_node *node, const dp_errand *now, const dp_errand *errand,
-                    double *clock) {
+/* All microbatches of this rank: leaves one gradient slab and one loss for each of its
+ * ranges. */
+static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n,
+                    int nmicrobatches, const dp_range *range, const dp_update_plan *early,
+                    const dp_update_plan *plan, double *clock) {
     int blocks = dp_tree_blocks(n, st->block);
     dp_tree_walk walk;
     dp_tree_begin(&walk, blocks);
-    for (int k = 0; k < npieces; k++) {
-        int begin = node[k].a * st->block;
-        int end = node[k].b == blocks ? n : node[k].b * st->block;
-        int top = walk.depth, merges = dp_tree_push(&walk, node[k]);
-        const pile to = {top, merges, k == npieces - 1 ? errand : NULL};
-        worker w = {.st = st, .to = &to, .now = now, .clock = clock};
+    for (int k = 0; k < nmicrobatches; k++) {
+        int begin = range[k].a * st->block;
+        int end = range[k].b == blocks ? n : range[k].b * st->block;
+        int top = walk.depth, merges = dp_tree_push(&walk, range[k]);
+        const grad_target to = {top, merges, k == nmicrobatches - 1 ? plan : NULL};
+        worker w = {.st = st, .to = &to, .early = early, .clock = clock};
         w.times = team.id == 0 ? &st->times : &(dp_times){0};
-        double loss = piece(&w, team, rows + begin, end - begin, errand);
+        double loss = microbatch(&w, team, rows + begin, end - begin, plan);
         if (team.id == 0) {
-            st->piece_loss[top] = loss;
+            st->partial_loss[top] = loss;
             for (; merges > 0; merges--, top--) {
-                st->piece_loss[top - 1] += st->piece_loss[top];
+                st->partial_loss[top - 1] += st->partial_loss[top];
             }
         }
-        if (npieces > 1) {
+        if (nmicrobatches > 1) {
             dp_team_barrier(team);
             if (team.id == 0) {
                 st->times.idle += dp_lap(clock);
@@ -166,7 +168,7 @@ static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n, in
 }
 
 /* This thread's part of the owned chunks. */
-static void my_chunks(const dp_stepper *st, dp_team team, int *begin, int *end) {
+static void thread_chunks(const dp_stepper *st, dp_team team, int *begin, int *end) {
     const dp_bucket *bucket = &st->bucket[0];
     long n = bucket->last - bucket->first;
     *begin = bucket->first + (int)(n * team.id / team.n);
@@ -174,7 +176,7 @@ static void my_chunks(const dp_stepper *st, dp_team team, int *begin, int *end) 
 }
 
 /* PyTorch's clip_grad_norm_: the factor on the gradient. */
-double dp_step_clip(double clip, double norm) {
+double dp_step_clip_scale(double clip, double norm) {
     double f = clip / (norm + 1e-6);
     return f < 1 ? f : 1;
 }
@@ -183,35 +185,35 @@ double dp_step_norm(const dp_stepper *st) {
     return sqrt(dp_tree_sum(st->squares, st->model->nchunks));
 }
 
-/* Asks for what the update of chunk c changes, before it is needed. Others have read the parameters:
- * each store would wait for them to let go of a line. */
-static void want_chunk(const dp_stepper *st, int c) {
+/* Prefetches for writing what the update of chunk c changes. Other cores have read the
+ * parameters: each store would wait for their copies of the line to be invalidated. */
+static void prefetch_chunk(const dp_stepper *st, int c) {
     const dp_model *model = st->model;
     for (size_t i = model->chunk[c]; i < model->chunk[c + 1];
          i += DP_ALIGN / sizeof(float)) {
-        dp_memory_want(model->params + i);
+        dp_memory_prefetch_write(model->params + i);
         for (int k = 0; k < st->nslots; k++) {
-            dp_memory_want(st->slot[k] + i);
+            dp_memory_prefetch_write(st->slot[k] + i);
         }
     }
 }
 
-/* The owned slice: sum, norm, update; then everyone's parameters. With clipping the norm
- * must be known first, which takes one more small exchange. Whole team. */
-static void update(dp_stepper *st, dp_team team, const dp_errand *how, bool done,
+/* The owned slice: sum, norm, update; then an allgather of the parameters. With clipping
+ * the norm comes first, which takes one more small exchange. Whole team. */
+static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, bool done,
                    double *clock) {
     double clip = st->config->optimizer.clip_norm;
     dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
-    dp_update u = how->u;
+    dp_update u = plan->u;
     dp_slices squares = {st->squares, sizeof(double), st->bucket[0].chunk_bound};
     dp_slices params = {st->model->params, sizeof(float), st->bucket[0].bound};
     int begin = 0, end = 0;
-    my_chunks(st, team, &begin, &end);
+    thread_chunks(st, team, &begin, &end);
     for (int c = begin; c < end && !done; c++) {
         const size_t *chunk = st->model->chunk;
-        want_chunk(st, c + 1 < end ? c + 1 : c);
-        dp_step_finish_chunk(st, c, dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]),
-                             how->scale);
+        prefetch_chunk(st, c + 1 < end ? c + 1 : c);
+        dp_step_accumulate_chunk(
+            st, c, dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]), plan->scale);
         if (!(clip > 0)) {
             dp_step_update_chunk(st, c, &u);
         }
@@ -225,7 +227,7 @@ static void update(dp_stepper *st, dp_team team, const dp_errand *how, bool done
             times->reduce += dp_lap(clock);
         }
         dp_team_barrier(team);
-        u.scale *= (float)dp_step_clip(clip, dp_step_norm(st));
+        u.scale *= (float)dp_step_clip_scale(clip, dp_step_norm(st));
         for (int c = begin; c < end; c++) {
             dp_step_update_chunk(st, c, &u);
         }
@@ -258,11 +260,11 @@ static int bad_tensor(const dp_stepper *st) {
 typedef struct job {
     dp_stepper *st;
     const int32_t *rows;
-    int n, blocks, npieces;
-    const dp_node *node; /* [npieces] */
-    const dp_errand *errand;
-    bool alone; /* nobody is waited for: see dp_step_gradient_and_update */
-    dp_note note;
+    int n, blocks, nmicrobatches;
+    const dp_range *range; /* [nmicrobatches] */
+    const dp_update_plan *plan;
+    bool early_update; /* nobody is waited for: see dp_step_gradient_and_update */
+    dp_step_scalars scalars;
     double start, end, loss_sum; /* end: of thread 0's last lap */
 } job;
 
@@ -273,21 +275,21 @@ static void work(dp_team team, void *arg) {
     if (team.id == 0) {
         st->times.idle += dp_lap(&clock);
     }
-    compute(st, team, j->rows, j->n, j->npieces, j->node, j->alone ? j->errand : NULL,
-            j->errand, &clock);
+    compute(st, team, j->rows, j->n, j->nmicrobatches, j->range,
+            j->early_update ? j->plan : NULL, j->plan, &clock);
     if (team.id == 0) {
-        for (int k = 0; k < DP_PARTS && k < st->ngrads; k++) {
-            j->note.loss[k] = st->piece_loss[k];
+        for (int k = 0; k < DP_MAX_PARTIALS && k < st->ngrads; k++) {
+            j->scalars.loss[k] = st->partial_loss[k];
         }
         st->times.idle += dp_lap(&clock);
-        j->loss_sum = st->overlap ? dp_overlap_finish(st->overlap, j->errand, &j->note)
+        j->loss_sum = st->overlap ? dp_overlap_reduce(st->overlap, j->plan, &j->scalars)
                                   : dp_exchange_reduce(st->exchange, st->bucket[0].bound,
-                                                       j->blocks, &j->note);
+                                                       j->blocks, &j->scalars);
         st->times.reduce += dp_lap(&clock);
     }
     if (!st->overlap) {
         dp_team_barrier(team);
-        update(st, team, j->errand, j->alone, &clock);
+        update(st, team, j->plan, j->early_update, &clock);
     }
     if (team.id == 0) {
         j->end = clock;
@@ -295,26 +297,26 @@ static void work(dp_team team, void *arg) {
 }
 
 void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
-             bool want_stop, dp_step_result *out) {
-    double start = dp_clock(), waited = st->times.reduce;
+             bool stop_requested, dp_step_result *out) {
+    double start = dp_clock(), reduce_before = st->times.reduce;
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
     int blocks = dp_tree_blocks(n, st->block);
-    int npieces = dp_tree_share(blocks, ranks, rank, st->most, NULL);
-    dp_node *node = st->node;
-    dp_tree_share(blocks, ranks, rank, st->most, node);
-    dp_errand errand = {t, blocks, dp_optimizer_prepare(st->config, lr, t),
-                        (float)(1.0 / n)};
-    errand.u.scale = st->kept ? 1.0F : errand.scale;
+    int nmicrobatches = dp_tree_partition(blocks, ranks, rank, st->max_blocks, NULL);
+    dp_range *range = st->range;
+    dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
+    dp_update_plan plan = {t, blocks, dp_optimizer_prepare(st->config, lr, t),
+                           (float)(1.0 / n)};
+    plan.u.scale = st->accumulated ? 1.0F : plan.scale;
     job j = {.st = st,
              .rows = rows,
              .n = n,
              .blocks = blocks,
-             .npieces = npieces,
-             .node = node,
-             .errand = &errand,
-             .alone =
-                 ranks == 1 && npieces == 1 && !(st->config->optimizer.clip_norm > 0),
-             .note = {.stop = want_stop},
+             .nmicrobatches = nmicrobatches,
+             .range = range,
+             .plan = &plan,
+             .early_update = ranks == 1 && nmicrobatches == 1 &&
+                             !(st->config->optimizer.clip_norm > 0),
+             .scalars = {.stop = stop_requested},
              .start = start};
     dp_team_run(st->threads, work, &j);
     double now = dp_clock();
@@ -323,22 +325,22 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
                             .loss_sum = j.loss_sum,
                             .grad_norm = dp_step_norm(st),
                             .seconds = now - start,
-                            .comm_seconds = st->times.reduce - waited,
-                            .stop = j.note.stop > 0,
+                            .comm_seconds = st->times.reduce - reduce_before,
+                            .stop = j.scalars.stop > 0,
                             .bad = bad_tensor(st)};
 }
 
-double dp_step_unevenness(int n, int block, int ranks, int *idle) {
-    int blocks = dp_tree_blocks(n, block), most = 0;
+double dp_step_imbalance(int n, int block, int ranks, int *idle) {
+    int blocks = dp_tree_blocks(n, block), max_blocks = 0;
     *idle = 0;
     for (int r = 0; r < ranks; r++) {
-        dp_node node[DP_PARTS];
-        int k = dp_tree_share(blocks, ranks, r, INT_MAX, node), mine = 0;
+        dp_range range[DP_MAX_PARTIALS];
+        int k = dp_tree_partition(blocks, ranks, r, INT_MAX, range), mine = 0;
         for (int i = 0; i < k; i++) {
-            mine += node[i].b - node[i].a;
+            mine += range[i].b - range[i].a;
         }
-        most = mine > most ? mine : most;
+        max_blocks = mine > max_blocks ? mine : max_blocks;
         *idle += mine == 0;
     }
-    return (double)most * ranks / blocks;
+    return (double)max_blocks * ranks / blocks;
 }

@@ -1,14 +1,14 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
 #include "step_impl.h"
 
-void dp_step_finish_chunk(dp_stepper *st, int c, const float *sum, float scale) {
+void dp_step_accumulate_chunk(dp_stepper *st, int c, const float *sum, float scale) {
     const dp_model *model = st->model;
     size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
-    if (st->kept) {
+    if (st->accumulated) {
         for (size_t i = 0; i < n; i++) {
-            st->kept[at + i] += sum[i] * scale;
+            st->accumulated[at + i] += sum[i] * scale;
         }
-        sum = st->kept + at;
+        sum = st->accumulated + at;
         scale = 1;
     }
     st->chunk_sum[c] = sum;
@@ -19,12 +19,12 @@ void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u) {
     const dp_model *model = st->model;
     size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
     float *const slot[2] = {
-        st->slot[0] && st->slot[0] != st->kept ? st->slot[0] + at : NULL,
-        st->slot[1] && st->slot[1] != st->kept ? st->slot[1] + at : NULL};
+        st->slot[0] && st->slot[0] != st->accumulated ? st->slot[0] + at : NULL,
+        st->slot[1] && st->slot[1] != st->accumulated ? st->slot[1] + at : NULL};
     dp_update mine = *u;
-    if (st->kept) { /* clipped in place, as clip_grad_norm_ does */
+    if (st->accumulated) { /* clipped in place, as clip_grad_norm_ does */
         for (size_t i = 0; i < n; i++) {
-            st->kept[at + i] *= u->scale;
+            st->accumulated[at + i] *= u->scale;
         }
         mine.scale = 1;
     }
@@ -46,7 +46,7 @@ int dp_step_chunk_from(const dp_model *model, size_t at) {
 
 /* Threads take runs of chunks, much as they have made the rows of a gradient. */
 void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
-                          const dp_errand *now) {
+                          const dp_update_plan *early) {
     const dp_model *model = st->model;
     const float *grads = dp_exchange_slab(st->exchange, 0);
     int first = dp_step_chunk_from(model, slice->offset);
@@ -54,7 +54,7 @@ void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
     int begin = first + (int)(n * team.id / team.n);
     int end = first + (int)(n * (team.id + 1) / team.n);
     for (int c = begin; c < end; c++) {
-        dp_step_finish_chunk(st, c, grads + model->chunk[c], now->scale);
-        dp_step_update_chunk(st, c, &now->u);
+        dp_step_accumulate_chunk(st, c, grads + model->chunk[c], early->scale);
+        dp_step_update_chunk(st, c, &early->u);
     }
 }

@@ -25,14 +25,15 @@ static struct {
     int threads; /* 0: not open */
     call now;
     line arrived, passed; /* the barrier */
-    _Atomic short
-        cpu[DP_MOST_THREADS]; /* where each was seen last, from 1; not often written */
-    line start
-        [DP_MOST_THREADS]; /* each but the first waits at its own: not all are called */
+    /* where each was seen last, from 1; not often written */
+    _Atomic short cpu[DP_MOST_THREADS];
+    /* each but the first waits at its own: not all are called */
+    line start[DP_MOST_THREADS];
 } crew __attribute__((aligned(DP_ALIGN)));
 
-/* Whether another of the first n threads was last seen on this core: it may need it. Threads that sleep
- * are often woken where the one is that wakes them, if no core is idle. */
+/* Whether another of the first n threads was last seen on this core: it may need it.
+ * Threads that sleep are often woken where the one is that wakes them, if no core is
+ * idle. */
 static bool has_company(int id, int n) {
     short here = (short)(sched_getcpu() + 1);
     bool found = false;

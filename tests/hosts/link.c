@@ -1,7 +1,8 @@
-/* What a message costs between hosts, for scripts/bench/hosts.py, which builds it. Rank r talks to
- * rank ranks-1-r, all pairs at once, as in an exchange. Prints for rank 0: seconds of a 1-byte
- * message one way, seconds from one small message to the next of many, and bytes/s each way of
- * large messages both ways at once; of several rounds the best, as others' work only adds. */
+/* What a message costs between hosts, for scripts/bench/hosts.py, which builds it. Rank r
+ * talks to rank ranks-1-r, all pairs at once, as in an exchange. Prints for rank 0:
+ * seconds of a 1-byte message one way, seconds from one small message to the next of
+ * many, and bytes/s each way of large messages both ways at once; of several rounds the
+ * best, as others' work only adds. */
 #include <mpi.h>
 #include <stdio.h>
 
@@ -34,10 +35,10 @@ static void flood(void) {
     MPI_Waitall(2 * WINDOW, request, MPI_STATUSES_IGNORE);
 }
 
-static int pieces = 1;
+static int messages = 1;
 
 static void stream(void) {
-    for (int i = 0; i < pieces; i++) {
+    for (int i = 0; i < messages; i++) {
         MPI_Sendrecv(out, LARGE, MPI_BYTE, peer, 1, in, LARGE, MPI_BYTE, peer, 1,
                      MPI_COMM_WORLD, MPI_STATUS_IGNORE);
     }
@@ -68,13 +69,14 @@ int main(int argc, char **argv) {
     if (ranks % 2 == 0) {
         seconds(ping); /* connects */
         double latency = best(ping) / PINGS / 2, gap = best(flood) / WINDOW;
-        /* Rounds of 0.1 s and more, in which a limit's allowance at once counts little. */
+        /* Rounds of 0.1 s and more, in which a limit's allowance at once counts
+         * little. */
         for (int more = 1; more;) {
             more = seconds(stream) < 0.1;
             MPI_Bcast(&more, 1, MPI_INT, 0, MPI_COMM_WORLD);
-            pieces *= more ? 2 : 1;
+            messages *= more ? 2 : 1;
         }
-        double bytes = (double)pieces * LARGE / best(stream);
+        double bytes = (double)messages * LARGE / best(stream);
         if (me == 0) {
             printf("%.9f %.9f %.0f\n", latency, gap, bytes);
         }

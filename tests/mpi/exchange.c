@@ -1,7 +1,7 @@
 /* ranks: 1 2 3 4 5 8 */
 /* The exchange gives each slice owner the tree sum of all partials, to the bit, and
- * everyone the gathered slab, in one piece or in several; notes are summed; agreeing ends with the
- * lowest failing rank's code. */
+ * everyone the gathered slab, in one bucket or in several; scalars are summed; agreement
+ * ends with the code of the lowest rank that failed. */
 #include "comm/exchange.h"
 #include "base/tree.h"
 #include "comm/comm.h"
@@ -36,28 +36,28 @@ static float tree(int a, int b, int i) {
     return tree(a, mid, i) + tree(mid, b, i);
 }
 
-/* bound[b] cuts the b-th of nb parts of the slab among the ranks; the note travels with part 0, the
- * last one. */
+/* bound[b] cuts bucket b of nb of the slab among the ranks; the scalars are reduced with
+ * bucket 0, the last one. */
 static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[][17],
                       int blocks) {
     dp_comm *comm = shared->comm;
     int ranks = dp_comm_size(comm), rank = dp_comm_rank(comm);
-    dp_node node[DP_PARTS];
-    int n = dp_tree_share(blocks, ranks, rank, INT_MAX, node);
-    dp_note note = {.stop = rank == ranks - 1};
+    dp_range range[DP_MAX_PARTIALS];
+    int n = dp_tree_partition(blocks, ranks, rank, INT_MAX, range);
+    dp_step_scalars scalars = {.stop = rank == ranks - 1};
     for (int k = 0; k < n; k++) {
-        float *part = dp_exchange_slab(ex, k);
+        float *partial = dp_exchange_slab(ex, k);
         for (int i = 0; i < FLOATS; i++) {
-            part[i] = tree(node[k].a, node[k].b, i);
+            partial[i] = tree(range[k].a, range[k].b, i);
         }
-        note.loss[k] = node[k].b - node[k].a;
+        scalars.loss[k] = range[k].b - range[k].a;
     }
     float *slab = shared->common;
     double *extra = (double *)(slab + FLOATS), loss = 0;
     for (int b = nb - 1; b >= 0; b--) {
         size_t begin = bound[b][rank], end = bound[b][rank + 1];
         size_t mid = begin + (end - begin) / 3;
-        loss = dp_exchange_reduce(ex, bound[b], blocks, b == 0 ? &note : NULL);
+        loss = dp_exchange_reduce(ex, bound[b], blocks, b == 0 ? &scalars : NULL);
         if (end > begin) {
             memcpy(slab + begin, dp_exchange_sum(ex, begin, mid),
                    (mid - begin) * sizeof(float));
@@ -66,7 +66,7 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[]
         }
     }
     expect(loss == blocks, "loss of all blocks", (int)loss, blocks);
-    expect(note.stop == 1, "stop requests are counted", (int)note.stop, 1);
+    expect(scalars.stop == 1, "stop requests are counted", (int)scalars.stop, 1);
     size_t extra_bound[17];
     for (int r = 0; r <= ranks; r++) {
         extra_bound[r] = (size_t)r;
@@ -83,7 +83,8 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[]
     for (int r = 0; r < ranks; r++) {
         expect(extra[r] == r + 0.5 + blocks, "extra values are gathered", blocks, r);
     }
-    dp_shared_meet(shared); /* nobody writes the next sums before all have looked */
+    dp_shared_barrier(
+        shared); /* the next sums are not written before all have read these */
 }
 
 static void agreement(dp_comm *comm) {
@@ -92,8 +93,8 @@ static void agreement(dp_comm *comm) {
     dp_status mine = rank == ranks - 1 ? DP_EDATA : DP_OK;
     expect(dp_comm_agree(comm, mine) == DP_EDATA, "one failure is everyone's", rank,
            ranks);
-    expect(dp_comm_speaks(comm) == (rank == ranks - 1), "the one that failed speaks",
-           rank, ranks);
+    expect(dp_comm_reports_error(comm) == (rank == ranks - 1),
+           "the one that failed speaks", rank, ranks);
     mine = rank == 0 ? DP_EFILE : DP_EUSAGE;
     expect(dp_comm_agree(comm, mine) == DP_EFILE, "the lowest rank wins", rank, ranks);
     mine = rank == ranks - 1 ? DP_EFILE : DP_OK;
@@ -107,7 +108,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     int ranks = dp_comm_size(comm);
-    size_t whole[1][17] = {{0}}, parts[CUTS][17];
+    size_t whole[1][17] = {{0}}, buckets[CUTS][17];
     for (int r = 1; r <= ranks; r++) { /* uneven, one of them empty */
         whole[0][r] = r == ranks ? FLOATS
                       : r == 2   ? whole[0][1]
@@ -116,20 +117,21 @@ int main(int argc, char **argv) {
     const size_t cut[CUTS + 1] = {0, 16, 720, FLOATS}; /* 0 and 2 are small */
     for (int b = 0; b < CUTS; b++) {
         for (int r = 0; r <= ranks; r++) {
-            parts[b][r] = cut[b] + (cut[b + 1] - cut[b]) * (size_t)r / (size_t)ranks;
+            buckets[b][r] = cut[b] + (cut[b + 1] - cut[b]) * (size_t)r / (size_t)ranks;
         }
     }
     dp_shared *shared = NULL;
     dp_exchange *ex = NULL;
-    dp_status made = dp_shared_create(comm, FLOATS * sizeof(float) + 16 * sizeof(double),
-                                      dp_exchange_own_bytes(FLOATS, DP_PARTS), &shared);
+    dp_status made =
+        dp_shared_create(comm, FLOATS * sizeof(float) + 16 * sizeof(double),
+                         dp_exchange_own_bytes(FLOATS, DP_MAX_PARTIALS), &shared);
     expect(made == DP_OK, "shared memory", 0, 0);
     expect(shared->members == dp_comm_node_size(comm), "one domain a host",
            shared->members, 0);
     ex = dp_exchange_create(shared, FLOATS, true);
     for (int blocks = 1; blocks <= 40; blocks++) {
         one_batch(shared, ex, 1, whole, blocks);
-        one_batch(shared, ex, CUTS, parts, blocks);
+        one_batch(shared, ex, CUTS, buckets, blocks);
     }
     dp_exchange_destroy(&ex);
     dp_shared_destroy(&shared);

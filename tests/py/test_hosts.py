@@ -125,13 +125,13 @@ def test_hosts_change_no_bit(hosts, lab, layout):
     assert hosts.empty() == []
 
 
-def courier(pid):
+def communication_thread(pid):
     """Whether a rank has a thread that exchanges beside the computation."""
-    return any(Path(f"/proc/{pid}/task/{task}/comm").read_text() == "courier\n"
+    return any(Path(f"/proc/{pid}/task/{task}/comm").read_text() == "communication\n"
                for task in os.listdir(f"/proc/{pid}/task"))
 
 
-# What the courier treats differently; the layers are wide enough for several slices of each, the
+# What the communication thread treats differently; the layers are wide enough for several slices of each, the
 # first two for parts: of whole chunks, and of the second's, with chunks that span two.
 OVERLAPS = {
     "plain": {},
@@ -174,9 +174,9 @@ def test_overlap_is_for_several_hosts_and_large_layers(slow, lab):
             ((1, 1), True, *large), ((1, 1), False, *large, "parallel.overlap=off"),
             ((2,), False, *large, "parallel.overlap=on"), ((1, 1), False),
             ((1, 1), True, "parallel.overlap=on"))):
-        job = Job(slow, lab, layout, f"run.name=courier{n}", *args, "train.epochs=1000")
-        job.wait_for(lambda: len(slow.ranks()) == 2 and lab.out(f"courier{n}").metrics.exists(), 40)
-        found = {courier(pid) for pid in slow.ranks().values()}
+        job = Job(slow, lab, layout, f"run.name=overlap{n}", *args, "train.epochs=1000")
+        job.wait_for(lambda: len(slow.ranks()) == 2 and lab.out(f"overlap{n}").metrics.exists(), 40)
+        found = {communication_thread(pid) for pid in slow.ranks().values()}
         slow.clear()
         job.end()
         assert found == {expected}, f"{layout} {args}"

@@ -1,4 +1,4 @@
-"""How a job is laid out on its host: the launch line, the doctor's advice, shared memory, and ranks
+"""How a job is laid out on its host: the launch line, the launch check's advice, shared memory, and ranks
 that hang or die."""
 
 import os

@@ -1,4 +1,5 @@
-/* When files are written, by a clock of the tests' own: what may be lost, what it costs. */
+/* When files are written, by a clock of the tests' own: what may be lost, what it
+ * costs. */
 #include "run/budget.h"
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* Checkpoints: a run comes back whole, whatever happened to the files. */
-#include "../../src/files/parts.h"
+#include "../../src/files/files_impl.h"
 #include "base/log.h"
 #include "files/checkpoint.h"
 #include "h5/h5file.h"
@@ -129,7 +129,7 @@ static int64_t newest(void) {
     dp_snapshot *s = NULL;
     must(dp_checkpoint_newest(scratch, check, &s));
     int64_t step = s == NULL ? -1 : s->step;
-    dp_checkpoint_free(&s);
+    dp_snapshot_destroy(&s);
     return step;
 }
 
@@ -186,7 +186,7 @@ Test(checkpoint, comes_back_bit_for_bit)
     cr_assert(r->rows.nepochs == 2 && r->regression);
     cr_assert(r->rows.epochs[0].val_r2 == 0.5 && r->rows.epochs[1].step == 938 &&
               isnan(r->rows.epochs[1].val_loss) && r->rows.epochs[1].test_mae == 7);
-    dp_checkpoint_free(&r);
+    dp_snapshot_destroy(&r);
     cr_assert_null(r);
 }
 
@@ -204,7 +204,7 @@ Test(checkpoint, an_image_run_without_lists_comes_back)
     must(dp_checkpoint_read(in("last.h5"), check, &r));
     cr_assert(r->nclasses == 0 && r->ncolumns == 0 && r->nmean == 0 && r->nslots == 0);
     cr_assert(r->rows.nepochs == 0 && !r->regression && isnan(r->best));
-    dp_checkpoint_free(&r);
+    dp_snapshot_destroy(&r);
 }
 
 Test(checkpoint, tensors_of_up_to_four_dimensions_come_back)
@@ -220,7 +220,7 @@ Test(checkpoint, tensors_of_up_to_four_dimensions_come_back)
         cr_assert(dp_tensor_same_shape(&r->tensors[i], &tensors[i]));
     }
     same_slab(r, r->params, params);
-    dp_checkpoint_free(&r);
+    dp_snapshot_destroy(&r);
 }
 
 Test(checkpoint, keeps_the_newest_and_the_best)
@@ -338,7 +338,7 @@ Test(checkpoint, an_edited_one_is_read_with_a_note)
     dp_snapshot *s = NULL;
     must(dp_checkpoint_newest(scratch, check, &s));
     cr_assert(s && s->step == 1 && s->params[11] == 42);
-    dp_checkpoint_free(&s);
+    dp_snapshot_destroy(&s);
     cr_assert_eq(count_names(""), 3);
     fflush(stderr);
     char text[4096] = "";
@@ -371,7 +371,7 @@ Test(checkpoint, a_best_one_that_is_damaged_is_replaced_by_the_newest)
     dp_snapshot *s = NULL;
     must(dp_checkpoint_newest(scratch, check, &s));
     cr_assert(s->step == 2 && s->best_step == 2);
-    dp_checkpoint_free(&s);
+    dp_snapshot_destroy(&s);
     cr_assert_str_eq(named("best.h5"), "step-00000002.h5");
     cr_assert(there("step-00000001.h5.damaged"));
 }
@@ -412,7 +412,7 @@ static dp_status reread(const dp_snapshot *s) {
     must(dp_checkpoint_write(scratch, s, false, 1, 0));
     dp_status status = dp_checkpoint_read(in(step_file(s->step)), check, &r);
     cr_assert(status == DP_OK || r == NULL);
-    dp_checkpoint_free(&r);
+    dp_snapshot_destroy(&r);
     return status;
 }
 
@@ -575,9 +575,9 @@ Test(checkpoint, a_writer_that_dies_before_any_change_loses_nothing)
         dp_snapshot *s = NULL;
         must(dp_checkpoint_read(in("last.h5"), check, &s));
         cr_assert(s->step == (fatal <= 2 ? 2 : 3));
-        dp_checkpoint_free(&s);
+        dp_snapshot_destroy(&s);
         must(dp_checkpoint_read(in("best.h5"), check, &s));
-        dp_checkpoint_free(&s);
+        dp_snapshot_destroy(&s);
         cr_assert_eq(newest(), fatal == 1 ? 2 : 3);
         cr_assert_str_eq(named("last.h5"), step_file(fatal == 1 ? 2 : 3));
         cr_assert_str_eq(named("best.h5"), step_file(fatal == 1 ? 1 : 3));

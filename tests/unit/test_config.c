@@ -59,15 +59,13 @@ Test(config, suggests_the_nearest_name_for_an_unknown_one)
                               "[run], [loss], [optimizer]"},
         {"[train]\nmomentun = 1",
          "t.ini:9: unknown key 'train.momentun'; did you mean 'optimizer.momentum'?"},
-        {"[metrics]\nfoo = 1",
-         "t.ini:9: unknown key 'metrics.foo'; the nearest is 'flush', "
-         "and 'trainer help metrics' lists all"},
+        {"[metrics]\nfoo = 1", "t.ini:9: unknown key 'metrics.foo'; the nearest is "
+                               "'flush', and 'trainer help metrics' lists all"},
         {"[optimiser]\nlr = 1",
          "t.ini:8: unknown section [optimiser]; did you mean [optimizer]?"},
         {"[Trian]", "t.ini:8: unknown section [Trian]; did you mean [train]?"},
-        {"[xyz]",
-         "t.ini:8: unknown section [xyz]; the nearest is [run], and 'trainer help' "
-         "lists all"},
+        {"[xyz]", "t.ini:8: unknown section [xyz]; the nearest is [run], and 'trainer "
+                  "help' lists all"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         char text[512];
@@ -166,11 +164,10 @@ Test(config, refuses_numbers_that_single_precision_cannot_hold)
     for (size_t i = 0; i < COUNT(beyond); i++) {
         char message[512];
         const char *equals = strchr(beyond[i], '=');
-        snprintf(
-            message, sizeof message,
-            "override '%s': %.*s = '%s' is out of range: a number is 0, or from 1.4e-45 "
-            "to 3.4e+38, as single precision holds it",
-            beyond[i], (int)(equals - beyond[i]), beyond[i], equals + 1);
+        snprintf(message, sizeof message,
+                 "override '%s': %.*s = '%s' is out of range: a number is 0, or from "
+                 "1.4e-45 to 3.4e+38, as single precision holds it",
+                 beyond[i], (int)(equals - beyond[i]), beyond[i], equals + 1);
         refuse(base, beyond[i], message);
     }
     cr_assert_eq(accept(base, "optimizer.lr=3.4028234e38").optimizer.lr, 3.4028234e38);
@@ -260,8 +257,7 @@ Test(config, names_the_override_that_is_wrong)
     refuse(base, "trian.epochs=1",
            "override 'trian.epochs=1': unknown section [trian]; did you mean [train]?");
     refuse(base, "lr=1",
-           "override 'lr=1': 'lr' stands in no section; it belongs to "
-           "[optimizer]");
+           "override 'lr=1': 'lr' stands in no section; it belongs to [optimizer]");
     refuse(
         base, "optimizer.lr",
         "override 'optimizer.lr': expected section.key=value, such as optimizer.lr=0.1");
@@ -293,11 +289,10 @@ Test(config, says_which_required_key_is_missing_and_how_to_set_it)
         "[data]\ndir = d\n[train]\nbatch_size = 1\n", "optimizer.lr=1",
         "t.ini: train.epochs is missing: add 'epochs = ...' under [train], or "
         "train.epochs=... to the command line ('trainer help train.epochs' says more)");
-    refuse(
-        "[data]\ndir = d\n[train]\nepochs = 1\n", "optimizer.lr=1",
-        "t.ini: train.batch_size is missing: add 'batch_size = ...' under [train], or "
-        "train.batch_size=... to the command line ('trainer help train.batch_size' says "
-        "more)");
+    refuse("[data]\ndir = d\n[train]\nepochs = 1\n", "optimizer.lr=1",
+           "t.ini: train.batch_size is missing: add 'batch_size = ...' under [train], or "
+           "train.batch_size=... to the command line ('trainer help train.batch_size' "
+           "says more)");
     refuse(base, "data.dir=",
            "t.ini: the data is missing: add 'dir = FOLDER' (IDX files) or 'train = FILE' "
            "under [data], or data.dir=... or data.train=... to the command line");
@@ -312,9 +307,9 @@ Test(config, refuses_what_does_not_go_together)
     refuse(base, "data.validation=1.5",
            "override 'data.validation=1.5': data.validation = 1.5 must be a whole number "
            "of samples, or a fraction below 1");
-    refuse(base, "model.init=file",
-           "override 'model.init=file': model.init = file needs "
-           "model.init_file, the file");
+    refuse(
+        base, "model.init=file",
+        "override 'model.init=file': model.init = file needs model.init_file, the file");
     refuse(base, "checkpoint.best=val_loss",
            "override 'checkpoint.best=val_loss': checkpoint.best = val_loss needs "
            "data.validation above 0");
@@ -353,9 +348,8 @@ Test(config, names_the_run_after_the_file)
     cr_assert_str_eq(config.run.output, "../there/");
     cr_assert_str_eq(config.run.name, "t");
     refuse(base, "run.name=a/b",
-           "override 'run.name=a/b': run.name = 'a/b' can't name a "
-           "folder: give a name without '/', and the folder as "
-           "run.output");
+           "override 'run.name=a/b': run.name = 'a/b' can't name a folder: give a name "
+           "without '/', and the folder as run.output");
 }
 
 Test(config, reads_comments_indents_colons_and_foreign_line_ends)
@@ -452,10 +446,8 @@ Test(config, says_that_a_file_is_missing_or_a_folder)
                      "/no/such.ini: can't be opened: No such file or directory; give the "
                      "path of an INI file, such as configs/mlp.ini");
     cr_assert_eq(dp_config_read("/tmp", 0, NULL, &config), DP_EUSAGE);
-    cr_assert_str_eq(
-        dp_status_message(),
-        "/tmp: is a folder, not a file; give the path of an INI file, such as "
-        "configs/mlp.ini");
+    cr_assert_str_eq(dp_status_message(), "/tmp: is a folder, not a file; give the path "
+                                          "of an INI file, such as configs/mlp.ini");
 }
 
 Test(config, reads_a_file_as_it_reads_its_text)

@@ -1,5 +1,5 @@
-/* What limits the cores of a process: groups of both versions, below a root of the test's own, and what
- * Slurm says. */
+/* What limits the cores of a process: groups of both versions, below a root of the test's
+ * own, and what Slurm says. */
 #include "../../src/comm/cores.h"
 #include "scratch.h"
 #include <limits.h>

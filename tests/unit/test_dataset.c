@@ -452,9 +452,9 @@ Test(dataset, test_images_have_the_shape_of_the_training_images)
     put_file("labels", "\0\0\10\1\0\0\0\2\0\1", 10);
     dp_config *config = config_for("cross_entropy", put_file("images", raw, sizeof raw));
     try_test_images(config, 3, (int[]){2, 3, 4}, NULL);
-    try_test_images(config, 3, (int[]){2, 4, 3},
-                    "images-test: images of 1x4x3, but those of the training data are of "
-                    "1x3x4");
+    try_test_images(
+        config, 3, (int[]){2, 4, 3},
+        "images-test: images of 1x4x3, but those of the training data are of 1x3x4");
     try_test_images(config, 3, (int[]){2, 2, 6}, "1x2x6, but");
     try_test_images(config, 3, (int[]){2, 3, 3}, "images of 1x3x3, but");
     try_test_images(config, 4, (int[]){2, 3, 4, 1}, "images of 3x4x1, but");

@@ -1,4 +1,5 @@
-/* HDF5 files: what is written comes back, and nothing but what was written is believed. */
+/* HDF5 files: what is written comes back, and nothing but what was written is
+ * believed. */
 #include "../../src/h5/reader.h"
 #include "h5/h5file.h"
 #include "scratch.h"
@@ -390,7 +391,8 @@ Test(h5file, a_file_with_zeros_behind_its_end_is_still_sealed)
     free(longer);
 }
 
-/* A matrix of big-endian doubles, the sum of its indices, in chunks that gzip has packed. */
+/* A matrix of big-endian doubles, the sum of its indices, in chunks that gzip has
+ * packed. */
 static void write_packed(const char *name, hsize_t n, hsize_t width, hsize_t chunk) {
     double *v = calloc(n * width, sizeof *v);
     for (hsize_t i = 0; i < n * width; i++) {

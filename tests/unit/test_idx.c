@@ -189,7 +189,7 @@ Test(idx, every_truncation_and_every_flipped_byte_of_a_gz_is_found)
     dp_table_free(&t);
 }
 
-Test(idx, a_header_that_promises_the_moon_allocates_nothing)
+Test(idx, a_header_that_claims_too_much_allocates_nothing)
 {
     static const uint32_t dims[][3] = {{0x7fffffff, 0xffff, 0xffff},
                                        {0xffffffff, 28, 28},

@@ -1,5 +1,5 @@
-/* The three GEMMs of a dense layer: right against the reference, and the same bits in each
- * kernel set and for each number of threads. */
+/* The three GEMMs of a dense layer: right against the reference, and the same bits in
+ * each kernel set and for each number of threads. */
 #include "base/tree.h"
 #include "kernels_cases.h"
 
@@ -7,7 +7,8 @@ typedef struct shape {
     int N, I, O, block;
 } shape;
 
-/* Batches around 16 and 64, primes, one input, one output, blocks that do and don't divide. */
+/* Batches around 16 and 64, primes, one input, one output, blocks that do and don't
+ * divide. */
 static const shape shapes[] = {
     {1, 1, 1, 16},     {1, 7, 3, 1},      {5, 16, 10, 16},  {15, 2, 17, 7},
     {16, 33, 16, 16},  {17, 8, 6, 24},    {31, 5, 29, 16},  {33, 130, 5, 16},
@@ -53,8 +54,9 @@ static void results_destroy(results *r) {
     }
 }
 
-/* Forward with gelu above, dX with gelu below (it needs z, so all pointers are used); forward and dW
- * from the last `rows` outputs, or what is left of a multiple of it, to the first. */
+/* Forward with gelu above, dX with gelu below (it needs z, so all pointers are used);
+ * forward and dW from the last `rows` outputs, or what is left of a multiple of it, to
+ * the first. */
 static results run_by_rows(const dp_kernels *set, int threads, int rows, shape s,
                            const inputs *in) {
     size_t above = dp_strip_floats(s.N, s.O), below = dp_strip_floats(s.N, s.I);
@@ -194,9 +196,9 @@ Test(gemm, has_the_same_bits_when_outputs_are_made_some_at_a_time)
     }
 }
 
-/* Each thread writes its own share of the outputs asked for, here in two calls, and nothing else:
- * together the shares are all of it, once. */
-Test(gemm, shares_of_a_team_do_not_overlap)
+/* Each thread writes its own slice of the outputs asked for, here in two calls, and
+ * nothing else: together the slices cover all of them, once. */
+Test(gemm, slices_of_a_team_do_not_overlap)
 {
     const dp_kernels *set = dp_kernels_find("auto");
     for (int threads = 2; threads <= 9; threads++) {
@@ -324,7 +326,7 @@ Test(gemm, forward_and_dinput_are_one_fma_chain_an_output)
     inputs_destroy(&in);
 }
 
-/* relu keeps no z: the sums, the activation and the strips share one array. */
+/* relu keeps no z: sums, activations and strips are one array. */
 Test(gemm, forward_may_keep_only_y)
 {
     const dp_kernels *set = dp_kernels_find("auto");
@@ -425,7 +427,8 @@ Test(kernels, peak_is_a_rate_this_cpu_can_have)
 {
     const dp_kernels *set = dp_kernels_find("auto");
     double rate = dp_kernels_peak(set, 0.01);
-    /* Up to 6 GHz, 2 FMA pipes; a dropped loop would be faster, a tenth of a GHz is broken. */
+    /* Up to 6 GHz, 2 FMA pipes; a dropped loop would be faster, a tenth of a GHz is
+     * broken. */
     cr_assert_gt(rate, 0.1);
     cr_assert_lt(rate, 6.0 * 2 * 2 * set->lanes);
 }

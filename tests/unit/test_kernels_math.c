@@ -67,7 +67,8 @@ Test(math, is_within_two_ulp_over_all_floats)
     dp_memory_free(&y);
 }
 
-/* The same where it matters: each binade in which the result is neither 0 nor saturated. */
+/* The same where it matters: each binade in which the result is neither 0 nor
+ * saturated. */
 Test(math, is_within_two_ulp_where_training_happens)
 {
     const dp_kernels *set = dp_kernels_find("auto");

@@ -268,8 +268,9 @@ Test(metrics, history_names_what_was_set_aside)
     touch("metrics.h5.damaged");
     dp_history h = history();
     cr_assert(h.damaged == 3 && !h.checkpoints);
-    cr_assert_str_eq(h.names, "step-00000001.h5.damaged, step-00000003.h5.damaged, "
-                              "metrics.h5.damaged");
+    cr_assert_str_eq(
+        h.names,
+        "step-00000001.h5.damaged, step-00000003.h5.damaged, metrics.h5.damaged");
     for (int i = 10; i < 30; i++) {
         char name[64];
         snprintf(name, sizeof name, "checkpoints/step-000000%d.h5.damaged", i);

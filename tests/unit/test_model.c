@@ -101,10 +101,10 @@ Test(model, counts_the_floating_point_operations_of_a_step)
 }
 
 static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) {
-    dp_truth truth = dp_batch_truth(batch, N, 0.1F);
-    const dp_signal *logits = dp_net_logits(net);
+    dp_targets targets = dp_batch_targets(batch, N, 0.1F);
+    const dp_activation *logits = dp_net_logits(net);
     dp_net_forward(net, pass_of(net, N), &alone);
-    loss->apply(net->model->set, (dp_team){0, 1}, &truth, logits->yt, logits->dzt);
+    loss->apply(net->model->set, (dp_team){0, 1}, &targets, logits->yt, logits->dzt);
     double sum = 0;
     for (int n = 0; n < N; n++) {
         sum += (double)batch->loss[n];
@@ -177,7 +177,8 @@ static void check_gradients(const char *layers, const char *loss_name, int input
     dp_model_destroy(&m);
 }
 
-/* What a backward pass reports: in order, each slice once, when its gradients are whole. */
+/* What a backward pass reports: in order, each slice once, when its gradients are
+ * whole. */
 typedef struct reports {
     const dp_net *net;
     const float *grads; /* NaN where nothing has been written */
@@ -206,9 +207,9 @@ Test(net, reports_gradients_when_they_are_whole_and_makes_the_same_in_slices)
     cr_assert_eq(dp_model_init(m, &config), DP_OK);
     dp_net *net = NULL;
     cr_assert_eq(dp_net_create(m, N, true, &net), DP_OK);
-    const dp_signal *logits = dp_net_logits(net);
+    const dp_activation *logits = dp_net_logits(net);
     for (int i = 0; i < 130 * 64; i++) {
-        net->signals[0].yt[i] = sinf(0.7F * (float)i);
+        net->activations[0].yt[i] = sinf(0.7F * (float)i);
     }
     float *grads[3];
     for (int run = 0; run < 3; run++) {

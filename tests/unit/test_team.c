@@ -1,5 +1,5 @@
-/* The threads of a rank: all of them work, they meet at barriers, and they wait without burning the
- * cores that others may need. */
+/* The threads of a rank: all of them work, they meet at barriers, and they wait without
+ * burning the cores that others may need. */
 #include "base/clock.h"
 #include "base/event.h"
 #include "step/team.h"

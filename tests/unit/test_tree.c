@@ -37,24 +37,24 @@ Test(tree, blocks_rounds_up)
     cr_assert_eq(dp_tree_blocks(INT_MAX, 1), INT_MAX);
 }
 
-/* Sums as the ranks do: each piece by itself, then merged along the walk. */
-static double in_pieces(const double *v, int count, int ranks, int most) {
+/* Sums as the ranks do: each microbatch by itself, then merged by the stack. */
+static double in_microbatches(const double *v, int count, int ranks, int max_blocks) {
     dp_tree_walk walk;
     dp_tree_begin(&walk, count);
     double stack[DP_TREE_DEPTH * 4];
     int covered = 0;
     for (int r = 0; r < ranks; r++) {
-        dp_node node[512];
-        int n = dp_tree_share(count, ranks, r, most, node);
+        dp_range range[512];
+        int n = dp_tree_partition(count, ranks, r, max_blocks, range);
         cr_assert_leq(n, 512);
         for (int k = 0; k < n; k++) {
-            cr_assert_eq(node[k].a, covered, "nodes are in order and leave nothing out");
-            cr_assert_gt(node[k].b, node[k].a);
-            cr_assert_leq(node[k].b - node[k].a, most);
-            covered = node[k].b;
+            cr_assert_eq(range[k].a, covered, "nodes are in order and leave nothing out");
+            cr_assert_gt(range[k].b, range[k].a);
+            cr_assert_leq(range[k].b - range[k].a, max_blocks);
+            covered = range[k].b;
             int top = walk.depth;
-            stack[top] = dp_tree_sum(v + node[k].a, node[k].b - node[k].a);
-            for (int m = dp_tree_push(&walk, node[k]); m > 0; m--, top--) {
+            stack[top] = dp_tree_sum(v + range[k].a, range[k].b - range[k].a);
+            for (int m = dp_tree_push(&walk, range[k]); m > 0; m--, top--) {
                 stack[top - 1] += stack[top];
             }
         }
@@ -64,7 +64,7 @@ static double in_pieces(const double *v, int count, int ranks, int most) {
     return count > 0 ? stack[0] : 0;
 }
 
-Test(tree, any_ranks_and_piece_size_give_the_same_bits)
+Test(tree, any_ranks_and_microbatch_give_the_same_bits)
 {
     double v[257];
     for (int i = 0; i < 257; i++) {
@@ -72,9 +72,11 @@ Test(tree, any_ranks_and_piece_size_give_the_same_bits)
     }
     for (int count = 1; count <= 257; count += count < 40 ? 1 : 31) {
         for (int ranks = 1; ranks <= 17; ranks++) {
-            for (int most = 1; most <= count; most = most * 2 + 1) {
-                cr_assert_eq(in_pieces(v, count, ranks, most), definition(v, 0, count),
-                             "%d blocks, %d ranks, pieces of %d", count, ranks, most);
+            for (int max_blocks = 1; max_blocks <= count;
+                 max_blocks = max_blocks * 2 + 1) {
+                cr_assert_eq(in_microbatches(v, count, ranks, max_blocks),
+                             definition(v, 0, count), "%d blocks, %d ranks, pieces of %d",
+                             count, ranks, max_blocks);
             }
         }
     }
@@ -86,7 +88,7 @@ Test(tree, powers_of_two_own_one_node_each_and_others_few)
         for (int ranks = 1; ranks <= 16; ranks++) {
             int power = (ranks & (ranks - 1)) == 0;
             for (int r = 0; r < ranks; r++) {
-                int n = dp_tree_share(count, ranks, r, INT_MAX, NULL);
+                int n = dp_tree_partition(count, ranks, r, INT_MAX, NULL);
                 cr_assert_leq(n, power ? 1 : 3, "%d blocks, rank %d of %d", count, r,
                               ranks);
             }
@@ -98,15 +100,15 @@ Test(tree, powers_of_two_are_even_to_one_block)
 {
     for (int count = 1; count <= 200; count++) {
         for (int ranks = 1; ranks <= 16; ranks *= 2) {
-            int least = INT_MAX, most = 0;
+            int least = INT_MAX, max_blocks = 0;
             for (int r = 0; r < ranks; r++) {
-                dp_node node = {0, 0};
-                dp_tree_share(count, ranks, r, INT_MAX, &node);
-                int n = node.b - node.a;
+                dp_range range = {0, 0};
+                dp_tree_partition(count, ranks, r, INT_MAX, &range);
+                int n = range.b - range.a;
                 least = n < least ? n : least;
-                most = n > most ? n : most;
+                max_blocks = n > max_blocks ? n : max_blocks;
             }
-            cr_assert_leq(most - least, 1, "%d blocks, %d ranks", count, ranks);
+            cr_assert_leq(max_blocks - least, 1, "%d blocks, %d ranks", count, ranks);
         }
     }
 }

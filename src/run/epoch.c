@@ -1,4 +1,4 @@
-/* The end of an epoch: its scores, its row, its line, and what is best. */
+/* The end of an epoch: evaluation, metrics row, log line, best checkpoint. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -27,7 +27,7 @@ static const struct metric {
     {"test_mae", offsetof(dp_epoch_row, test_mae), false},
 };
 
-dp_status dp_run_metric(const dp_session *session, const char **metric) {
+dp_status dp_run_best_metric(const dp_session *session, const char **metric) {
     const dp_dataset *data = session->data;
     const char *asked = session->config.checkpoint.best;
     bool validation = data->val_n > 0, test = !validation && data->test.n > 0;
@@ -40,31 +40,30 @@ dp_status dp_run_metric(const dp_session *session, const char **metric) {
     if ((is_val && !validation) || (is_test && !test) ||
         (accuracy && !session->loss->accuracy) ||
         (regression && session->loss->accuracy)) {
-        return dp_fail(
-            DP_EUSAGE,
-            "checkpoint.best = %s: this run has no such metric (%s, loss %s); auto "
-            "takes %s",
-            asked,
-            validation ? "it scores the validation split"
-            : test     ? "it scores the test set"
-                       : "it has neither validation split nor test set",
-            session->config.loss.name, usual);
+        return dp_fail(DP_EUSAGE,
+                       "checkpoint.best = %s: this run has no such metric (%s, loss %s); "
+                       "auto takes %s",
+                       asked,
+                       validation ? "it scores the validation split"
+                       : test     ? "it scores the test set"
+                                  : "it has neither validation split nor test set",
+                       session->config.loss.name, usual);
     }
     return DP_OK;
 }
 
-/* Takes the row's metric as the best one if it is better than the best so far. */
+/* Records the row's metric as the best one if it is better than the best so far. */
 static bool improves(dp_run *run, const dp_epoch_row *row) {
     const struct metric *m = metrics;
     while (strcmp(m->name, run->metric) != 0) {
         m++;
     }
-    double v = 0, best = run->at.best;
+    double v = 0, best = run->progress.best;
     memcpy(&v, (const char *)row + m->offset, sizeof v);
     if (!isfinite(v) || !(isnan(best) || (m->higher ? v > best : v < best))) {
         return false;
     }
-    run->at.best = v;
+    run->progress.best = v;
     return true;
 }
 
@@ -97,8 +96,8 @@ static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score
            row->train_loss, text, row->seconds, row->samples_per_second);
 }
 
-/* Least, mean and largest over the ranks of v; which = the rank that has the largest. */
-static void spread(const double *v, int ranks, double out[3], int *which) {
+/* Minimum, mean and maximum of v over the ranks; which = the rank with the maximum. */
+static void min_mean_max(const double *v, int ranks, double out[3], int *which) {
     out[0] = out[2] = v[0];
     *which = 0;
     double sum = 0;
@@ -111,8 +110,8 @@ static void spread(const double *v, int ranks, double out[3], int *which) {
     out[1] = sum / ranks;
 }
 
-/* Where the epoch's time went, here and over the ranks; a rank that holds the others up is named.
- * What rank 0 wants to save travels with it. */
+/* Where the epoch's time went, here and over the ranks; a rank that holds the others up
+ * is named. What rank 0 wants to save travels with it. */
 static dp_profile_row profile(dp_run *run) {
     enum { NOTICE = 10 }; /* percent of the epoch */
     dp_times t = dp_stepper_times(run->stepper);
@@ -123,9 +122,9 @@ static dp_profile_row profile(dp_run *run) {
     all[rank] = t.data + t.forward + t.backward + t.update;
     all[ranks + rank] = t.reduce + t.idle;
     dp_comm_sum(run->comm, all, 2 * ranks + 1);
-    run->due = all[2 * ranks] > 0;
-    spread(all, ranks, compute, &slowest);
-    spread(all + ranks, ranks, wait, &other);
+    run->checkpoint_due = all[2 * ranks] > 0;
+    min_mean_max(all, ranks, compute, &slowest);
+    min_mean_max(all + ranks, ranks, wait, &other);
     free(all);
     double lost = compute[2] - compute[1], whole = compute[1] + wait[1];
     if (ranks > 1 && run->epoch_steps >= NOTICE && lost * 100 > whole * NOTICE) {
@@ -133,7 +132,7 @@ static dp_profile_row profile(dp_run *run) {
                "%.2f s",
                slowest, compute[2], compute[1]);
     }
-    return (dp_profile_row){.epoch = run->at.epoch,
+    return (dp_profile_row){.epoch = run->progress.epoch,
                             .data_seconds = t.data,
                             .forward_seconds = t.forward,
                             .backward_seconds = t.backward,
@@ -157,35 +156,35 @@ static void add_rows(dp_run *run, const dp_epoch_row *row) {
 }
 
 /* Whether checkpoint.every asks for one at the end of this epoch. */
-static bool due(const dp_run *run) {
+static bool checkpoint_due(const dp_run *run) {
     const char *every = run->config.checkpoint.every;
     int64_t steps = run->config.checkpoint.every_steps;
-    if (steps > 0 && run->at.step % steps == 0) {
+    if (steps > 0 && run->progress.step % steps == 0) {
         return true;
     }
     if (strcmp(every, "auto") == 0) {
-        return run->due;
+        return run->checkpoint_due;
     }
     long n = atol(every);
-    return n > 0 && run->at.epoch % n == 0;
+    return n > 0 && run->progress.epoch % n == 0;
 }
 
-void dp_run_land(dp_run *run) {
+void dp_run_wait_params(dp_run *run) {
     double begin = dp_clock();
-    dp_stepper_settle(run->stepper);
+    dp_stepper_wait_params(run->stepper);
     run->epoch_seconds += dp_clock() - begin;
 }
 
 dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
     const dp_dataset *data = run->session->data;
     const dp_config *config = &run->config;
-    dp_progress_state *at = &run->at;
-    dp_run_land(run);
-    at->epoch++;
-    at->position = 0;
-    bool last = at->epoch == config->train.epochs;
+    dp_progress_state *progress = &run->progress;
+    dp_run_wait_params(run);
+    progress->epoch++;
+    progress->position = 0;
+    bool last = progress->epoch == config->train.epochs;
     dp_score score = {.n = 0, .loss = NAN, .accuracy = NAN, .r2 = NAN, .mae = NAN};
-    bool scores = last || at->epoch % config->train.eval_every == 0;
+    bool scores = last || progress->epoch % config->train.eval_every == 0;
     dp_status s = DP_OK;
     bool validates = data->val_n > 0;
     if (scores && validates) {
@@ -198,9 +197,9 @@ dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
     }
     dp_score none = {.n = 0, .loss = NAN, .accuracy = NAN, .r2 = NAN, .mae = NAN};
     const dp_score *val = validates ? &score : &none, *test = validates ? &none : &score;
-    dp_epoch_row row = {.epoch = at->epoch,
-                        .step = at->step,
-                        .train_loss = at->loss_sum / (double)at->samples,
+    dp_epoch_row row = {.epoch = progress->epoch,
+                        .step = progress->step,
+                        .train_loss = progress->loss_sum / (double)progress->samples,
                         .val_loss = val->loss,
                         .val_accuracy = val->accuracy,
                         .test_loss = test->loss,
@@ -212,22 +211,22 @@ dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
                         .val_mae = val->mae,
                         .test_r2 = test->r2,
                         .test_mae = test->mae};
-    at->loss_sum = 0;
-    at->samples = 0;
+    progress->loss_sum = 0;
+    progress->samples = 0;
     run->epoch_seconds = 0;
     run->epoch_samples = 0;
     add_rows(run, &row);
     run->epoch_steps = 0;
     bool better = improves(run, &row);
-    at->patience = better ? 0 : at->patience + scores;
+    progress->patience = better ? 0 : progress->patience + scores;
     int64_t patience = config->train.patience;
-    *finished = last || (patience > 0 && at->patience >= patience);
+    *finished = last || (patience > 0 && progress->patience >= patience);
     log_epoch(run, &row, &score, *finished);
     bool best = better && strcmp(config->checkpoint.best, "none") != 0;
     if (best) {
-        at->best_step = at->step;
+        progress->best_step = progress->step;
     }
-    if (*finished || due(run)) {
+    if (*finished || checkpoint_due(run)) {
         return dp_run_checkpoint(run, best, *finished ? DP_AT_END : DP_AT_EPOCH);
     }
     return best ? dp_run_keep_best(run) : DP_OK;
@@ -241,7 +240,7 @@ dp_status dp_run_final_test(dp_run *run) {
     dp_status s = DP_OK;
     dp_snapshot *best = NULL;
     char path[2048] = "";
-    bool chosen = run->at.best_step > 0;
+    bool chosen = run->progress.best_step > 0;
     if (run->dir) {
         const char *which = chosen ? "best.h5" : "last.h5";
         snprintf(path, sizeof path, "%s/%s", dp_rundir_checkpoints(run->dir), which);
@@ -259,11 +258,12 @@ dp_status dp_run_final_test(dp_run *run) {
         char text[128];
         score_text(run, &score, "test", text, sizeof text);
         dp_log("%s    step %lld:%s  (%d samples)", chosen ? "best" : "last",
-               (long long)(chosen ? run->at.best_step : run->at.step), text, score.n);
+               (long long)(chosen ? run->progress.best_step : run->progress.step), text,
+               score.n);
         if (run->metrics) {
             dp_metrics_final_test(run->metrics, score.loss, score.accuracy);
         }
     }
-    dp_checkpoint_free(&best);
+    dp_snapshot_destroy(&best);
     return s;
 }

@@ -1,3 +1,4 @@
+/* Defaults that depend on other keys, and the checks that need more than one key. */
 #include "keys.h"
 #include <math.h>
 #include <string.h>
@@ -39,25 +40,24 @@ static dp_status name_run(const dp_origin *origin, dp_config *c) {
 
 static dp_status require(const dp_origin *origin, const dp_config *c) {
     for (int k = 0; k < DP_KEYS; k++)
-        if (!dp_keys[k].preset && !origin->set[k])
+        if (!dp_keys[k].default_text && !origin->set[k])
             return dp_fail(
                 DP_EUSAGE,
-                "%s: %s.%s is missing: add '%s = ...' under [%s], or %s.%s=... "
-                "to the command line ('trainer help %s.%s' says more)",
+                "%s: %s.%s is missing: add '%s = ...' under [%s], or %s.%s=... to the "
+                "command line ('trainer help %s.%s' says more)",
                 origin->name, dp_keys[k].section, dp_keys[k].name, dp_keys[k].name,
                 dp_keys[k].section, dp_keys[k].section, dp_keys[k].name,
                 dp_keys[k].section, dp_keys[k].name);
     if (*c->data.dir == '\0' && *c->data.train == '\0')
         return dp_fail(
             DP_EUSAGE,
-            "%s: the data is missing: add 'dir = FOLDER' (IDX files) or 'train "
-            "= FILE' under [data], or data.dir=... or data.train=... to the "
-            "command line",
+            "%s: the data is missing: add 'dir = FOLDER' (IDX files) or 'train = FILE' "
+            "under [data], or data.dir=... or data.train=... to the command line",
             origin->name);
     return DP_OK;
 }
 
-dp_status dp_config_finish(const dp_origin *origin, dp_config *c) {
+dp_status dp_config_resolve(const dp_origin *origin, dp_config *c) {
     char at[DP_TEXT];
     dp_status status = require(origin, c);
     if (status == DP_OK)

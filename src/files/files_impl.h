@@ -1,6 +1,6 @@
 /** What the files of this module share. */
-#ifndef DP_FILES_PARTS_H
-#define DP_FILES_PARTS_H
+#ifndef DP_FILES_FILES_IMPL_H
+#define DP_FILES_FILES_IMPL_H
 
 #include "files/checkpoint.h"
 #include "h5/h5file.h"
@@ -25,7 +25,8 @@ extern const dp_h5_column dp_step_columns[DP_STEP_COLUMNS];
 enum { DP_PROFILE_COLUMNS = 13 };
 extern const dp_h5_column dp_profile_columns[DP_PROFILE_COLUMNS];
 
-/** One checkpoint file, finished in memory. Owner: the caller, who ends it with dp_h5_close. */
+/** One checkpoint file, finished in memory. Owner: the caller, who ends it with
+ *  dp_h5_close. */
 dp_status dp_snapshot_build(const char *path, const dp_snapshot *snapshot, dp_h5 **out);
 
 enum { DP_STEP_NAME = 40 };
@@ -37,10 +38,10 @@ int64_t dp_step_of_name(const char *name);
 /** What a damaged file's name ends in when it is set aside. */
 #define DP_DAMAGED ".damaged"
 
-/** Whether a file of ours that could not be read, or contradicts itself (`status`), is to be
- *  passed over: its bytes are not those that were written. Anything else (no permission, an
- *  error of the disk, another version's format) is for people to decide: going on without the
- *  file would lose work. */
+/** Whether a file of ours that could not be read, or contradicts itself (`status`), is to
+ *  be passed over: its bytes are not those that were written. Anything else (no
+ *  permission, an error of the disk, another version's format) is for people to decide:
+ *  going on without the file would lose work. */
 bool dp_damaged(dp_status status, const char *path);
 
 /** Warns with the last failure's message, and renames the file to <path>.damaged. */

@@ -1,4 +1,5 @@
-#include "share.h"
+/* The data set in memory that the ranks of a node share. */
+#include "node_data.h"
 #include "base/memory.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ typedef struct names {
 } names;
 
 /* Everything that a data set points to. */
-static void list(dp_dataset *d, array a[ARRAYS], names t[NAMES]) {
+static void list_pointers(dp_dataset *d, array a[ARRAYS], names t[NAMES]) {
     int k = 0;
     dp_table *tables[] = {&d->train, &d->test};
     for (int i = 0; i < 2; i++) {
@@ -39,40 +40,40 @@ static void list(dp_dataset *d, array a[ARRAYS], names t[NAMES]) {
     t[2] = (names){&d->test.column, d->test.ncolumns};
 }
 
-/* What the members of a host must know before they can look at the arrays. */
+/* What the ranks of a host need before they can map the arrays. */
 typedef struct header {
     dp_dataset data; /* pointers: NULL or not */
     size_t arrays[ARRAYS], texts[NAMES], bytes;
 } header;
 
-static size_t place(size_t *used, size_t bytes) {
+static size_t reserve(size_t *used, size_t bytes) {
     size_t at = *used;
     *used += (bytes + DP_ALIGN - 1) / DP_ALIGN * DP_ALIGN;
     return at;
 }
 
-static void plan(dp_dataset *d, header *h) {
+static void lay_out(dp_dataset *d, header *h) {
     array a[ARRAYS];
     names t[NAMES];
-    list(d, a, t);
+    list_pointers(d, a, t);
     h->data = *d;
     for (int k = 0; k < ARRAYS; k++) {
-        h->arrays[k] = place(&h->bytes, *a[k].at ? a[k].bytes : 0);
+        h->arrays[k] = reserve(&h->bytes, *a[k].at ? a[k].bytes : 0);
     }
     for (int k = 0; k < NAMES; k++) {
         size_t bytes = 0;
         for (int i = 0; *t[k].at && i < t[k].n; i++) {
             bytes += strlen((*t[k].at)[i]) + 1;
         }
-        h->texts[k] = place(&h->bytes, bytes);
+        h->texts[k] = reserve(&h->bytes, bytes);
     }
 }
 
-/* Moves the arrays into the shared memory; the texts are copied there. */
-static void move(dp_dataset *d, const header *h, char *memory) {
+/* Moves the arrays into the shared memory; texts are copied. */
+static void move_in(dp_dataset *d, const header *h, char *memory) {
     array a[ARRAYS];
     names t[NAMES];
-    list(d, a, t);
+    list_pointers(d, a, t);
     for (int k = 0; k < ARRAYS; k++) {
         if (*a[k].at) {
             memcpy(memory + h->arrays[k], *a[k].at, a[k].bytes);
@@ -88,8 +89,8 @@ static void move(dp_dataset *d, const header *h, char *memory) {
     }
 }
 
-/* The data set of a rank that has not opened it. */
-static dp_status look(const header *h, char *memory, dp_dataset **out) {
+/* The data set of a rank that has not opened it, on the shared arrays. */
+static dp_status attach(const header *h, char *memory, dp_dataset **out) {
     void *made = NULL;
     dp_status s = dp_memory_alloc(1, sizeof(dp_dataset), &made);
     if (s != DP_OK) {
@@ -99,7 +100,7 @@ static dp_status look(const header *h, char *memory, dp_dataset **out) {
     *d = h->data;
     array a[ARRAYS];
     names t[NAMES];
-    list(d, a, t);
+    list_pointers(d, a, t);
     for (int k = 0; k < ARRAYS; k++) {
         *a[k].at = *a[k].at ? memory + h->arrays[k] : NULL;
     }
@@ -127,16 +128,15 @@ static dp_status check_same(dp_comm *comm, const dp_dataset *data) {
     if (strcmp(first, data->fingerprint) != 0) {
         s = dp_fail(
             DP_EDATA,
-            "the data that rank %d reads (%d training samples, fingerprint %.12s) "
-            "is not that of rank 0 (fingerprint %.12s): all hosts must see the "
-            "same files",
+            "the data that rank %d reads (%d training samples, fingerprint %.12s) is not "
+            "that of rank 0 (fingerprint %.12s): all hosts must see the same files",
             dp_comm_rank(comm), data->train_n, data->fingerprint, first);
     }
     return dp_comm_agree(comm, s);
 }
 
-dp_status dp_share_open(dp_comm *comm, const dp_config *config, dp_dataset **data,
-                        dp_shared **memory) {
+dp_status dp_node_data_open(dp_comm *comm, const dp_config *config, dp_dataset **data,
+                            dp_shared **memory) {
     bool first = dp_comm_node_rank(comm) == 0;
     dp_status s = dp_comm_agree(comm, first ? dp_dataset_open(config, data) : DP_OK);
     if (s != DP_OK || dp_comm_size(comm) == 1) {
@@ -145,33 +145,33 @@ dp_status dp_share_open(dp_comm *comm, const dp_config *config, dp_dataset **dat
     header h;
     memset(&h, 0, sizeof h);
     if (first) {
-        plan(*data, &h);
+        lay_out(*data, &h);
     }
     dp_comm_node_bcast(comm, &h, sizeof h);
     s = dp_shared_create(comm, h.bytes, 0, memory);
     if (s != DP_OK) {
         return s;
     }
-    bool alone = (*memory)->members < dp_comm_node_size(comm);
-    if (first && !alone) {
-        move(*data, &h, (*memory)->common);
+    bool no_shm = (*memory)->members < dp_comm_node_size(comm);
+    if (first && !no_shm) {
+        move_in(*data, &h, (*memory)->common);
     }
-    dp_shared_meet(*memory);
+    dp_shared_barrier(*memory);
     if (!first) {
-        s = alone ? dp_dataset_open(config, data) : look(&h, (*memory)->common, data);
+        s = no_shm ? dp_dataset_open(config, data) : attach(&h, (*memory)->common, data);
     }
-    if (alone) {
+    if (no_shm) {
         dp_shared_destroy(memory);
     }
     s = dp_comm_agree(comm, s);
     return s != DP_OK ? s : check_same(comm, *data);
 }
 
-void dp_share_close(dp_dataset **data, dp_shared **memory) {
+void dp_node_data_close(dp_dataset **data, dp_shared **memory) {
     if (*data && *memory) {
         array a[ARRAYS];
         names t[NAMES];
-        list(*data, a, t);
+        list_pointers(*data, a, t);
         for (int k = 0; k < ARRAYS; k++) {
             *a[k].at = NULL;
         }

@@ -255,7 +255,7 @@ def test_where_no_python_has_the_packages_they_are_named(monkeypatch):
     assert "python3-no_such_package" in str(told.value)
 
 
-def house(tmp_path, path, text):
+def check_includes(tmp_path, path, text):
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_text(text)
     return run(sys.executable, TOP / "scripts/check-includes.py", tmp_path)
@@ -283,7 +283,7 @@ def house(tmp_path, path, text):
     ("src/config/a.c", "int fd = open(path, O_RDONLY | O_CLOEXEC);"),
 ])
 def test_the_include_check_sees(tmp_path, path, line):
-    out = house(tmp_path, path, line + "\n")
+    out = check_includes(tmp_path, path, line + "\n")
     assert out.returncode == 1 and path + ":1:" in out.stderr
 
 
@@ -298,7 +298,7 @@ def test_the_include_check_sees(tmp_path, path, line):
     ("src/files/a.c", "int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666); reopen(d);"),
 ])
 def test_the_include_check_lets_pass(tmp_path, path, line):
-    assert house(tmp_path, path, line + "\n").returncode == 0
+    assert check_includes(tmp_path, path, line + "\n").returncode == 0
 
 
 def test_the_launcher_passes_its_line_on(tmp_path):

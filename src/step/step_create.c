@@ -1,4 +1,5 @@
-/* Making and freeing what a step needs. */
+/* Creating and destroying what a step needs: buffers, shared memory, slices and
+ * buckets. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -7,32 +8,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The gradient slabs that the largest batch needs on the stack at once. */
-static int stack_height(int blocks, int ranks, int rank, int most) {
-    int pieces = dp_tree_share(blocks, ranks, rank, most, NULL), height = 1;
-    dp_node *node = dp_alloc((size_t)pieces, sizeof *node);
-    dp_tree_share(blocks, ranks, rank, most, node);
+/* The height of the stack of gradient slabs in a batch of `blocks`. */
+static int stack_height(int blocks, int ranks, int rank, int max_blocks) {
+    int nmicrobatches = dp_tree_partition(blocks, ranks, rank, max_blocks, NULL),
+        height = 1;
+    dp_range *range = dp_alloc((size_t)nmicrobatches, sizeof *range);
+    dp_tree_partition(blocks, ranks, rank, max_blocks, range);
     dp_tree_walk walk;
     dp_tree_begin(&walk, blocks);
-    for (int k = 0; k < pieces; k++) {
+    for (int k = 0; k < nmicrobatches; k++) {
         height = walk.depth + 1 > height ? walk.depth + 1 : height;
-        dp_tree_push(&walk, node[k]);
+        dp_tree_push(&walk, range[k]);
     }
-    free(node);
+    free(range);
     return height;
 }
 
-/* `batch` samples a step, and `rest` in the last one of an epoch: the tree of a short batch can
- * have another shape. */
+/* `batch` samples a step, and `rest` in the last one of an epoch: the tree of a short
+ * batch can have another shape. */
 static void count_gradients(dp_stepper *st, int batch, int rest) {
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
-    int full = stack_height(dp_tree_blocks(batch, st->block), ranks, rank, st->most);
-    int last = stack_height(dp_tree_blocks(rest, st->block), ranks, rank, st->most);
+    int full =
+        stack_height(dp_tree_blocks(batch, st->block), ranks, rank, st->max_blocks);
+    int last = stack_height(dp_tree_blocks(rest, st->block), ranks, rank, st->max_blocks);
     st->ngrads = full > last ? full : last;
-    /* Its own few subtrees are halved until none is larger than a piece. */
-    int halves = dp_tree_blocks(batch, st->block) / ((st->most + 1) / 2);
-    st->node = dp_alloc((size_t)halves + DP_PARTS, sizeof *st->node);
-    st->piece_loss = dp_alloc((size_t)st->ngrads, sizeof *st->piece_loss);
+    /* Its own few subtrees are halved until none is larger than a microbatch. */
+    int halves = dp_tree_blocks(batch, st->block) / ((st->max_blocks + 1) / 2);
+    st->range = dp_alloc((size_t)halves + DP_MAX_PARTIALS, sizeof *st->range);
+    st->partial_loss = dp_alloc((size_t)st->ngrads, sizeof *st->partial_loss);
 }
 
 int dp_stepper_slots(const dp_config *config, const char *name[3]) {
@@ -53,7 +56,7 @@ static dp_status find_optimizer(dp_stepper *st) {
     return DP_OK;
 }
 
-/* Why gradients can't travel while others are computed; NULL: layers permitting, they can. */
+/* Why there is no overlap; NULL: layers permitting, there is. */
 static const char *no_overlap(const dp_stepper *st) {
     if (strcmp(st->config->parallel.allreduce, "tree") != 0) {
         return "parallel.allreduce is not tree";
@@ -61,10 +64,12 @@ static const char *no_overlap(const dp_stepper *st) {
     if (st->shared->domains == 1) {
         return "all ranks share one memory";
     }
-    return dp_comm_passes(st->comm) ? NULL : "this MPI takes calls of one thread only";
+    return dp_comm_thread_serialized(st->comm)
+               ? NULL
+               : "this MPI takes calls of one thread only";
 }
 
-/* The floats that make a bucket, 0 for the whole slab in one. */
+/* The least floats of a bucket; 0: the whole slab is one. */
 static size_t bucket_floats(const dp_stepper *st) {
     enum { LARGE = 1 << 16 }; /* a smaller message is mostly latency */
     const char *overlap = st->config->parallel.overlap;
@@ -80,7 +85,7 @@ static void add_bucket(dp_stepper *st, int begin, int end) {
     size_t ranks = (size_t)dp_comm_size(st->comm), rank = (size_t)dp_comm_rank(st->comm);
     bucket->chunk_bound = dp_alloc(ranks + 1, sizeof *bucket->chunk_bound);
     bucket->bound = dp_alloc(ranks + 1, sizeof *bucket->bound);
-    /* The next rank's turn for a larger part follows the last bucket's. */
+    /* Which rank gets the larger slice rotates from bucket to bucket. */
     size_t turn = (size_t)begin % ranks;
     for (size_t r = 0; r <= ranks; r++) {
         bucket->chunk_bound[r] =
@@ -91,10 +96,11 @@ static void add_bucket(dp_stepper *st, int begin, int end) {
     bucket->last = (int)bucket->chunk_bound[rank + 1];
 }
 
-/* The buckets that end with slices [s, s + n) of one layer. Chunks from *end on are in others. The
- * slice that is computed last has the chunks that span two, and the biases: so it is the first that
- * the forward pass waits for. A layer too small for a bucket is in that of the layer below. */
-static void add_buckets(dp_stepper *st, int s, int n, size_t least, int *end) {
+/* The buckets that end with slices [s, s + n) of one layer. Chunks from *end on are in
+ * others. The slice that is computed last has the chunks that span two, and the biases:
+ * so it is the first that the forward pass waits for. A layer too small for a bucket is
+ * in that of the layer below. */
+static void add_buckets(dp_stepper *st, int s, int n, size_t min_floats, int *end) {
     const dp_slice *slice = &st->net->slice[s];
     const size_t *chunk = st->model->chunk;
     int first = slice->count > 0 ? dp_step_chunk_from(st->model, slice->offset) : *end;
@@ -105,7 +111,7 @@ static void add_buckets(dp_stepper *st, int s, int n, size_t least, int *end) {
             last
                 ? *end
                 : dp_step_chunk_from(st->model, slice[k].offset + slice[k].count + 1) - 1;
-        bool large = least > 0 && (n > 1 || chunk[to] - chunk[from] >= least);
+        bool large = min_floats > 0 && (n > 1 || chunk[to] - chunk[from] >= min_floats);
         if (from < to && (large || (last && first == 0))) {
             st->completes[s + k] = st->nbuckets;
             add_bucket(st, from, to);
@@ -116,8 +122,8 @@ static void add_buckets(dp_stepper *st, int s, int n, size_t least, int *end) {
 }
 
 static void find_buckets(dp_stepper *st) {
-    size_t least = bucket_floats(st);
-    dp_net_cut(st->net, least);
+    size_t min_floats = bucket_floats(st);
+    dp_net_cut(st->net, min_floats);
     const dp_slice *slice = st->net->slice;
     int slices = st->net->nslices;
     st->completes = dp_alloc((size_t)slices, sizeof *st->completes);
@@ -127,12 +133,12 @@ static void find_buckets(dp_stepper *st) {
         for (n = 0; s + n < slices && slice[s + n].layer == slice[s].layer; n++) {
             st->completes[s + n] = -1;
         }
-        add_buckets(st, s, n, least, &end);
+        add_buckets(st, s, n, min_floats, &end);
     }
 }
 
 /* Parameters, optimizer state and squares: one copy for all ranks that share memory. */
-static dp_status share(dp_stepper *st) {
+static dp_status create_shared(dp_stepper *st) {
     dp_model *model = st->model;
     size_t floats = model->floats;
     size_t squares = ((size_t)model->nchunks + 7) / 8 * 8 * sizeof(double);
@@ -145,11 +151,11 @@ static dp_status share(dp_stepper *st) {
     }
     st->squares = st->shared->common;
     float *slab = (float *)((char *)st->shared->common + squares);
-    dp_model_adopt(model, slab);
+    dp_model_move_params(model, slab);
     for (int k = 0; k < st->nslots; k++) {
         st->slot[k] = slab + (size_t)(k + 1) * floats;
     }
-    st->kept = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
+    st->accumulated = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
     bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
     st->exchange = dp_exchange_create(st->shared, floats, tree);
     return DP_OK;
@@ -168,15 +174,15 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     st->scale = *scale;
     st->threads = threads;
     st->block = (int)config->parallel.block;
-    st->most = st->block >= DP_PIECE ? 1 : DP_PIECE / st->block;
-    long capacity = (long)st->most * st->block;
+    st->max_blocks = st->block >= DP_MICROBATCH ? 1 : DP_MICROBATCH / st->block;
+    long capacity = (long)st->max_blocks * st->block;
     capacity = capacity < batch ? capacity : batch;
     dp_status s = dp_net_create(model, (int)capacity, true, &st->net);
     s = s != DP_OK ? s : dp_batch_create((int)capacity, model->outputs, &st->batch);
     s = s != DP_OK ? s : find_optimizer(st);
     count_gradients(st, batch, data->train_n % batch);
     s = dp_comm_agree(comm, s);
-    s = s != DP_OK ? s : share(st);
+    s = s != DP_OK ? s : create_shared(st);
     if (s == DP_OK) {
         find_buckets(st);
         s = st->nbuckets > 1 ? dp_overlap_create(st, &st->overlap) : DP_OK;
@@ -204,11 +210,11 @@ void dp_stepper_destroy(dp_stepper **stepper) {
         dp_batch_destroy(&st->batch);
         dp_exchange_destroy(&st->exchange);
         if (st->shared) {
-            dp_model_adopt(st->model, NULL);
+            dp_model_move_params(st->model, NULL);
         }
         dp_shared_destroy(&st->shared);
-        free(st->piece_loss);
-        free(st->node);
+        free(st->partial_loss);
+        free(st->range);
         for (int b = 0; b < st->nbuckets; b++) {
             free(st->bucket[b].bound);
             free(st->bucket[b].chunk_bound);
@@ -229,16 +235,16 @@ float *dp_stepper_slot(const dp_stepper *st, int k, const char **name) {
     return st->slot[k];
 }
 
-void dp_stepper_settle(dp_stepper *st) {
+void dp_stepper_wait_params(dp_stepper *st) {
     if (st->overlap) {
         double begin = dp_clock();
-        dp_overlap_settle(st->overlap);
+        dp_overlap_wait_all(st->overlap);
         st->times.reduce += dp_clock() - begin;
     }
 }
 
 void dp_stepper_gather(dp_stepper *st) {
-    dp_stepper_settle(st);
+    dp_stepper_wait_params(st);
     for (int k = 0; k < st->nslots; k++) {
         for (int b = 0; b < st->nbuckets; b++) {
             dp_slices slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
@@ -250,7 +256,7 @@ void dp_stepper_gather(dp_stepper *st) {
 int dp_stepper_bad_layer(const dp_stepper *st) {
     const dp_net *net = st->net;
     if (st->overlap) {
-        dp_overlap_settle(st->overlap);
+        dp_overlap_wait_all(st->overlap);
     }
     int l = (int)-dp_comm_max(st->comm, -dp_net_bad_layer(net, st->samples));
     return l < net->nlayers ? net->layers[l].index : -1;
