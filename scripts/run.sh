@@ -10,7 +10,7 @@ usage: scripts/run.sh [-n RANKS] CONFIG [section.key=value ...]
 Runs `mpirun -np RANKS ./trainer ...` from here, with the settings that Open MPI wants on this
 machine, and says so. RANKS: default 4, or the number of cores if there are fewer.
 Environment: TRAINER  the program (default ./trainer)
-On a cluster use plain mpirun or srun: see README.md.
+On a cluster use plain mpirun or srun: see README.md and scripts/README.md.
 END
 }
 

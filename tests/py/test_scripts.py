@@ -390,9 +390,11 @@ def test_clang_builds_without_a_warning_and_trains_the_same_bits(lab):
         assert_same_bits(lab.out(name).bits(), lab.out().bits(), f"{ranks} x {threads}, clang")
 
 
-# ---- what README.md shows ----
+# ---- what README.md, and those of the folders, show ----
 
 README = (TOP / "README.md").read_text()
+READMES = {folder: (TOP / folder / "README.md").read_text()
+           for folder in ("", "src", "configs", "scripts", "tests")}
 
 
 def indented(begins):
@@ -450,6 +452,62 @@ def test_the_readme_opens_a_checkpoint_while_the_links_switch(tmp_path, monkeypa
         names["open_checkpoint"](link)
 
 
-def test_every_file_that_the_readme_names_is_there():
-    for name in re.findall(r"\b(?:scripts|configs|tests)/[\w./-]*\w", README):
-        assert (TOP / name).exists(), name
+def test_the_readme_for_users_is_short():
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("folder", READMES, ids=lambda folder: folder or "top")
+def test_every_file_that_a_readme_names_is_there(folder):
+    """Paths start at the top, in the README's folder or, for the code, in src/; a name alone is a file
+    beside one that was named before it."""
+    text = READMES[folder]
+    known = {file.name for top in ("src", "include", "tests", "scripts") for file in (TOP / top).rglob("*")}
+    named = re.findall(r"(?<![\w/])(?:include|src|scripts|configs|tests)/[\w./-]*\w(?![\w<])", text)
+    named += re.findall(r"`([\w./-]+\.(?:c|h|py|sh|ini|md|sbatch))`", text)
+    assert named
+    for name in named:
+        places = [TOP / name, TOP / folder / name, TOP / "src" / name]
+        assert any(place.exists() for place in places) or "/" not in name and name in known, name
+
+
+@pytest.mark.parametrize("folder", READMES, ids=lambda folder: folder or "top")
+def test_every_name_that_a_readme_takes_from_code_config_and_make_is_there(folder):
+    text = re.sub(r"^```python\n.*?^```$", "", READMES[folder], flags=re.M | re.S)
+    code = "".join(file.read_text() for top in ("src", "include") for file in (TOP / top).rglob("*.[ch]"))
+    for name in re.findall(r"\bdp_\w+", text):
+        assert re.search(rf"\b{name}\b", code), name
+    keys = set(re.findall(r"{KEY\((\w+), (\w+)\)", (TOP / "src/config/keys.c").read_text()))
+    sections = "|".join(sorted({section for section, _ in keys}))
+    for section, key in re.findall(rf"(?<![\w/.-])({sections})\.(\w+)(?![\w(])", text):
+        assert (section, key) in keys or key in ("c", "h", "h5", "sh", "ini", "lock"), f"{section}.{key}"
+    makefile = (TOP / "Makefile").read_text()
+    for target in re.findall(r"(?:^    (?:[A-Z]+=\S+ )*|`(?:[A-Z]+=\S+ )*)make ([a-z-]+)", text, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_a_readme_describes_each_folder_of_the_code():
+    folders = {path.name for path in (TOP / "src").iterdir() if path.is_dir()}
+    assert set(re.findall(r"^\| \d \| `(\w+)` \|", READMES["src"], re.M)) == folders
+
+
+def test_the_sweep_of_the_scripts_readme_is_valid(tmp_path):
+    block = re.search(r"^    \[sweep\]\n    config.*?\n(?=\S)", READMES["scripts"], re.M | re.S)[0]
+    (tmp_path / "spec.ini").write_text(re.sub("^    ", "", block, flags=re.M).replace(
+        "configs/mlp.ini", str(TOP / "configs/mlp.ini")))
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    out = run(sys.executable, TOP / "scripts/sweep.py", "run", "spec.ini", "--dry-run", cwd=tmp_path,
+              TRAINER=str(TRAINER))
+    assert out.returncode == 0, out.stderr
+
+
+def test_the_first_lesson_of_the_configs_readme(tmp_path):
+    lesson = re.search(r"^    \$ ./trainer configs/linear.ini\n(.*?)\n\n", READMES["configs"], re.M | re.S)[1]
+    commands = re.findall(r"^    \$ (.*)", lesson, re.M)
+    shown = [line.strip() for line in lesson.splitlines() if not line.startswith("    $ ")]
+    (tmp_path / "configs").symlink_to(TOP / "configs")
+    trained = run(TRAINER, "configs/linear.ini", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    (tmp_path / "trainer").symlink_to(TRAINER)
+    out = run("sh", "-ec", "\n".join(commands), cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert [line.strip() for line in out.stdout.splitlines()] == shown
