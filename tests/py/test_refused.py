@@ -47,7 +47,9 @@ class Refusing(Lab):
         for path in run.path.rglob("*.h5"):
             if path.exists():  # not a link that was about to be moved
                 h5py.File(path, "r").close()
-        self.run("run.ini", f"run.name={run.path.name}", ranks=2).expect(0)
+        result = self.run("run.ini", f"run.name={run.path.name}", ranks=2)
+        # Open MPI's own end crashes now and then, when all is on the disk.
+        assert result.code == 0 or "\ndone " in result.out, result
         assert run.bits() == self.out("whole").bits()
 
 
@@ -66,12 +68,11 @@ def refuse_all(lab, command, what, rank, quick, apart=False):
     assert calls > 0
     step = max(calls // 2, 1) if quick else calls // 40 + 1 if what == "library" else 1
     for call in range(1, calls + 1, step):
-        result, run, made = lab.refuse(command, what, rank, call, apart)
+        result, run, _ = lab.refuse(command, what, rank, call, apart)
         where = f"call {call} of {calls}\n{result}"
-        if made < call:  # how often metrics.h5 is written depends on time, so the last may be missing
-            assert result.code == 0 and call > calls * 0.9, where
-            continue
-        if what == "memory":
+        # A file that had no memory is written once more, and the last call may not come at all: then
+        # the run is done, and is looked at as after all others.
+        if what == "memory" and (result.code != 0 or command != "train"):
             assert result.code == 1 and "memory" in result.err, where
         if what != "library":  # what a library does then is its own matter, but it doesn't hang
             assert result.code in (0, 1, 2, 3, 4), where  # a file's: what the file is for
