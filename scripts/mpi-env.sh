@@ -7,7 +7,7 @@
 # above them (CGROUP_ROOT comes before /proc and /sys: for tests).
 cores() {
     local root=${CGROUP_ROOT-} n controllers path top quota period
-    n=$(nproc)
+    n=$(unset OMP_NUM_THREADS OMP_THREAD_LIMIT; nproc) # it would tell those numbers
     while IFS=: read -r _ controllers path; do
         case ,$controllers, in
         ,,) top=$root/sys/fs/cgroup ;;

@@ -32,7 +32,7 @@ if __name__ == "__main__":
     packages.need("optuna", "h5py", "matplotlib")
 try:
     from sweeplib import engine, report, results, slurm
-    from sweeplib.spec import SweepError, digest, read_spec, same_config
+    from sweeplib.spec import SweepError, digest, read_regular, read_spec, same_config
     from sweeplib.study import Locks, Study, ended, failed
 except ImportError as missing:
     sys.exit(f"sweep: {missing}: install python3-optuna, python3-h5py and python3-matplotlib")
@@ -86,7 +86,7 @@ def differences(folder, spec):
 
 def read(spec, path):
     try:
-        return Path(path).read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise SweepError(f"{spec.path}: {path} can't be read: {error.strerror}") from None
 
@@ -210,7 +210,7 @@ def work(args):
     if complete:
         slurm.cancel_waiting(jobs)
     elif signal.SIGUSR1 in worker.signals:  # the time limit is near
-        slurm.requeue()
+        worker.gave_up = slurm.requeue()
     if complete or worker.gave_up:
         return conclude(study, complete, worker.gave_up)
     return 0
@@ -290,14 +290,17 @@ COMMANDS = {"run": run, "submit": submit, "status": status, "stop": stop, "resum
 
 def main():
     parser = argparse.ArgumentParser(
-        usage=__doc__.split("usage: ")[1], add_help=False, exit_on_error=False)
+        usage=__doc__.split("usage: ")[1], add_help=False)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("what")
     parser.add_argument("--dry-run", action="store_true")
     if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return 0 if sys.argv[1:] else 2
-    args = parser.parse_args()
+    try:
+        args = parser.parse_args()
+    except argparse.ArgumentError as error:  # exit_on_error does not hold for all of them
+        parser.error(str(error))
     try:
         return COMMANDS[args.command](args)
     except SweepError as error:

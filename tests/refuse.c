@@ -1,8 +1,8 @@
 /* Preloaded into a trainer by tests/py/test_refused.py: counts the calls that the trainer's own code makes
  * and refuses one of them, in one rank.
- *   REFUSE_WHAT   memory: malloc and its like; system: files, maps, threads; library: memory that HDF5,
- *                 zlib and inih ask for
- *   REFUSE_RANK   the rank
+ *   REFUSE_WHAT   memory: malloc and its like; child: the same, but only in processes that it forks;
+ *                 system: files, maps, threads; library: memory that HDF5, zlib and inih ask for
+ *   REFUSE_RANK   the rank, or none where no mpirun starts it
  *   REFUSE_CALL   the number of the call that fails, from 1; 0 none
  *   REFUSE_COUNT  a file of 8 bytes for the number of calls so far
  * REFUSE_SHARED: set, shm_open always fails, as on a host without shared memory.
@@ -31,7 +31,8 @@ static struct { uintptr_t begin, end; } code[16]; /* whose calls count */
 static int parts;
 static atomic_long own, *calls = &own;
 static long at;
-static bool memory, library, ready;
+static bool memory, child, library, ready;
+static pid_t first;
 
 static int add_object(struct dl_phdr_info *info, size_t size, void *data) {
     const char *name = strrchr(info->dlpi_name, '/');
@@ -52,7 +53,7 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *data) {
 __attribute__((constructor)) static void start(void) {
     const char *rank = getenv("OMPI_COMM_WORLD_RANK"), *wanted = getenv("REFUSE_RANK");
     const char *path = getenv("REFUSE_COUNT"), *what = getenv("REFUSE_WHAT");
-    if (!rank || !wanted || strcmp(rank, wanted) != 0) {
+    if (!wanted || strcmp(rank ? rank : "none", wanted) != 0) {
         return;
     }
     int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -61,7 +62,9 @@ __attribute__((constructor)) static void start(void) {
     calls = p;
     at = atol(getenv("REFUSE_CALL"));
     library = strcmp(what, "library") == 0;
-    memory = library || strcmp(what, "memory") == 0;
+    child = strcmp(what, "child") == 0;
+    memory = library || child || strcmp(what, "memory") == 0;
+    first = getpid();
     dl_iterate_phdr(add_object, NULL);
     ready = true;
 }
@@ -73,6 +76,7 @@ static bool refused(bool is_memory, const void *from) {
     for (int k = 0; ready && is_memory == memory && k < parts; k++) {
         counts = counts || (address >= code[k].begin && address < code[k].end);
     }
+    counts = counts && !(child && getpid() == first);
     return counts && atomic_fetch_add(calls, 1) + 1 == at;
 }
 

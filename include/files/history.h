@@ -3,6 +3,7 @@
 #ifndef DP_FILES_HISTORY_H
 #define DP_FILES_HISTORY_H
 
+#include "base/status.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,8 @@ typedef struct dp_history {
 } dp_history;
 
 /** Looks at a metrics file and a folder of checkpoints; what can't be read counts as not there.
- *  Where metrics.h5 is not readable, dp_status_message says why. */
-void dp_history_read(const char *metrics, const char *checkpoints, dp_history *out);
+ *  Where metrics.h5 is not readable, dp_status_message says why. Errors: DP_EINTERNAL (no memory, no
+ *  process that reads): then nothing is known. */
+dp_status dp_history_read(const char *metrics, const char *checkpoints, dp_history *out);
 
 #endif

@@ -63,8 +63,8 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
                             dp_metrics **out);
 
 /** Takes over the rows of an existing metrics.h5 up to and including `step` / `epoch`
- *  (later ones are cut). A missing file gives no rows; a damaged one neither: it is named
- *  in a warning and renamed to metrics.h5.damaged. Errors: DP_EFILE, DP_EINTERNAL. */
+ *  (later ones are cut). A missing file gives no rows, and a warning; a damaged one neither: it
+ *  is named in a warning and renamed to metrics.h5.damaged. Errors: DP_EFILE, DP_EINTERNAL. */
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
 /** Adds the rows of a checkpoint that come after those there are: metrics.h5 may not have

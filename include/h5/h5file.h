@@ -123,8 +123,9 @@ dp_status dp_h5_open_any(const char *path, dp_status code, dp_h5 **out);
 /** Warns, in one line, where the file's digest does not fit; else nothing. */
 void dp_h5_note(const dp_h5 *file);
 
-/** Whether the file can be read and its bytes are those that we wrote: its digest fits. */
-bool dp_h5_sealed(const char *path);
+/** Whether the file's bytes are there, but aren't those that we wrote: its digest doesn't fit. False
+ *  where they can't be had (no permission, an error of the disk, no memory): that says nothing. */
+bool dp_h5_altered(const char *path);
 
 /** Whether `path` is a regular file that begins with our user block's magic. */
 bool dp_h5_is_ours(const char *path);

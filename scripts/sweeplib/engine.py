@@ -9,7 +9,8 @@ What the end of a trainer says, where metrics.h5 does not say complete or diverg
     2              the trial has failed, as it would again
     away() below   the place is at fault, not the trial: it is put back after a pause that grows.
                    When nothing went better for `wait` seconds, the worker stops
-    others         so too, but after TRIES of them without a newer checkpoint it has failed"""
+    others         so too, but after TRIES of them without a newer checkpoint it has failed. KILL
+                   is one of them: what ends a trainer alone is nearly always its own memory"""
 
 import ctypes
 import math
@@ -62,8 +63,8 @@ def best_of(curve, goal):
 
 def away(code):
     """Whether an exit code speaks of the place: data (3) or files (4) away or full, no program
-    (126, 127), stopped (75) or ended by a signal from outside, also as shells and mpirun say it."""
-    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+    (126, 127), stopped (75) or told to end by a signal, also as shells and mpirun say it."""
+    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
     return code in (3, 4, 75, 126, 127) or -code in signals or code - 128 in signals
 
 
@@ -74,16 +75,18 @@ def arguments(spec, config, name, output, point):
 
 
 def trial_arguments(spec, folder, point):
-    """The same for a trial in its folder."""
+    """The same for a trial in its folder, which goes on from there whatever the config wants of a
+    run; a pruner wants to see epochs soon."""
     name = f"{spec.name}-{folder.name.split('-')[0]}"
-    return [*arguments(spec, folder.parent / "config.ini", name, folder, point),
-            f"parallel.threads={spec.threads}"]
+    soon = [] if spec.pruner == "none" else [f"metrics.flush={LOOK}"]
+    return [*arguments(spec, folder.parent / "config.ini", name, folder, point), *soon,
+            "run.resume=auto", f"parallel.threads={spec.threads}"]
 
 
-def last_words(folder):
-    """The trainer's last complaint in a trial's log."""
+def last_words(folder, start=0):
+    """The trainer's last complaint in a trial's log, from a byte on."""
     try:
-        lines = (folder / "log.txt").read_text(errors="replace").splitlines()
+        lines = (folder / "log.txt").read_bytes()[start:].decode(errors="replace").splitlines()
     except OSError:
         return ""
     return next((line for line in reversed(lines) if line.startswith("trainer:")), "")
@@ -159,6 +162,7 @@ class Running:
             pin(slot)
 
         with open(folder / "log.txt", "ab") as log:
+            self.log_start = log.tell()
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=prepare,
@@ -291,7 +295,7 @@ class Worker:
         """A trainer has ended: what it left decides what became of the trial."""
         trial, seconds, code = running.trial, running.seconds(), running.process.returncode
         status, _ = read_metrics(running.folder, self.spec.metric)
-        why = f"exit code {code}: {last_words(running.folder)}".rstrip(": ")
+        why = f"exit code {code}: {last_words(running.folder, running.log_start)}".rstrip(": ")
         if self.study.progress(trial) != trial.user_attrs["work"]["tries"][-1]:
             self.trouble = None
         if status in ("complete", "diverged"):
@@ -319,7 +323,7 @@ class Worker:
                 began, failures = self.trouble or (now, 0)
                 self.trouble = began, failures + 1
                 patience = began + self.spec.wait - now
-            pause = min(self.launcher.pause * 2 ** failures, LONGEST)
+            pause = min(self.launcher.pause * 2 ** min(failures, 10), LONGEST)
             if pause > patience:
                 self.gave_up = f"nothing went on for {self.spec.wait:g} s ([sweep] wait): {why}"
                 return False

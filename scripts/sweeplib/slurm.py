@@ -62,12 +62,14 @@ def cancel_waiting(jobs):
 
 
 def requeue():
-    """Puts this very job back into the queue; Slurm then ends it."""
+    """Puts this very job back into the queue; Slurm then ends it. -> why it did not."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for _ in range(10):
-        if ask("scontrol", "requeue", my_id())[0] == 0:
+        code, _, err = ask("scontrol", "requeue", my_id())
+        if code == 0:
             time.sleep(60)
         time.sleep(3)
+    return f"job {my_id()} could not be requeued: {' '.join(err.split())}"
 
 
 def wait_for_controller():

@@ -4,11 +4,13 @@ A point is {key: value}, each value as it goes to the trainer's command line; a 
 differs from another's asks for other trials."""
 
 import configparser
+import errno
 import hashlib
 import math
 import os
 import re
 import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,7 +203,7 @@ def auto_or(parse):
 
 COUNT = number_in(1, 10**6)
 SWEEP = {  # name: (parse, default as text or None where it must be given, what it takes)
-    "config": (str, None, "the INI file of the run to sweep"),
+    "config": (os.path.expanduser, None, "the INI file of the run to sweep"),
     "name": (matching(r"[\w+-][\w.+-]*|"), "", "letters, digits, . _ + -"),
     "method": (one_of("grid", "random", "tpe"), None, "grid, random or tpe"),
     "trials": (auto_or(COUNT), "auto", "a number, or auto: each point of a grid"),
@@ -316,10 +318,17 @@ def check_trials(path, spec):
                          "points only, and none is run twice")
 
 
+def read_regular(path):
+    """A file's bytes: a pipe or a device may keep its reader waiting for ever."""
+    if not (Path(path).is_file() or Path(path).is_dir()) and Path(path).exists():
+        raise OSError(errno.EINVAL, "only regular files are read")
+    return Path(path).read_bytes()
+
+
 def read_spec(path, name=None):
     """A sweep's own spec has the name of its folder, another the one it gives, else its file's."""
     try:
-        ini = read_ini(Path(path).read_bytes())
+        ini = read_ini(read_regular(path))
     except (OSError, UnicodeError, configparser.Error) as error:
         text = error.strerror if isinstance(error, OSError) else str(error).replace("\n", " ")
         raise SweepError(f"{path}: can't be read: {text}") from None
@@ -349,10 +358,8 @@ def read_spec(path, name=None):
 
 
 def cores():
-    """The cores this process may use, by affinity, as many as the container's quota allows."""
-    found = sorted(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return found[:max(1, math.ceil(int(quota) / int(period)))]
-    except (OSError, ValueError):
-        return found
+    """The cores this process may use, by affinity, as many as the quotas of its groups allow."""
+    script = Path(__file__).resolve().parents[1] / "mpi-env.sh"
+    count = subprocess.run(["bash", "-c", '. "$0" && cores', str(script)], text=True, check=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
+    return sorted(os.sched_getaffinity(0))[:int(count)]

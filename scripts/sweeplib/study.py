@@ -153,7 +153,7 @@ def myself():
 
 def has_ended(owner):
     """Whether the worker is known to be gone; its lock is looked at elsewhere."""
-    if "job" in owner:
+    if "job" in owner and owner["job"] != slurm.my_id():
         return slurm.has_ended(owner)
     there = owner["host"] == socket.gethostname()
     return not there or started(owner["pid"]) != owner["started"]
@@ -263,13 +263,17 @@ class Study:
 
     def claim(self):
         """Takes up a trial whose worker is dead, else makes the next one; None: there is neither.
-        The trial's lock is then ours."""
+        The trial's lock is then ours. A trial that went wrong comes after the new ones, which it
+        would keep waiting for as long as it does; not where all go one after the other."""
         trials = self.trials()
         dead = [t.number for t in trials if self.is_dead(t)]
         with self.lock:
             now = self.trials()
+            later = len(now) < self.spec.trials and self.spec.parallel != 1
             for number in dead:
                 trial = now[number]
+                if later and trial.user_attrs["work"].get("message"):
+                    continue
                 if not ended(trial) and self.same_owner(trial, trials[number]) \
                         and self.locks.take(Locks.TRIAL + number):
                     work = trial.user_attrs["work"]
@@ -357,8 +361,9 @@ class Study:
     def prunes(self, trial, curve):
         """Reports epochs {epoch: value} that are new and have a score; whether the trial is to end
         for them."""
-        if self.spec.pruner == "none":
+        if self.spec.pruner == "none" or not curve:
             return False
+        trial = self.storage.get_trial(trial._trial_id)
         for epoch, value in sorted(curve.items()):
             if math.isfinite(value) and epoch not in trial.intermediate_values:
                 self.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)

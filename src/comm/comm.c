@@ -263,7 +263,9 @@ static void bcast(dp_comm *comm, MPI_Comm where, void *data, size_t bytes, int r
 dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
     /* A failure that was agreed on before is still that of the rank that had it first. */
     bool known = mine != DP_OK && mine == comm->agreed;
-    int first = mine == DP_OK ? INT_MAX : known ? comm->speaker : comm->rank, code = mine;
+    int first = mine == DP_OK ? INT_MAX : known ? comm->speaker : comm->rank;
+    /* That rank may be well by now: a later failure of another has the same code. */
+    int code = mine == DP_OK ? comm->agreed : mine;
     allreduce(comm, &first, 1, MPI_INT, MPI_MIN);
     if (first == INT_MAX) {
         return DP_OK;

@@ -230,7 +230,7 @@ static dp_status repair_links(const char *folder, dp_checkpoint_check *check,
         return status;
     }
     step_path(folder, s->best_step, path);
-    if (s->best_step != s->step && stat(path, &info) == 0 && !dp_h5_sealed(path)) {
+    if (s->best_step != s->step && dp_h5_altered(path)) {
         dp_snapshot *best = NULL;
         status = read_step(folder, s->best_step, check, &best);
         dp_checkpoint_free(&best);
@@ -238,7 +238,7 @@ static dp_status repair_links(const char *folder, dp_checkpoint_check *check,
             return status;
         }
     }
-    if (stat(path, &info) != 0) {
+    if (stat(path, &info) != 0 && errno == ENOENT) {
         dp_warn("%s, the best checkpoint, is gone; %s/%s names the newest one now", path,
                 folder, BEST);
         s->best_step = s->step;

@@ -2,11 +2,10 @@
 #include "parts.h"
 #include <limits.h>
 #include <stdio.h>
-#include <unistd.h>
 
 bool dp_damaged(dp_status status, const char *path) {
     bool content = status == DP_EFILE || status == DP_EDIVERGED;
-    return content && access(path, R_OK) == 0 && !dp_h5_sealed(path);
+    return content && dp_h5_altered(path);
 }
 
 dp_status dp_set_aside(const char *path) {

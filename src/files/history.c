@@ -52,15 +52,14 @@ static dp_status look_at_metrics(dp_h5 *f, dp_history *h) {
     }
     free(rows);
     int64_t checkpoint = h->steps;
-    if (s == DP_OK) {
-        (void)dp_h5_get_attr_i64(f, "/", "checkpoint", &checkpoint);
-    }
+    dp_status known = s ? s : dp_h5_get_attr_i64(f, "/", "checkpoint", &checkpoint);
     h->checkpoints = checkpoint > 0;
-    return s;
+    return known == DP_EINTERNAL ? known : s;
 }
 
-void dp_history_read(const char *metrics, const char *checkpoints, dp_history *out) {
+dp_status dp_history_read(const char *metrics, const char *checkpoints, dp_history *out) {
     dp_h5 *f = NULL;
+    dp_status s = DP_OK;
     char aside[PATH_MAX];
     *out = (dp_history){.metrics = is_there(metrics)};
     snprintf(aside, sizeof aside, "%s%s", metrics, DP_DAMAGED);
@@ -69,8 +68,13 @@ void dp_history_read(const char *metrics, const char *checkpoints, dp_history *o
         add_damaged(out, "metrics.h5" DP_DAMAGED);
     }
     bool links = out->checkpoints;
-    out->readable = out->metrics && dp_h5_open(metrics, &f) == DP_OK &&
-                    look_at_metrics(f, out) == DP_OK;
+    if (out->metrics) {
+        s = dp_h5_open(metrics, &f);
+        s = s ? s : look_at_metrics(f, out);
+    }
+    out->readable = out->metrics && s == DP_OK;
     out->checkpoints = out->checkpoints || links;
     dp_h5_close(&f);
+    return s == DP_EINTERNAL ? s
+                             : DP_OK; /* no fault of the file: nothing follows from it */
 }

@@ -1,7 +1,9 @@
 #include "files/metrics.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "parts.h"
 #include <assert.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -335,7 +337,10 @@ static dp_status load_all(dp_metrics *m, int64_t step, int64_t epoch) {
 }
 
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch) {
-    if (access(metrics->path, F_OK) != 0) {
+    if (access(metrics->path, F_OK) != 0 && errno == ENOENT) {
+        dp_warn("%s is gone: of the steps up to %lld only the rows that the checkpoint "
+                "carries are left",
+                metrics->path, (long long)step);
         return DP_OK;
     }
     metrics->dirty = true;

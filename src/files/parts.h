@@ -38,9 +38,9 @@ int64_t dp_step_of_name(const char *name);
 #define DP_DAMAGED ".damaged"
 
 /** Whether a file of ours that could not be read, or contradicts itself (`status`), is to be
- *  passed over: its bytes are not those that were written. Anything else (no permission,
- *  another version's format) is for people to decide: going on without the file would lose
- *  work. */
+ *  passed over: its bytes are not those that were written. Anything else (no permission, an
+ *  error of the disk, another version's format) is for people to decide: going on without the
+ *  file would lose work. */
 bool dp_damaged(dp_status status, const char *path);
 
 /** Warns with the last failure's message, and renames the file to <path>.damaged. */

@@ -38,11 +38,11 @@ void dp_h5_note(const dp_h5 *file) {
     }
 }
 
-bool dp_h5_sealed(const char *path) {
+bool dp_h5_altered(const char *path) {
     dp_h5 *f = dp_h5_make(path, DP_EFILE);
-    bool sealed = dp_h5_load(f) == DP_OK && f->doubt[0] == '\0';
+    bool altered = dp_h5_load(f) == DP_OK && f->doubt[0] != '\0';
     dp_h5_close(&f);
-    return sealed;
+    return altered;
 }
 
 dp_status dp_h5_open_any(const char *path, dp_status code, dp_h5 **out) {

@@ -88,14 +88,18 @@ static void leave(dp_h5 *f) {
     f->reader = NULL;
 }
 
-/* Why there is no answer. */
+/* Why there is no answer. What the system did to the child is no word against the file. */
 static dp_status blame(dp_h5 *f, const char *object, bool spins) {
     char how[96] = "did not come back";
     int end = spins ? 0 : stop(f->reader);
-    if (WIFSIGNALED(end) && WTERMSIG(end) == SIGKILL) {
+    if ((WIFSIGNALED(end) && WTERMSIG(end) == SIGKILL) ||
+        (WIFEXITED(end) && WEXITSTATUS(end) != 0)) {
         return dp_fail(DP_EINTERNAL,
-                       "%s: the process that read it was killed: is there enough memory?",
-                       f->path);
+                       "%s: the process that read it %s: is there enough memory?",
+                       f->path, WIFSIGNALED(end) ? "was killed" : "gave up");
+    }
+    if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
+        return dp_h5_no_memory(f, object);
     }
     if (WIFSIGNALED(end)) {
         snprintf(how, sizeof how, "crashed (%s)", strsignal(WTERMSIG(end)));
@@ -223,10 +227,19 @@ static dp_h5_request make(dp_h5_question what, const char *object, const char *n
     return q;
 }
 
+/* Whoever started us may not have wanted to hear of his children's ends; we do of ours. */
+static void hear_of_ends(void) {
+    struct sigaction now;
+    if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_IGN) {
+        signal(SIGCHLD, SIG_DFL);
+    }
+}
+
 dp_status dp_h5_reader_start(dp_h5 *f, void (*serve)(dp_h5 *f, pid_t parent)) {
     int pair[2] = {-1, -1};
     dp_h5_reader *r = dp_alloc(1, sizeof *r);
     pid_t parent = getpid(), pid = -1;
+    hear_of_ends();
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
         pid = fork();
     }
@@ -240,7 +253,9 @@ dp_status dp_h5_reader_start(dp_h5 *f, void (*serve)(dp_h5 *f, pid_t parent)) {
     if (pid < 0) {
         close(pair[0]);
         free(r);
-        return dp_fail(DP_EINTERNAL, "%s: cannot start a process that reads it: %s",
+        return dp_fail(DP_EINTERNAL,
+                       "%s: cannot start a process that reads it: %s; are there limits "
+                       "on processes (ulimit -u), files (ulimit -n) or memory?",
                        f->path, strerror(error));
     }
     *r = (dp_h5_reader){.pid = pid, .fd = pair[0]};

@@ -37,6 +37,9 @@ typedef struct dp_h5_extent {
     int64_t dims[8];
 } dp_h5_extent;
 
+/* The child's exit code where memory ended (dp_fatal); other programs' libraries take none like it. */
+enum { DP_H5_STARVED = 81 };
+
 /** In the child: opens the file, and answers until the parent goes. */
 void dp_h5_serve(dp_h5 *file, pid_t parent) __attribute__((noreturn));
 

@@ -100,10 +100,15 @@ static dp_status answer(dp_h5 *f, const dp_h5_request *q) {
     }
 }
 
+static void starved(dp_status code) {
+    (void)code;
+    _exit(DP_H5_STARVED);
+}
+
 /* A stop of the job is the parent's to heed; a crash is to end this process in silence. */
 static void settle_in(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dp_fatal_hook(NULL, NULL); /* MPI is the parent's too */
+    dp_fatal_hook(starved, "reading"); /* MPI is the parent's too */
     if (getppid() != parent) {
         _exit(0);
     }

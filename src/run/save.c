@@ -145,7 +145,7 @@ static bool metrics_due(const dp_run *run, double now) {
 
 /* Whether metrics.h5 is to be written before a checkpoint that else carries its rows: where they
  * outweigh the state, and were carried so often that the file costs no more, or where they would stay.
- * A stop may have little time. */
+ * A stop may have little time. A file that can't be written keeps no checkpoint waiting. */
 static bool rows_first(const dp_run *run, dp_why why) {
     int64_t rows = dp_metrics_unsaved_bytes(run->metrics);
     int64_t carried = why == DP_AT_STOP ? rows : run->carried + rows;
@@ -166,7 +166,7 @@ bool dp_run_wants_checkpoint(dp_run *run) {
     if (!checkpoint_due(run, now)) {
         return false;
     }
-    bool rows = rows_first(run, DP_AT_EPOCH) &&
+    bool rows = !run->flush_failed && rows_first(run, DP_AT_EPOCH) &&
                 dp_budget_affords(&run->budget, DP_WRITE_METRICS, now,
                                   dp_metrics_bytes(run->metrics));
     if (rows) {

@@ -196,12 +196,13 @@ static unsigned look_at_found(const dp_run *run) {
     return CHECKPOINT | when(s->epoch + open > epochs, PAST) | when(done && !open, DONE);
 }
 
-static void look(dp_run *run, folder *f) {
+static dp_status look(dp_run *run, folder *f) {
     const dp_config *config = &run->config;
     dp_history *h = &f->history;
     bool known = earlier_config(run, &f->old);
     snprintf(f->unknown, sizeof f->unknown, "%s", known ? "" : dp_status_message());
-    dp_history_read(dp_rundir_metrics(run->dir), dp_rundir_checkpoints(run->dir), h);
+    dp_status s =
+        dp_history_read(dp_rundir_metrics(run->dir), dp_rundir_checkpoints(run->dir), h);
     bool same = known && dp_config_same_run(&f->old, config);
     bool complete = strcmp(h->status, "complete") == 0;
     bool ended = complete || strcmp(h->status, "stopped") == 0;
@@ -214,16 +215,17 @@ static void look(dp_run *run, folder *f) {
             when(h->checkpoints || ended, HISTORY);
     f->is |=
         when(run->found || known || h->metrics || damaged || h->checkpoints, ANYTHING);
+    return s;
 }
 
 static dp_status take_over(dp_run *run) {
     dp_status s = dp_checkpoint_newest(dp_rundir_checkpoints(run->dir), dp_facts_check,
                                        &run->found);
+    folder f;
+    s = s != DP_OK ? s : look(run, &f);
     if (s != DP_OK) {
         return s;
     }
-    folder f;
-    look(run, &f);
     int k = 0;
     while ((f.is & takes[k].with) != takes[k].with || (f.is & takes[k].without) != 0) {
         k++;

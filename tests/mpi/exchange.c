@@ -96,6 +96,9 @@ static void agreement(dp_comm *comm) {
            rank, ranks);
     mine = rank == 0 ? DP_EFILE : DP_EUSAGE;
     expect(dp_comm_agree(comm, mine) == DP_EFILE, "the lowest rank wins", rank, ranks);
+    mine = rank == ranks - 1 ? DP_EFILE : DP_OK;
+    expect(dp_comm_agree(comm, mine) == DP_EFILE, "the same failure again, of another",
+           rank, ranks);
 }
 
 int main(int argc, char **argv) {

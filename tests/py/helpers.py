@@ -121,16 +121,17 @@ class Process:
     """A trainer that is running; always ended by `end`."""
 
     def __init__(self, args, cwd, ranks=None, env=None, quiet=True):
-        self.command = [str(TRAINER), *map(str, args)]
+        command = [str(TRAINER), *map(str, args)]
         if ranks is not None:
-            self.command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks),
-                            *self.command]
-        self.began = time.monotonic()
+            command = ["mpirun", *(["--quiet"] if quiet else []), "-np", str(ranks), *command]
+        self.start(command, cwd, environment(ranks is None, **(env or {})))
+
+    def start(self, command, cwd, env):
+        self.command, self.began = command, time.monotonic()
         self.out = tempfile.TemporaryFile("w+", errors="replace")  # a pipe would fill up
         self.popen = subprocess.Popen(
-            self.command, cwd=cwd, env=environment(ranks is None, **(env or {})),
-            stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.PIPE,
-            text=True, errors="replace")
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self.out,
+            stderr=subprocess.PIPE, text=True, errors="replace")
 
     @property
     def pid(self):
@@ -158,6 +159,12 @@ class Process:
                 raise AssertionError(f"what was waited for did not come\n{self.end(1)}")
             time.sleep(0.02)
 
+    def result(self, err):
+        """What it said before it ended, and on stderr."""
+        self.out.seek(0)
+        return Result(self.command, self.popen.returncode, self.out.read(), err,
+                      time.monotonic() - self.began)
+
     def end(self, timeout=60):
         """Waits for the end; past the timeout the job is ended and the test fails."""
         late = False
@@ -171,9 +178,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.popen.kill()
                 err = self.popen.communicate()[1]
-        self.out.seek(0)
-        result = Result(self.command, self.popen.returncode, self.out.read(), err,
-                        time.monotonic() - self.began)
+        result = self.result(err)
         assert not late, f"no end within {timeout} s\n{result}"
         return result
 

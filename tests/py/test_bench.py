@@ -1,6 +1,7 @@
 """`make bench`: a part that takes too long is ended, and the rest goes on."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,29 @@ def test_parts_that_hang_are_ended_and_named(build):
     assert not any(running(int(pid)) for pid in Path(build / "pids").read_text().split())
     assert (build / "bench/bench.csv").read_text().startswith("kind,what,batch")
     assert time.monotonic() - began < 90
+
+
+def test_busy_loops_end_with_the_bench_that_was_killed():
+    code = ("import os, sys, time; sys.path.insert(0, %r)\n"
+            "import bench, parts\n"
+            "parts.limit['end'] = time.monotonic() + 100\n"
+            "with parts.process([sys.executable, '-c', bench.BUSY, os.getpid()], 1) as loop:\n"
+            "    print(loop.pid, flush=True)\n"
+            "    time.sleep(100)\n") % str(REPO / "scripts/bench")
+    with subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE,
+                          env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}) as killed:
+        loop = int(killed.stdout.readline())
+        time.sleep(0.3)
+        alive = running(loop)
+        killed.kill()
+    try:
+        until = time.monotonic() + 20
+        while running(loop) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert alive and not running(loop)
+    finally:
+        if running(loop):
+            os.kill(loop, signal.SIGKILL)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import TRAIN, Run, assert_same_bits
+from helpers import TRAIN, Run, assert_same_bits, make_set, write_idx
 
 NEVER = {"metrics__flush": 600}  # metrics.h5 is written at the start and at the end only
 # Epochs of 603 steps, so that the lines of some seconds fit the pipe that nobody reads.
@@ -97,6 +97,33 @@ def test_a_kill_loses_no_row_of_any_table(lab):
     for name in ("epochs", "profile"):
         assert lab.out().table(name)["epoch"].tolist() == list(range(1, epoch + 2)), name
     assert lab.out().table("steps")["step"].tolist() == list(range(1, TRAIN * (epoch + 1) + 1))
+
+
+def test_metrics_that_cannot_be_written_keep_no_checkpoint_waiting(lab):
+    """Rows of an epoch outweigh the state, and metrics.h5 would be written first."""
+    slow, epoch = " ".join(["dense:8 relu"] * 70), 3000
+    write_idx(lab.dir / "own", make_set(epoch, 1), make_set(31, 2))
+    lab.config(**{**ENDLESS, **NEVER, "data__dir": lab.dir / "own", "model__layers": slow})
+    job = lab.start("run.ini", f"train.max_steps={3 * epoch + 1}")
+    metrics = lab.out().path / "metrics.h5"
+    job.wait_for(metrics.exists)
+    metrics.unlink()
+    metrics.mkdir()
+    result = job.end().expect(4)
+    assert "training goes on" in result.err
+    kept = lab.out().steps_kept()
+    assert len(kept) > 1 and kept[-1] == f"step-{3 * epoch + 1:08d}.h5", kept
+    metrics.rmdir()
+    lab.run("run.ini", "train.max_steps=1").expect(75)
+    assert lab.out().table("steps")["step"].tolist() == list(range(1, 3 * epoch + 3))
+
+
+def test_metrics_that_are_gone_are_spoken_of(lab):
+    lab.config(train__epochs=2)
+    lab.run("run.ini", "train.max_steps=13").expect(75)
+    (lab.out().path / "metrics.h5").unlink()
+    result = lab.run("run.ini").expect(0)
+    assert "metrics.h5 is gone" in result.err and "up to 13" in result.err
 
 
 # ---- the best one, which may be written late ----

@@ -68,12 +68,9 @@ class Job(Process):
 
     def __init__(self, hosts, lab, layout, *args, options=()):
         self.hosts = hosts
-        self.command = hosts.mpirun(
+        command = hosts.mpirun(
             layout, [TRAINER, "run.ini", "parallel.threads=1", *args], lab.dir, options)
-        self.began = time.monotonic()
-        self.popen = subprocess.Popen(
-            self.command, env=environment(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+        self.start(command, None, environment())
 
     def end(self, timeout=60):
         """As Process.end; a job that does not end is ended on all hosts."""

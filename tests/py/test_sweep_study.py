@@ -4,8 +4,10 @@ import csv
 import json
 import math
 import multiprocessing
+import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from unittest import mock
@@ -19,9 +21,9 @@ from sweeps import SPACE, Bench, Sweep, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 sys.path.insert(0, str(REPO / "scripts"))
-from sweeplib import report, results, slurm  # noqa: E402
-from sweeplib.spec import SweepError, digest, read_spec, same_config  # noqa: E402
-from sweeplib.study import Locks, Study, failed  # noqa: E402
+from sweeplib import engine, report, results, slurm  # noqa: E402
+from sweeplib.spec import SweepError, cores, digest, read_spec, same_config  # noqa: E402
+from sweeplib.study import Locks, Study, failed, has_ended, myself  # noqa: E402
 
 pytestmark = pytest.mark.together  # only one worker loads Optuna
 GRID = {"optimizer.lr": "choice 0.1 0.3", "train.batch_size": "choice 16 32 64"}
@@ -70,6 +72,16 @@ def test_a_spec_may_have_a_bom_indented_lines_and_comments(tmp_path):
     (b"[run]\nseed = 3\nseed = 3\n", False)])
 def test_configs_are_the_same_whatever_their_comments(other, same):
     assert same_config(b"[run] ; old\nseed = 3\n[train]\nepochs = 4 ; few\n", other) == same
+
+
+def test_the_config_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert spec_in(tmp_path, GRID, config="~/c.ini").config == "/home/me/c.ini"
+
+
+def test_a_command_that_there_is_not_is_refused_in_words(tmp_path, data):
+    err = Bench(tmp_path, data).run("begin", "s", code=2)
+    assert "Traceback" not in err and "invalid choice: 'begin'" in err
 
 
 CONDITIONAL = {"optimizer.name": "choice sgd adam", "optimizer.lr": "choice 0.1 0.2",
@@ -159,6 +171,23 @@ def test_an_epoch_without_a_score_prunes_nobody(tmp_path):
     assert study.prunes(study.claim(), {1: math.nan, 2: 0.9})
 
 
+def test_an_epoch_is_reported_once(tmp_path):
+    study = Study(tmp_path, spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, pruner="median"))
+    trial, curve = study.claim(), {}
+    for epoch in range(1, 9):
+        curve[epoch] = 1 / epoch
+        assert not study.prunes(trial, curve)
+    reports = [e for e in Sweep(tmp_path).journal() if "intermediate_value" in e]
+    assert [e["step"] for e in reports] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_a_trial_goes_on_whatever_the_config_says_and_shows_a_pruner_its_epochs(tmp_path, pruner):
+    spec = spec_in(tmp_path, GRID, pruner=pruner)
+    line = engine.trial_arguments(spec, tmp_path / "0000-x", {"optimizer.lr": "0.1"})
+    assert "run.resume=auto" in line and ("metrics.flush=0.5" in line) == (pruner == "median")
+
+
 def test_a_diverged_trial_is_the_worst_for_the_sampler_whatever_it_scored_before(tmp_path):
     study = Study(tmp_path, spec_in(tmp_path, {"optimizer.lr": "uniform 0 1"}, "tpe",
                                     pruner="median"))
@@ -184,6 +213,62 @@ def test_a_failed_trial_is_tried_again_when_the_sweep_starts_again(tmp_path):
     study.finish(again[1], 1, status="complete", value=1.0, epoch=1, message="")
     assert [(r["status"], r["seconds"]) for r in results.rows(study)] == [
         ("failed", 2), ("complete", 2)]
+
+
+# ---- what went wrong ----
+
+@pytest.mark.parametrize("codes, place", [
+    ((3, 4, 75, 126, 127, -15, -2, -1, 143, 130), True),
+    ((1, 2, 5, -9, 137, -11, 139), False)])  # KILL: its own memory, most likely
+def test_what_an_exit_code_speaks_of(codes, place):
+    assert [engine.away(code) for code in codes] == [place] * len(codes)
+
+
+@pytest.mark.parametrize("parallel, order", [("auto", [0, 1, 2, 0]), (2, [0, 1, 2, 0]),
+                                             (1, [0, 0, 0, 0])])
+def test_new_trials_come_before_those_that_went_wrong(tmp_path, parallel, order):
+    study = Study(tmp_path, spec_in(tmp_path, GRID, trials=3, parallel=parallel))
+    taken = []
+    for _ in order:
+        trial = study.claim()
+        taken.append(trial.number)
+        if trial.number == 0:
+            study.put_back(trial, 1, False, "exit code 4: gone")
+    assert taken == order
+
+
+def test_a_trial_that_was_stopped_comes_before_the_new_ones(tmp_path):
+    study = Study(tmp_path, spec_in(tmp_path, GRID, trials=3))
+    study.put_back(study.claim(), 1, False)
+    assert study.claim().number == 0
+
+
+def test_pauses_stay_short_however_much_went_wrong(tmp_path):
+    worker = mock.Mock(trouble=(time.monotonic(), 5000), launcher=engine.Here)
+    worker.spec = spec_in(tmp_path, GRID, wait=1e9)
+    running = mock.Mock(rest=None, process=mock.Mock(returncode=3))
+    assert engine.Worker.rests(worker, running, "exit code 3")
+    assert 0 < running.rest - time.monotonic() <= engine.LONGEST
+
+
+def test_an_attempt_is_not_told_the_words_of_another(tmp_path):
+    (tmp_path / "log.txt").write_bytes(b"trainer: no data\n\xff")
+    start = (tmp_path / "log.txt").stat().st_size
+    assert engine.last_words(tmp_path) == "trainer: no data"
+    assert engine.last_words(tmp_path, start) == ""
+
+
+def test_cores_are_what_all_groups_allow_and_not_what_openmp_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CGROUP_ROOT", str(tmp_path))
+    mine = sorted(os.sched_getaffinity(0))
+    assert cores() == mine
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/job/step\n")
+    (tmp_path / "sys/fs/cgroup/job/step").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/job/cpu.max").write_text("100000 100000\n")
+    (tmp_path / "sys/fs/cgroup/job/step/cpu.max").write_text("max 100000\n")
+    assert cores() == mine[:1]
 
 
 # ---- what Slurm is asked ----
@@ -242,6 +327,27 @@ def test_a_task_of_an_array_is_not_taken_for_the_array(monkeypatch, asked, env, 
     with pytest.raises(InterruptedError):
         slurm.requeue()
     assert asked == [("scontrol", "requeue", job)]
+
+
+def test_a_job_that_is_not_requeued_says_so(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setattr(slurm, "ask", lambda *c: (1, "", "slurm_requeue error:\n  Requested\n"))
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(slurm.signal, "signal", lambda *a: None)
+    assert slurm.requeue() == "job 9 could not be requeued: slurm_requeue error: Requested"
+
+
+def test_a_worker_that_died_in_a_job_that_lives_on_has_ended(monkeypatch):
+    """As one that was started by hand in it: a second one would wait for the job's end."""
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setattr(slurm, "ask", lambda *c: (0, "JobId=9 JobState=RUNNING Restarts=0", ""))
+    child = subprocess.Popen(["true"])
+    child.wait()
+    me = myself()
+    assert not has_ended(me) and has_ended({**me, "pid": child.pid})
+    assert not has_ended({**me, "pid": child.pid, "job": "10"})  # another job: Slurm knows
 
 
 # ---- the journal and its locks ----

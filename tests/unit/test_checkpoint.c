@@ -5,13 +5,26 @@
 #include "h5/h5file.h"
 #include "scratch.h"
 #include <criterion/redirect.h>
+#include <errno.h>
 #include <math.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 TestSuite(checkpoint, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
 
 enum { FLOATS = 64 };
+
+static bool ill; /* the disk: reading fails */
+
+/* Instead of libc's, for the library as well. */
+ssize_t read(int fd, void *to, size_t n) {
+    if (ill) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_read, fd, to, n);
+}
 
 static float params[FLOATS], momentum[FLOATS], second[FLOATS];
 
@@ -286,6 +299,18 @@ static void edit(const char *name) {
     memcpy(at, &(float){42}, sizeof(float));
     put_bytes(name, bytes, n);
     free(bytes);
+}
+
+Test(checkpoint, one_that_the_disk_does_not_give_is_left_alone)
+{
+    save(1, true, 1, 9);
+    save(2, true, 2, 9);
+    dp_snapshot *s = NULL;
+    ill = true;
+    dp_status status = dp_checkpoint_newest(scratch, check, &s);
+    ill = false;
+    fails(status, "step-00000002.h5: can't be read: Input/output error");
+    cr_assert(s == NULL && there("step-00000002.h5") && there("step-00000001.h5"));
 }
 
 Test(checkpoint, an_edited_one_is_read_with_a_note)

@@ -1,5 +1,5 @@
 /* HDF5 files: what is written comes back, and nothing but what was written is believed. */
-#include "../../src/h5/h5core.h"
+#include "../../src/h5/reader.h"
 #include "h5/h5file.h"
 #include "scratch.h"
 #include <math.h>
@@ -236,10 +236,10 @@ Test(h5file, every_flip_in_the_user_block_is_seen)
     write_sample(in("a.h5"));
     for (long i = 0; i < 512; i++) {
         flip("a.h5", i);
-        cr_assert_not(dp_h5_sealed(in("a.h5")), "%ld", i);
+        cr_assert(dp_h5_altered(in("a.h5")), "%ld", i);
         flip("a.h5", i);
     }
-    cr_assert(dp_h5_sealed(in("a.h5")));
+    cr_assert_not(dp_h5_altered(in("a.h5")));
     dp_h5 *f = reopen(in("a.h5"));
     dp_h5_close(&f);
 }
@@ -251,7 +251,7 @@ Test(h5file, flips_behind_the_user_block_are_seen)
     free(get_bytes("a.h5", &n));
     for (long i = 512; i < (long)n; i += 1 + (i < 4096 ? 30 : 9973)) {
         flip("a.h5", i);
-        cr_assert_not(dp_h5_sealed(in("a.h5")), "%ld", i);
+        cr_assert(dp_h5_altered(in("a.h5")), "%ld", i);
         flip("a.h5", i);
     }
 }
@@ -266,12 +266,12 @@ Test(h5file, wrong_lengths_are_seen)
         dp_h5 *f = NULL;
         put_bytes("cut.h5", bytes, cuts[i]);
         fails(dp_h5_open(in("cut.h5"), &f), cuts[i] < 512 ? "cut.h5: " : "truncated");
-        cr_assert_not(dp_h5_sealed(in("cut.h5")));
+        cr_assert(dp_h5_altered(in("cut.h5")));
         cr_assert_null(f);
     }
     bytes[n] = 0;
     put_bytes("longer.h5", bytes, n + 1);
-    cr_assert_not(dp_h5_sealed(in("longer.h5")));
+    cr_assert(dp_h5_altered(in("longer.h5")));
     dp_h5 *f = reopen(in("longer.h5"));
     dp_h5_close(&f);
     free(bytes);
@@ -382,7 +382,7 @@ Test(h5file, a_file_with_zeros_behind_its_end_is_still_sealed)
     memcpy(longer, bytes, n);
     dp_h5_seal(longer, n + 1024, longer);
     put_bytes("b.h5", longer, n + 1024);
-    cr_assert(dp_h5_sealed(in("b.h5")));
+    cr_assert_not(dp_h5_altered(in("b.h5")));
     dp_h5 *f = reopen(in("b.h5"));
     cr_assert(dp_h5_has(f, "/steps"));
     dp_h5_close(&f);
@@ -607,4 +607,40 @@ Test(h5file, symlinks_are_replaced)
     cr_assert_eq(readlink(in("last.h5"), target, sizeof target - 1), 4);
     cr_assert_str_eq(target, "b.h5");
     cr_assert_eq(count_names(""), 3);
+}
+
+static void gives_up(dp_h5 *f, pid_t parent) {
+    _exit(DP_EINTERNAL); /* as dp_alloc does */
+}
+
+static void is_killed(dp_h5 *f, pid_t parent) {
+    raise(SIGKILL);
+    _exit(0);
+}
+
+static void crashes(dp_h5 *f, pid_t parent) {
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+    _exit(0);
+}
+
+/* A file is only called damaged where its bytes are to blame. */
+Test(h5file, what_the_system_does_to_the_reader_is_not_the_files_fault)
+{
+    const struct {
+        void (*serve)(dp_h5 *f, pid_t parent);
+        dp_status status;
+        const char *word;
+    } ends[] = {{gives_up, DP_EINTERNAL, "enough memory"},
+                {is_killed, DP_EINTERNAL, "enough memory"},
+                {crashes, DP_EFILE, "likely damaged"}};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        signal(SIGCHLD, SIG_IGN); /* as some that start us do */
+        dp_h5 *f = dp_h5_make(in("a.h5"), DP_EFILE);
+        cr_assert_eq(dp_h5_reader_start(f, ends[i].serve), ends[i].status, "%zu", i);
+        cr_assert_not_null(strstr(dp_status_message(), ends[i].word), "%s",
+                           dp_status_message());
+        dp_h5_close(&f);
+    }
 }
