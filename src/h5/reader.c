@@ -94,14 +94,14 @@ static void leave(dp_h5 *f) {
 static dp_status blame(dp_h5 *f, const char *object, bool spins) {
     char how[96] = "did not come back";
     int end = spins ? 0 : stop(f->reader);
+    if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
+        return dp_h5_no_memory(f, object);
+    }
     if ((WIFSIGNALED(end) && WTERMSIG(end) == SIGKILL) ||
         (WIFEXITED(end) && WEXITSTATUS(end) != 0)) {
         return dp_fail(DP_EINTERNAL,
                        "%s: the process that read it %s: is there enough memory?",
                        f->path, WIFSIGNALED(end) ? "was killed" : "gave up");
-    }
-    if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
-        return dp_h5_no_memory(f, object);
     }
     if (WIFSIGNALED(end)) {
         snprintf(how, sizeof how, "crashed (%s)", strsignal(WTERMSIG(end)));

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import TRAINER, environment, launch_all, running
+from helpers import TRAINER, environment, launch_all, make_set, running, write_idx
 
 SOON = 10  # seconds; what waits for a pipe's writer waits for ever
 
@@ -35,6 +35,31 @@ def test_a_pipe_is_no_config_checkpoint_or_data(copy):
              timeout=SOON).fails(4, "/dev/null", "is a device")
     assert os.path.exists("/dev/null") and not os.path.isfile("/dev/null")
     copy.run("predict", last, "--index", "0", "--output", fifo, timeout=SOON).fails(4, "is a pipe")
+
+
+def test_a_pipe_is_no_data(copy):
+    """IDX images, their labels, CSV, HDF5, what has no ending, and new samples."""
+    last, idx = "runs/run/checkpoints/last.h5", copy.dir / "idx"
+    write_idx(idx, make_set(64, 1), make_set(32, 2))
+    (idx / "train-labels-idx1-ubyte").unlink()
+    labels = pipe(idx / "train-labels-idx1-ubyte")
+    other = write_idx(copy.dir / "other", make_set(64, 1))
+    (other / "train-images-idx3-ubyte").unlink()
+    pipes = [pipe(copy.dir / name)
+             for name in ("other/train-images-idx3-ubyte", "a.csv", "a.h5", "a")]
+    jobs = {fifo: (["check", "run.ini", f"data.train={fifo}"], copy.dir) for fifo in pipes}
+    jobs[labels] = ["check", "run.ini", f"data.dir={idx}"], copy.dir
+    for fifo, result in launch_all(jobs).items():
+        result.fails(3, str(fifo), "is a pipe")
+    for fifo in pipes[1:]:
+        copy.run("predict", last, "--input", fifo, timeout=SOON).fails(3, str(fifo), "is a pipe")
+    copy.run("predict", last, "--input", "/dev/zero", timeout=SOON).fails(3, "is a device")
+    for command in (["predict", last, "--input"], ["check", "run.ini", "data.train="]):
+        line = " ".join(map(str, [TRAINER, *command]))
+        done = subprocess.run(["bash", "-c", f"{line}{' ' * line.endswith('input')}/dev/stdin"],
+                              cwd=copy.dir, env=environment(True), input=b"x,y\n1,2\n",
+                              capture_output=True, timeout=SOON)
+        assert done.returncode == 3 and b"is a pipe" in done.stderr, done
 
 
 def test_a_pipe_in_the_runs_folder_keeps_nobody_waiting(lab):

@@ -127,7 +127,7 @@ def test_start_on_another_host_takes_over(lab):
     def host(name, *overrides):
         script = f'hostname {name}; exec "$@"'
         return ["unshare", "-u", "sh", "-c", script, "-", str(TRAINER), "run.ini", *overrides]
-    lab.config(**LONG)
+    lab.config(**LONG, checkpoint__every=50)
     old = subprocess.Popen(host("old"), cwd=lab.dir, env=environment(True), text=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:

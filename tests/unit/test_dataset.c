@@ -468,9 +468,9 @@ Test(dataset, a_missing_folder_is_told_how_to_get_the_set_that_was_meant)
     static const struct {
         const char *dir, *name, *hint;
     } cases[] = {
-        {"data/mnist", "mlp", "get-data.sh mnist data/mnist"},
-        {"data/fashion-mnist", "mlp", "get-data.sh fashion-mnist data/fashion-m"},
-        {"data/FashionMNIST", "x", "get-data.sh fashion-mnist data/FashionMNIST"},
+        {"none/mnist", "mlp", "get-data.sh mnist none/mnist"},
+        {"none/fashion-mnist", "mlp", "get-data.sh fashion-mnist none/fashion-m"},
+        {"none/FashionMNIST", "x", "get-data.sh fashion-mnist none/FashionMNIST"},
         {"clothes", "fashion", "get-data.sh fashion-mnist clothes"},
         {"digits", "mnist_small", "get-data.sh mnist digits"},
         {"letters", "mlp", "get-data.sh --help"}};
