@@ -15,7 +15,8 @@ from helpers import REPO, TRAINER, assert_same_bits, environment, launch
 sys.path.insert(0, str(REPO / "tests"))
 import torture  # noqa: E402
 
-LONG = {"train__epochs": 100000, "metrics__flush": 0.1, "checkpoint__best": "none"}
+LONG = {"train__epochs": 100000, "metrics__flush": 0.1, "checkpoint__every": 50,
+        "checkpoint__best": "none"}
 
 
 def block(path):
@@ -127,7 +128,7 @@ def test_start_on_another_host_takes_over(lab):
     def host(name, *overrides):
         script = f'hostname {name}; exec "$@"'
         return ["unshare", "-u", "sh", "-c", script, "-", str(TRAINER), "run.ini", *overrides]
-    lab.config(**LONG, checkpoint__every=50)
+    lab.config(**LONG)
     old = subprocess.Popen(host("old"), cwd=lab.dir, env=environment(True), text=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
