@@ -15,6 +15,17 @@ typedef enum dp_status {
     DP_STOPPED = 75,  /* stopped before the last epoch, after a checkpoint */
 } dp_status;
 
+/** Returns from the caller with the status of `call`, if that is not DP_OK. The caller
+ *  leaves nothing to clean up: what it builds lies in a zeroed struct, whose owner
+ *  destroys it, whatever of it is there. */
+#define DP_TRY(call)                                                                     \
+    do {                                                                                 \
+        dp_status dp_try_status = (call);                                                \
+        if (dp_try_status != DP_OK) {                                                    \
+            return dp_try_status;                                                        \
+        }                                                                                \
+    } while (0)
+
 /** Records the message of a failure and returns `code`.
  *  The message says what was wrong, where, and what to do, in one line without a newline.
  *  A later failure replaces it. Safe in any thread. */
