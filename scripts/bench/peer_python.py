@@ -1,0 +1,110 @@
+"""Seconds an epoch of PyTorch's and JAX's training steps, tensors in memory, on made-up images.
+
+    peer_python.py torch|jax THREADS
+
+Answers each line `WAY WIDTHS BATCH STEPS SECONDS` with seconds an epoch of 60,000 samples, at the
+pace of each of several stretches of STEPS steps, for about SECONDS, or with nothing where this
+version has no such way. A first line names the version, the ways of this library and the
+threads it uses.
+The optimizer is SGD with momentum 0.9, as in configs/mlp.ini."""
+
+import os
+import sys
+import time
+
+import numpy as np
+
+SAMPLES = 60000
+BATCHES = 8  # in memory
+
+
+def torch_steps(torch, way, widths, batch):
+    """-> run(steps)."""
+    from torch import nn
+    layers = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    model, loss_of = nn.Sequential(*layers[:-1]), nn.CrossEntropyLoss()
+    images = torch.rand(BATCHES * batch, widths[0])
+    labels = torch.randint(0, widths[-1], (BATCHES * batch,))
+    how = {"lr": 0.01, "momentum": 0.9}
+    try:
+        tuned = torch.optim.SGD(model.parameters(), fused=True, **how)
+    except (RuntimeError, TypeError):  # before PyTorch 2.3 not on CPUs
+        tuned = torch.optim.SGD(model.parameters(), foreach=True, **how)
+    optimizer = torch.optim.SGD(model.parameters(), **how) if way == "eager" else tuned
+
+    def loss(x, y):
+        return loss_of(model(x), y)
+    forward = torch.compile(loss) if way == "compiled" else loss
+
+    def run(steps):
+        for step in range(steps):
+            at = step % BATCHES * batch
+            optimizer.zero_grad(set_to_none=True)
+            forward(images[at:at + batch], labels[at:at + batch]).backward()
+            optimizer.step()
+    return run
+
+
+def jax_steps(jax, widths, batch):
+    import jax.numpy as jnp
+    rng = np.random.default_rng(1)
+    images = [jnp.asarray(rng.random((batch, widths[0]), np.float32)) for _ in range(BATCHES)]
+    labels = [jnp.asarray(rng.integers(0, widths[-1], batch)) for _ in range(BATCHES)]
+    parameters = [(jnp.asarray(rng.normal(0, i ** -0.5, (i, o)).astype(np.float32)), jnp.zeros(o))
+                  for i, o in zip(widths, widths[1:])]
+
+    def loss(parameters, x, y):
+        for w, b in parameters[:-1]:
+            x = jax.nn.relu(x @ w + b)
+        w, b = parameters[-1]
+        logits = jax.nn.log_softmax(x @ w + b)
+        return -logits[jnp.arange(len(y)), y].mean()
+
+    def update(state, x, y):
+        parameters, momentum = state
+        gradients = jax.grad(loss)(parameters, x, y)
+        momentum = jax.tree_util.tree_map(lambda m, g: 0.9 * m + g, momentum, gradients)
+        return jax.tree_util.tree_map(lambda p, m: p - 0.01 * m, parameters, momentum), momentum
+    step = jax.jit(update, donate_argnums=0)
+    state = [parameters, jax.tree_util.tree_map(jnp.zeros_like, parameters)]
+
+    def run(steps):
+        for k in range(steps):
+            state[:] = step(tuple(state), images[k % BATCHES], labels[k % BATCHES])
+        jax.block_until_ready(state)
+    return run
+
+
+def main(library, threads):
+    if library == "torch":
+        import torch
+        torch.set_num_threads(threads)
+        ways = ["eager", "fused"] + ["compiled"] * hasattr(torch, "compile")
+        version = torch.__version__
+    else:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA has no other way
+        import jax
+        ways, version = ["jit"], jax.__version__
+    print(version, *ways, flush=True)
+    made = {}
+    for line in sys.stdin:
+        way, widths, batch, steps, least = line.split()
+        widths, batch, steps = [int(w) for w in widths.split(",")], int(batch), int(steps)
+        key = way, *widths, batch
+        if key not in made:
+            made[key] = torch_steps(torch, way, widths, batch) if library == "torch" \
+                else jax_steps(jax, widths, batch)
+            made[key](10)
+        made[key](steps // 4)  # the caches are ours again
+        found, until = [], time.perf_counter() + float(least)
+        while not found or time.perf_counter() < until:
+            began = time.perf_counter()
+            made[key](steps)
+            found.append((time.perf_counter() - began) / steps * SAMPLES / batch)
+        print(*(f"{seconds:.5f}" for seconds in found), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
