@@ -42,6 +42,13 @@ dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
  *  model's */
 dp_status dp_session_read(dp_session *session, const char *path, bool optional);
 
+/** Reads the training file of an opened session's config into data->test; split "train" or
+ *  "val": *rows[*n] are the rows of it that the run trained on or held out. MPI:
+ *  collective.  Errors: agreed; DP_EUSAGE for an unknown split, and val where none was
+ *  held out.  Owner: the caller frees *rows */
+dp_status dp_session_read_split(dp_session *session, const char *split, int32_t **rows,
+                                int *n);
+
 /** A snapshot that rank 0 has read (NULL elsewhere) -> the model of all ranks, and the
  *  normalisation that it was trained with.   MPI: collective.  Errors: agreed */
 dp_status dp_session_load(dp_session *session, const dp_snapshot *snapshot,

@@ -151,8 +151,9 @@ def open_peers(stack, cores, narrow, shapes):
     requests = [(peer, way, *shape) for shape in shapes for peer in peers for way in peer.ways]
     for peer, *what in requests:
         peer.ask(*what, 0)
-    for peer, *_ in requests:
-        peer.answer()
+    for peer, way in {(peer, way) for peer, way, *_ in requests if not peer.answer()}:
+        say(f"{peer.name} {way} fails with {peer.threads} threads, see {OUT}/peer_*.log: left out")
+        peer.ways.remove(way)
     return peers
 
 
@@ -226,8 +227,8 @@ def data_folders(into):
 
 def measure(folder, data, cores):
     """All parts. data: as of data_folders."""
-    sets = subprocess.run([TRAINER, "--version"], text=True, capture_output=True, check=True)
-    sets = sets.stdout.split("kernels")[1].split()
+    limit["end"] = time.monotonic() + 10
+    sets = output(TRAINER, "--version", env=environment(1)).split("kernels")[1].split()
     sets = [name for name in sets if name != "portable"] or sets
     for kernels in sets:
         narrow = ONLY_AVX2 if kernels == "avx2" and "avx512" in sets else {}

@@ -3,14 +3,13 @@
     peer_python.py torch|jax THREADS
 
 Answers each line `WAY WIDTHS BATCH STEPS SECONDS` with seconds an epoch of 60,000 samples, at the
-pace of each of several stretches of STEPS steps, for about SECONDS, or with nothing where this
-version has no such way. A first line names the version, the ways of this library and the
-threads it uses.
-The optimizer is SGD with momentum 0.9, as in configs/mlp.ini."""
+pace of each of several stretches of STEPS steps, for about SECONDS, or with an empty line where that
+way does not work. A first line gives the library's version and its ways. The optimizer is SGD with momentum 0.9, as in configs/mlp.ini."""
 
 import os
 import sys
 import time
+import traceback
 
 import numpy as np
 
@@ -94,9 +93,14 @@ def main(library, threads):
         widths, batch, steps = [int(w) for w in widths.split(",")], int(batch), int(steps)
         key = way, *widths, batch
         if key not in made:
-            made[key] = torch_steps(torch, way, widths, batch) if library == "torch" \
-                else jax_steps(jax, widths, batch)
-            made[key](10)
+            try:
+                made[key] = torch_steps(torch, way, widths, batch) if library == "torch" \
+                    else jax_steps(jax, widths, batch)
+                made[key](10)
+            except Exception:  # a compiler that is missing, for one: the other ways go on
+                traceback.print_exc()
+                print(flush=True)
+                continue
         made[key](steps // 4)  # the caches are ours again
         found, until = [], time.perf_counter() + float(least)
         while not found or time.perf_counter() < until:

@@ -16,7 +16,7 @@ enum { SHOWN = 20, COLUMNS = 6 }; /* rows and input columns on the terminal, at 
 /* ---- the command line ---- */
 
 typedef struct request {
-    const char *checkpoint, *index, *input, *output;
+    const char *checkpoint, *index, *input, *output, *split;
     bool show;
     int noverrides;
     char **overrides;
@@ -26,8 +26,10 @@ static dp_status parse(int argc, char **argv, request *r) {
     const struct {
         const char *name;
         const char **value;
-    } options[] = {
-        {"--index", &r->index}, {"--input", &r->input}, {"--output", &r->output}};
+    } options[] = {{"--index", &r->index},
+                   {"--input", &r->input},
+                   {"--output", &r->output},
+                   {"--split", &r->split}};
     for (int i = 0; i < argc; i++) {
         size_t o = 0, n = sizeof options / sizeof options[0];
         while (o < n && strcmp(argv[i], options[o].name) != 0) {
@@ -43,7 +45,7 @@ static dp_status parse(int argc, char **argv, request *r) {
         } else if (argv[i][0] == '-') {
             return dp_fail(DP_EUSAGE,
                            "unknown option '%s'; predict takes --index, --input, "
-                           "--output and --show",
+                           "--split, --output and --show",
                            argv[i]);
         } else if (!r->checkpoint) {
             r->checkpoint = argv[i];
@@ -59,9 +61,13 @@ static dp_status parse(int argc, char **argv, request *r) {
         return dp_fail(DP_EUSAGE, "a checkpoint is missing, as in: trainer predict "
                                   "runs/mlp/checkpoints/last.h5 --index 0,5,100");
     }
-    return r->index && r->input
+    if (r->split && strcmp(r->split, "test") == 0) {
+        r->split = NULL;
+    }
+    return (r->index != NULL) + (r->input != NULL) + (r->split != NULL) > 1
                ? dp_fail(DP_EUSAGE, "--index takes samples of the test set, --input "
-                                    "those of a file: give one of the two")
+                                    "those of a file, --split those of the training "
+                                    "file: give one of them")
                : DP_OK;
 }
 
@@ -218,22 +224,22 @@ static void print_table(const dp_session *s, const dp_prediction *p, const reque
 /* ---- the command ---- */
 
 static dp_status predict(dp_session *s, const request *r) {
-    dp_status status = dp_session_read(s, r->input, r->input != NULL);
-    if (status != DP_OK) {
-        return status;
-    }
-    int n = s->data->test.n, asked = 0;
-    if (n == 0) {
-        return dp_fail(
-            DP_EDATA,
-            "there is no test set to take samples from: name a file behind --input");
-    }
     if (r->show && s->data->train.nshape < 2) {
         return dp_fail(DP_EUSAGE,
                        "--show draws images, but a sample is a row of numbers here");
     }
     int32_t *rows = NULL;
+    int asked = 0;
+    DP_TRY(r->split ? dp_session_read_split(s, r->split, &rows, &asked)
+                    : dp_session_read(s, r->input, r->input != NULL));
+    int n = s->data->test.n;
+    if (n == 0) {
+        return dp_fail(
+            DP_EDATA,
+            "there is no test set to take samples from: name a file behind --input");
+    }
     dp_prediction *p = NULL;
+    dp_status status = DP_OK;
     if (r->output && dp_comm_rank(s->comm) == 0) {
         status = dp_open_check_target(r->output, DP_EFILE);
     }
@@ -241,7 +247,7 @@ static dp_status predict(dp_session *s, const request *r) {
         status = read_index(r->index, n, &rows, &asked);
     }
     status = dp_comm_agree(s->comm, status);
-    status = status != DP_OK ? status : dp_predict(s, rows, r->index ? asked : n, &p);
+    status = status != DP_OK ? status : dp_predict(s, rows, rows ? asked : n, &p);
     if (status == DP_OK && dp_comm_rank(s->comm) == 0 && r->output) {
         status = dp_predict_write(s, p, r->output);
     }

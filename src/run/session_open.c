@@ -228,3 +228,32 @@ dp_status dp_session_read(dp_session *session, const char *path, bool optional) 
     }
     return dp_comm_agree(comm, s);
 }
+
+static dp_status read_split(dp_session *s, const char *split, dp_dataset **out) {
+    bool val = strcmp(split, "val") == 0;
+    if (!val && strcmp(split, "train") != 0) {
+        return dp_fail(DP_EUSAGE, "--split %s: must be train, val or test", split);
+    }
+    DP_TRY(dp_dataset_open(&s->config, out));
+    if (val && (*out)->val_n == 0) {
+        return dp_fail(DP_EUSAGE, "--split val: the run held nothing out: its config has "
+                                  "data.validation = 0");
+    }
+    return DP_OK;
+}
+
+dp_status dp_session_read_split(dp_session *session, const char *split, int32_t **rows,
+                                int *n) {
+    dp_dataset *d = NULL;
+    dp_status s = dp_comm_agree(session->comm, read_split(session, split, &d));
+    if (s == DP_OK) {
+        bool val = strcmp(split, "val") == 0;
+        *n = val ? d->val_n : d->train_n;
+        *rows = dp_alloc((size_t)*n, sizeof **rows);
+        memcpy(*rows, val ? d->val_row : d->train_row, (size_t)*n * sizeof **rows);
+        session->data->test = d->train;
+        d->train = (dp_table){0};
+    }
+    dp_dataset_destroy(&d);
+    return s;
+}
