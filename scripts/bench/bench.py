@@ -141,20 +141,15 @@ class Peer:
         return self.answer()
 
 
-def open_peers(stack, cores, narrow, shapes):
-    """Those that are here, with one thread and with all, and ready for [(widths, batch)]: what they
-    compile first they compile side by side."""
-    peers = [Peer(library, threads, stack, narrow)
-             for threads in sorted({1, cores}) for library in ("torch", "jax")]
-    for peer in peers[:2]:
-        say(f"{peer.name} {peer.version or f'is not in {PYTHON} (BENCH_PYTHON): left out'}")
-    requests = [(peer, way, *shape) for shape in shapes for peer in peers for way in peer.ways]
-    for peer, *what in requests:
-        peer.ask(*what, 0)
-    for peer, way in {(peer, way) for peer, way, *_ in requests if not peer.answer()}:
-        say(f"{peer.name} {way} fails with {peer.threads} threads, see {OUT}/peer_*.log: left out")
-        peer.ways.remove(way)
-    return peers
+def ready(peers, widths, batch):
+    """Has the peers make, side by side, what they compile for a network and batch."""
+    requests = [(peer, way) for peer in peers for way in peer.ways]
+    for peer, way in requests:
+        peer.ask(way, widths, batch, 0)
+    for peer, way in requests:
+        if not peer.answer():
+            say(f"{peer.name} {way} fails with {peer.threads} threads, see {OUT}/peer_*.log: left out")
+            peer.ways.remove(way)
 
 
 def epochs(folder, data, kernels, narrow, peak, cores, workloads):
@@ -164,19 +159,21 @@ def epochs(folder, data, kernels, narrow, peak, cores, workloads):
         "operations at\nthe FMA peak; zeros: the share of them that is left out; of peers, how much longer "
         "theirs takes")
     with ExitStack() as stack:
-        widths_of = {name: [int(word) for word in name.split("-")] for name, _, _ in workloads}
-        # The values make no difference to the peers, so one data set is enough.
-        shapes = [(widths_of[name], batch) for name, images, batches in workloads
-                  if images == "mnist" for batch in batches]
-        peers = open_peers(stack, cores, narrow, shapes)
+        peers = [Peer(library, threads, stack, narrow)
+                 for threads in sorted({1, cores}) for library in ("torch", "jax")]
+        for peer in peers[:2]:
+            say(f"{peer.name} {peer.version or f'is not in {PYTHON} (BENCH_PYTHON): left out'}")
         for name, images, batches in workloads:
             say(f"{name} on {images}")
-            widths, ours = widths_of[name], Ours(folder, data[images], kernels)
+            widths, ours = [int(word) for word in name.split("-")], Ours(folder, data[images], kernels)
             for batch, (threads, ranks) in itertools.product(batches, layouts):
+                # The values make no difference to the peers, so one data set is enough.
+                rivals = peers if images == "mnist" and ranks == 1 else []
+                if (threads, ranks) == layouts[0]:
+                    ready(rivals, widths, batch)
                 turns = {"trainer": lambda: ours.turn(widths, batch, threads, ranks)}
                 turns |= {f"{peer.name} {way}": functools.partial(peer.turn, way, widths, batch)
-                          for peer in peers for way in peer.ways
-                          if images == "mnist" and ranks == 1 and peer.threads == threads}
+                          for peer in rivals if peer.threads == threads for way in peer.ways}
                 found = {who: [] for who in turns}
                 for _ in range(ROUNDS):
                     for who, turn in turns.items():

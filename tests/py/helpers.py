@@ -20,14 +20,17 @@ import numpy as np
 REPO = Path(__file__).resolve().parents[2]
 TRAINER = Path(os.environ.get("TRAINER", REPO / "trainer")).absolute()
 
-# What Open MPI needs as root, in containers, and with more ranks than cores.
-MPI_ENV = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OMPI_MCA_hwloc_base_binding_policy": "none",
-    "OMPI_MCA_mpi_yield_when_idle": "1",
-}
+
+
+def mpi_env():
+    """What scripts/mpi-env.sh tells Open MPI where there are more ranks than cores."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
+    out = subprocess.run(["bash", "-c", '. "$0" && mpi_env 1000000 && env', REPO / "scripts/mpi-env.sh"],
+                         env=clean, text=True, check=True, stdout=subprocess.PIPE).stdout
+    return dict(line.split("=", 1) for line in out.splitlines() if line.startswith("OMPI_"))
+
+
+MPI_ENV = mpi_env()
 # Only for the tests' time: under mpirun a start takes 0.1 s instead of 0.3 without a search for
 # networks. (Without mpirun the trainer looks for none.)
 QUICK_ENV = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}
