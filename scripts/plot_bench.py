@@ -71,7 +71,7 @@ def roofline(axes, rows, kernels, threads):
 
 
 def epochs(axes, rows, kernels, threads, ranks):
-    """Bars: the best stretch; the thin line on each ends at the median; the thick one is the floor."""
+    """Bars: the best stretch as a multiple of the floor; the line on each ends at the median."""
     found, floor = defaultdict(dict), {}
     for r in rows:
         if (r["set"], r["threads"], r["ranks"]) == (kernels, threads, ranks):
@@ -80,26 +80,28 @@ def epochs(axes, rows, kernels, threads, ranks):
                 found[name][r["who"]] = r["best"], r["median"]
             if r["kind"] == "floor":
                 floor[name] = r["best"]
-    whos = [who for who in BARS if any(who in values for values in found.values())]
-    height = 0.8 / len(whos)
-    for place, who in enumerate(whos):
-        at = [(k - 0.4 + height * (place + 0.5), *values[who])
-              for k, values in enumerate(found.values()) if who in values]
-        bars = axes.barh([y for y, _, _ in at], [best for _, best, _ in at], height, label=who,
-                         color=BARS[who], edgecolor="black", linewidth=0.5,
-                         xerr=[[0] * len(at), [median - best for _, best, median in at]],
+    height = 0.16
+    for who, color in BARS.items():
+        at = [(k + height * (list(values).index(who) - (len(values) - 1) / 2), floor[name], *values[who])
+              for k, (name, values) in enumerate(found.items()) if who in values]
+        if not at:
+            continue
+        y, floors, best, median = zip(*at)
+        best_times = [b / f for b, f in zip(best, floors)]
+        bars = axes.barh(y, best_times, height, label=who, color=color, edgecolor="black", linewidth=0.5,
+                         xerr=[[0] * len(at), [(m - b) / f for _, f, b, m in at]],
                          error_kw={"elinewidth": 0.8})
-        axes.bar_label(bars, [f" {best:.3g} s" for _, best, _ in at], fontsize=6, padding=2)
-    for k, name in enumerate(found):
-        axes.plot([floor[name]] * 2, [k - 0.45, k + 0.45], color="#c0392b", linewidth=2,
-                  label="all operations at the FMA peak" if k == 0 else None)
+        axes.bar_label(bars, [f"{seconds:.3g} s" for seconds in best], fontsize=6, padding=3)
+    axes.axvline(1, color="#c0392b", linewidth=1.5, label="all operations at the FMA peak")
     axes.set_yticks(range(len(found)), found, fontsize=7)
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    layout = plural(ranks, "rank") if ranks > 1 else plural(threads, "thread")
-    axes.set(xlabel="seconds an epoch of 60,000 images (less is better)",
-             title=f"Epochs, {kernels}, {layout}")
-    axes.legend(fontsize=7)
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set(xscale="log", xlim=(0.4, 1.6 * max(axes.get_xlim()[1], 4)),
+             xlabel="time of an epoch, as a multiple of the floor (less is better)",
+             title=f"Epochs, {kernels}, {plural(ranks, 'rank') if ranks > 1 else plural(threads, 'thread')}")
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if tick < axes.get_xlim()[1]]
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.legend(fontsize=7, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
 
 
 def main():
