@@ -316,7 +316,7 @@ def test_the_launcher_counts_what_groups_allow(tmp_path, group, files, most):
         file = tmp_path / "sys/fs/cgroup" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
-    done = run("bash", "-euc", f"nproc() {{ echo 64; }}; . scripts/mpi-env.sh; cores",
+    done = run("bash", "-euc", "nproc() { echo 64; }; . scripts/mpi-env.sh; cores",
                CGROUP_ROOT=str(tmp_path))
     assert (done.stdout, done.stderr) == (f"{most}\n", ""), done
 
