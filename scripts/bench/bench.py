@@ -42,9 +42,9 @@ WORKLOADS = [  # network, data, batches
 
 # ---- GEMMs ----
 
-def gemms(kernels, cores, narrow):
-    """Prints their table. -> {threads: GFLOP/s of the FMA peak}"""
-    machine, rates = {"peak": {}, "memory": {}}, {}
+def gemms(kernels, cores, narrow, machine, rates):
+    """Adds to machine {"peak": {threads: GFLOP/s}, "memory": {threads: GB/s}} and to rates {(inputs,
+    outputs, batch, threads): {who: [[forward, weight gradient, input gradient] of a round]}}."""
     programs = [[OUT / "gemm", kernels]] + [
         [OUT / f"peer_{name}"] for name in ("openblas", "onednn", "libxsmm")
         if (OUT / f"peer_{name}").exists()]
@@ -59,6 +59,9 @@ def gemms(kernels, cores, narrow):
                 else:
                     threads, value = int(words[0]), float(words[1])
                     machine[what][threads] = max(machine[what].get(threads, 0), value)
+
+
+def gemm_table(kernels, machine, rates):
     for what, unit in (("peak", "GFLOP/s"), ("memory", "GB/s")):
         for threads, value in machine[what].items():
             note(what, kernels, "", "", threads, 1, "machine", value, "", unit)
@@ -76,7 +79,6 @@ def gemms(kernels, cores, narrow):
                 note("gemm", kernels, f"{inputs}->{outputs} {kind}", batch, threads, 1, name,
                      best[k], median[k], "GFLOP/s")
         say(text)
-    return machine["peak"]
 
 
 # ---- epochs ----
@@ -229,12 +231,15 @@ def measure(folder, data, cores):
     sets = [name for name in sets if name != "portable"] or sets
     for kernels in sets:
         narrow = ONLY_AVX2 if kernels == "avx2" and "avx512" in sets else {}
-        peak = part(f"the GEMMs, {kernels}", 45, gemms, kernels, cores, narrow)
+        machine, rates = {"peak": {}, "memory": {}}, {}
+        part(f"the GEMMs, {kernels}", 45, gemms, kernels, cores, narrow, machine, rates)
+        if machine["peak"]:
+            gemm_table(kernels, machine, rates)
         here = [w for w in WORKLOADS if w[1] in data]
-        if peak and here:
+        if machine["peak"] and here:
             # The others of them once, with the set that the trainer takes by itself.
             part(f"the epochs, {kernels}", 150, epochs, folder, {k: v[0] for k, v in data.items()},
-                 kernels, narrow, peak, cores, here if kernels == sets[0] else here[:1])
+                 kernels, narrow, machine["peak"], cores, here if kernels == sets[0] else here[:1])
     if "mnist" in data:
         part("what is around the steps", 40, around.costs, folder, *data["mnist"], cores)
         part("beside busy loops", 40, around.crowd, folder, data["mnist"][0], cores)

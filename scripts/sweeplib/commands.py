@@ -53,7 +53,7 @@ def check_points(spec):
 def differences(folder, spec):
     """What the sweep that is there was given, and this spec wants otherwise."""
     before = read_spec(folder / "spec.ini", folder.name)
-    old, new = before.kept, spec.kept
+    old, new = before.identity, spec.identity
     found = [f"{what}: was {old.get(what, 'not there')}, is {new.get(what, 'not there')}"
              for what in {**old, **new} if old.get(what) != new.get(what)]
     if spec.trials < before.trials:
@@ -112,7 +112,7 @@ def open_study(folder):
 
 def run(args):
     spec = read_spec(args.what)
-    launcher = engine.Here(spec)
+    launcher = engine.LocalLauncher(spec)
     if args.dry_run:
         return dry_run(spec, launcher)
     return run_here(make(spec), launcher)
@@ -146,7 +146,7 @@ def conclude(study, complete, gave_up):
 
 
 def begin(study, how):
-    study.note(engine=how)
+    study.set_attributes(engine=how)
     study.retry_failed()
     (study.folder / "stop").unlink(missing_ok=True)
 
@@ -158,13 +158,13 @@ def submit(args):
         folder = SWEEPS / spec.name
         print(shlex.join(slurm.command(spec, folder, slurm.tasks(spec))))
         print(slurm.script(folder, PROGRAM))
-        return dry_run(spec, engine.InSlurm(spec))
+        return dry_run(spec, engine.SlurmLauncher(spec))
     return submit_folder(make(spec))
 
 
 def submit_folder(folder):
     study = open_study(folder)
-    jobs = study.noted("jobs", [])
+    jobs = study.attribute("jobs", [])
     with study.lock:
         if alive := slurm.alive(jobs):
             raise SweepError(f"{folder} is in Slurm's queue already: job {alive[-1]}")
@@ -173,7 +173,7 @@ def submit_folder(folder):
             print(f"{folder} is complete")
             return 0
         job, tasks = slurm.submit(study.spec, folder, PROGRAM)
-        study.note(jobs=[*jobs, job])
+        study.set_attributes(jobs=[*jobs, job])
     print(f"{folder}: {study.spec.trials} trials, {tasks} at a time, job {job}; "
           f"`sweep.py status {study.spec.name}` shows how far it is")
     return 0
@@ -182,8 +182,8 @@ def submit_folder(folder):
 def work(args):
     """A task of the array."""
     study = open_study(find(args.what))
-    worker = engine.Worker(study, engine.InSlurm(study.spec))
-    jobs = study.noted("jobs", [])
+    worker = engine.Worker(study, engine.SlurmLauncher(study.spec))
+    jobs = study.attribute("jobs", [])
     complete = worker.run()
     if complete:
         slurm.cancel_waiting(jobs)
@@ -197,9 +197,9 @@ def work(args):
 def resume(args):
     folder = find(args.what)
     study = open_study(folder)
-    if study.noted("engine") == "slurm":
+    if study.attribute("engine") == "slurm":
         return submit_folder(folder)
-    return run_here(folder, engine.Here(study.spec))
+    return run_here(folder, engine.LocalLauncher(study.spec))
 
 
 def dry_run(spec, launcher):
@@ -228,7 +228,7 @@ def stop(args):
     """The file is seen by every worker, wherever it runs."""
     study = open_study(find(args.what))
     (study.folder / "stop").touch()
-    slurm.cancel_waiting(study.noted("jobs", []))
+    slurm.cancel_waiting(study.attribute("jobs", []))
     until = time.monotonic() + engine.GRACE
     while (running := [t for t in study.trials() if not ended(t)
                        and study.is_held(t)]) and time.monotonic() < until:

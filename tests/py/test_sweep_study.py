@@ -236,11 +236,11 @@ def test_new_trials_come_before_those_that_went_wrong_not_those_that_were_stoppe
 
 
 def test_pauses_stay_short_however_much_went_wrong(tmp_path):
-    worker = mock.Mock(trouble=(time.monotonic(), 5000), launcher=engine.Here)
+    worker = mock.Mock(outage=(time.monotonic(), 5000), launcher=engine.LocalLauncher)
     worker.spec = spec_in(tmp_path, GRID, wait=1e9)
-    running = mock.Mock(rest=None, process=mock.Mock(returncode=3))
-    assert engine.Worker.rests(worker, running, "exit code 3")
-    assert 0 < running.rest - time.monotonic() <= engine.LONGEST
+    running = mock.Mock(retry_at=None, process=mock.Mock(returncode=3))
+    assert engine.Worker.backs_off(worker, running, "exit code 3")
+    assert 0 < running.retry_at - time.monotonic() <= engine.LONGEST
 
 
 def test_an_attempt_is_not_told_the_words_of_another(tmp_path):
