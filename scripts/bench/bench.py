@@ -74,7 +74,8 @@ def gemm_table(kernels, machine, rates):
         text = f"  {inputs:4d} -> {outputs:<4d} batch {batch:4d} x{threads}"
         for name, found in who.items():
             best, median = np.max(found, axis=0), np.median(found, axis=0)
-            text += f"   {name} " + " /".join(f"{100 * v / machine['peak'][threads]:3.0f}" for v in best)
+            text += f"   {name} " + " /".join(
+                f"{100 * value / machine['peak'][threads]:3.0f}" for value in best)
             for k, kind in enumerate(("forward", "dweight", "dinput")):
                 note("gemm", kernels, f"{inputs}->{outputs} {kind}", batch, threads, 1, name,
                      best[k], median[k], "GFLOP/s")
@@ -245,6 +246,13 @@ def measure(folder, data, cores):
         part("beside busy loops", 40, around.crowd, folder, data["mnist"][0], cores)
 
 
+def write_csv():
+    with open(OUT / "bench.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -255,10 +263,7 @@ def main():
     (OUT / "report.txt").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as name:
         measure(Path(name), data_folders(Path(name)), len(os.sched_getaffinity(0)))
-    with open(OUT / "bench.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv()
     say(f"\nWritten: {OUT / 'report.txt'}, {OUT / 'bench.csv'}; "
         "draw them with: python3 scripts/plot_bench.py")
     if ended:

@@ -4,7 +4,8 @@
 
 Answers each line `WAY WIDTHS BATCH STEPS SECONDS` with seconds an epoch of 60,000 samples, at the
 pace of each of several stretches of STEPS steps, for about SECONDS, or with an empty line where that
-way does not work. A first line gives the library's version and its ways. The optimizer is SGD with momentum 0.9, as in configs/mlp.ini."""
+way does not work. A first line gives the library's version and its ways. The optimizer is SGD with
+momentum 0.9, as in configs/mlp.ini."""
 
 import os
 import sys
