@@ -69,7 +69,9 @@ class Run:
             self.inputs = texts(model.attrs["columns"])[:-len(self.targets) or None]
             self.weight, self.bias = model["0.weight"][()], model["0.bias"][()]
             self.epoch = int(file["state"].attrs["epoch"])
-            self.scaled = len(file["data"].attrs["mean"]) > 0
+            data = file["data"].attrs
+            self.scaled, self.held = len(data["mean"]) > 0, int(data["val_samples"])
+            self.used = int(data["train_samples"]) + self.held  # of the training file's rows
         with h5py.File(self.folder / "metrics.h5", "r") as file:
             self.steps, self.epochs = file["steps"][:], file["epochs"][:]
         config = configparser.ConfigParser(interpolation=None)
@@ -106,9 +108,7 @@ class Run:
 
     def held_out(self):
         """The training file's rows that are the validation split."""
-        if float(self.data["validation"]) == 0:
-            return []
-        return [int(row["index"]) for row in self.predict("--split", "val")]
+        return [int(row["index"]) for row in self.predict("--split", "val")] if self.held else []
 
     def points(self):
         """The training file's inputs [n, inputs], targets [n, targets], and the rows held out."""
@@ -118,7 +118,7 @@ class Run:
             head = file.readline()
             file.seek(0)
             mark = max(",;\t", key=head.count)
-            rows = list(csv.DictReader(file, delimiter=mark))[:int(self.data["limit"]) or None]
+            rows = list(csv.DictReader(file, delimiter=mark))[:self.used]
         return (columns(rows, self.inputs), columns(rows, self.targets, self.classes),
                 self.held_out())
 
@@ -409,7 +409,7 @@ def draw_classes(run):
     tested = run.data["test"] or run.data["dir"]
     if tested:
         rows, where = run.predict(), "test set"
-    elif float(run.data["validation"]) > 0:
+    elif run.held:
         rows, where = run.predict("--split", "val"), "validation split"
     else:
         rows, where = run.predict("--split", "train"), "training set"

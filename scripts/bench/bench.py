@@ -225,22 +225,28 @@ def data_folders(into):
     return found
 
 
+def measure_set(kernels, folder, data, cores, narrow, workloads, seconds):
+    """The tables of a kernel set; seconds: of those of the epochs, at most."""
+    machine, rates = {"peak": {}, "memory": {}}, {}
+    part(f"the GEMMs, {kernels}", 45, gemms, kernels, cores, narrow, machine, rates)
+    if machine["peak"]:
+        gemm_table(kernels, machine, rates)
+    if machine["peak"] and workloads:
+        part(f"the epochs, {kernels}", seconds, epochs, folder, data, kernels, narrow,
+             machine["peak"], cores, workloads)
+
+
 def measure(folder, data, cores):
     """All parts. data: as of data_folders."""
     limit["end"] = time.monotonic() + 10
     sets = output(TRAINER, "--version", env=environment(1)).split("kernels")[1].split()
     sets = [name for name in sets if name != "portable"] or sets
+    workloads = [w for w in WORKLOADS if w[1] in data]
     for kernels in sets:
-        narrow = ONLY_AVX2 if kernels == "avx2" and "avx512" in sets else {}
-        machine, rates = {"peak": {}, "memory": {}}, {}
-        part(f"the GEMMs, {kernels}", 45, gemms, kernels, cores, narrow, machine, rates)
-        if machine["peak"]:
-            gemm_table(kernels, machine, rates)
-        here = [w for w in WORKLOADS if w[1] in data]
-        if machine["peak"] and here:
-            # The others of them once, with the set that the trainer takes by itself.
-            part(f"the epochs, {kernels}", 150, epochs, folder, {k: v[0] for k, v in data.items()},
-                 kernels, narrow, machine["peak"], cores, here if kernels == sets[0] else here[:1])
+        # All of them once, with the set that the trainer takes by itself.
+        measure_set(kernels, folder, {name: unpacked for name, (unpacked, _) in data.items()}, cores,
+                    ONLY_AVX2 if kernels == "avx2" and "avx512" in sets else {},
+                    workloads if kernels == sets[0] else workloads[:1], 180 if len(sets) == 1 else 100)
     if "mnist" in data:
         part("what is around the steps", 40, around.costs, folder, *data["mnist"], cores)
         part("beside busy loops", 40, around.crowd, folder, data["mnist"][0], cores)
