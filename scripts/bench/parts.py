@@ -52,8 +52,9 @@ def process(command, env, **how):
     with subprocess.Popen([str(c) for c in command], env=env, text=True, stdout=subprocess.PIPE,
                           start_new_session=True, **how) as child:
         def end():
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            if child.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
         timer = threading.Timer(max(0, limit["end"] - time.monotonic()), end)
         timer.start()
         try:
