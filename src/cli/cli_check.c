@@ -68,10 +68,10 @@ static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
  * peak is measured here, on all ranks at once. */
 static void print_speed(const dp_session *session, double sample) {
     double flop = dp_model_flops(session->model) * session->data->train_n;
-    int threads = session->threads * dp_comm_node_size(session->comm);
-    int cores = dp_comm_node_cores(session->comm);
-    double busy = threads > cores ? (double)cores / dp_comm_node_size(session->comm)
-                                  : (double)session->threads;
+    const dp_topology *node = dp_comm_topology(session->comm);
+    int threads = session->threads * node->node_size;
+    double busy = threads > node->node_cores ? (double)node->node_cores / node->node_size
+                                             : (double)session->threads;
     double peak = busy * dp_kernels_peak(session->set, 0.1);
     dp_comm_sum(session->comm, &peak, 1);
     double floor = flop * 1e-9 / peak, epoch = sample * session->data->train_n;

@@ -177,7 +177,7 @@ void dp_shared_barrier(dp_shared *s) {
         uint32_t now = atomic_load_explicit(&other->count, memory_order_acquire);
         /* The difference, since phases may wrap. */
         while ((int32_t)(now - phase) < 0) {
-            dp_patience_check(&watchdog);
+            dp_watchdog_check(&watchdog);
             now = dp_event_wait(other, now, s->flag[m].cpu != here, turn);
         }
     }

@@ -25,7 +25,7 @@ static dp_status open_files(dp_run *run) {
                           .kernels = session->set->name,
                           .ranks = dp_comm_size(run->comm),
                           .threads = dp_session_step_threads(session),
-                          .nodes = dp_comm_nodes(run->comm),
+                          .nodes = dp_comm_topology(run->comm)->nodes,
                           .parameters = (int64_t)session->model->parameters,
                           .train_samples = session->data->train_n,
                           .val_samples = session->data->val_n,

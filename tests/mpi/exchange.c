@@ -126,7 +126,7 @@ int main(int argc, char **argv) {
         dp_shared_create(comm, FLOATS * sizeof(float) + 16 * sizeof(double),
                          dp_exchange_own_bytes(FLOATS, DP_MAX_PARTIALS), &shared);
     expect(made == DP_OK, "shared memory", 0, 0);
-    expect(shared->members == dp_comm_node_size(comm), "one domain a host",
+    expect(shared->members == dp_comm_topology(comm)->node_size, "one domain a host",
            shared->members, 0);
     ex = dp_exchange_create(shared, FLOATS, true);
     for (int blocks = 1; blocks <= 40; blocks++) {
