@@ -105,17 +105,18 @@ dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared *
     dp_shared *s = dp_alloc(1, sizeof *s);
     s->comm = comm;
     unsigned long size = page_aligned(own),
-                  *sizes = dp_alloc((size_t)comm->node_size, sizeof size);
+                  *sizes = dp_alloc((size_t)comm->topology.node_size, sizeof size);
     MPI_Allgather(&size, 1, MPI_UNSIGNED_LONG, sizes, 1, MPI_UNSIGNED_LONG, comm->node);
-    size_t flags = page_aligned((size_t)comm->node_size * sizeof(struct dp_barrier_flag));
+    size_t flags =
+        page_aligned((size_t)comm->topology.node_size * sizeof(struct dp_barrier_flag));
     s->map_bytes = flags + page_aligned(common);
-    for (int m = 0; m < comm->node_size; m++) {
+    for (int m = 0; m < comm->topology.node_size; m++) {
         s->map_bytes += sizes[m];
     }
-    s->map = comm->node_size > 1 ? map_segment(comm, s->map_bytes) : NULL;
+    s->map = comm->topology.node_size > 1 ? map_segment(comm, s->map_bytes) : NULL;
     find_domains(s, !s->map);
     dp_status status = DP_OK;
-    double shm_too_small = !s->map && comm->node_size > 1;
+    double shm_too_small = !s->map && comm->topology.node_size > 1;
     if (s->map) {
         s->flag = s->map;
         s->common = (char *)s->map + flags;

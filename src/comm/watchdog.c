@@ -85,8 +85,9 @@ void dp_watchdog_check(dp_watchdog *watchdog) {
     /* Between two checks pass milliseconds. Where seconds did, this process was stopped or
      * suspended, and the others most likely too: no sign that one of them hangs. */
     const double stopped = 1;
-    /* Not every few checks: an MPI call between two may yield, which takes milliseconds
-     * on a busy machine, and the ranks' watchdogs must expire at about the same time. */
+    /* The clock is read each time: an MPI call in between may yield, which takes
+     * milliseconds on a busy machine, and the ranks' watchdogs must expire at about the
+     * same time. */
     double now = dp_clock();
     if (watchdog->begin <= 0) {
         watchdog->begin = now;
@@ -109,7 +110,7 @@ void dp_watchdog_poll(dp_watchdog *watchdog) {
     if (atomic_load_explicit(&watchdog->comm->sleep_polls, memory_order_relaxed) ||
         waited > yields) {
         usleep(SLEEP);
-    } else if (watchdog->comm->oversubscribed || waited > spins) {
+    } else if (watchdog->comm->topology.oversubscribed || waited > spins) {
         sched_yield();
     } else {
         dp_pause();

@@ -205,8 +205,8 @@ static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, boo
     double clip = st->config->optimizer.clip_norm;
     dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
     dp_update u = plan->u;
-    dp_slices squares = {st->squares, sizeof(double), st->bucket[0].chunk_bound};
-    dp_slices params = {st->model->params, sizeof(float), st->bucket[0].bound};
+    dp_sliced_array squares = {st->squares, sizeof(double), st->bucket[0].chunk_bound};
+    dp_sliced_array params = {st->model->params, sizeof(float), st->bucket[0].bound};
     int begin = 0, end = 0;
     thread_chunks(st, team, &begin, &end);
     for (int c = begin; c < end && !done; c++) {
@@ -236,7 +236,7 @@ static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, boo
     dp_team_barrier(team);
     times->idle += dp_lap(clock);
     if (team.id == 0) {
-        dp_exchange_gather(st->exchange, 2, (dp_slices[]){params, squares});
+        dp_exchange_gather(st->exchange, 2, (dp_sliced_array[]){params, squares});
         times->reduce += dp_lap(clock);
     }
 }

@@ -156,9 +156,18 @@ static dp_status create_shared(dp_stepper *st) {
         st->slot[k] = slab + (size_t)(k + 1) * floats;
     }
     st->accumulated = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
-    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
-    st->exchange = dp_exchange_create(st->shared, floats, tree);
     return DP_OK;
+}
+
+static dp_status create_exchange(dp_stepper *st) {
+    size_t largest = 0, rank = (size_t)dp_comm_rank(st->comm);
+    for (int b = 0; b < st->nbuckets; b++) {
+        const size_t *bound = st->bucket[b].bound + rank;
+        largest = bound[1] - bound[0] > largest ? bound[1] - bound[0] : largest;
+    }
+    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
+    return dp_exchange_create(st->shared, st->model->floats, largest, tree,
+                              &st->exchange);
 }
 
 dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
@@ -185,8 +194,11 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     s = s != DP_OK ? s : create_shared(st);
     if (s == DP_OK) {
         find_buckets(st);
-        s = st->nbuckets > 1 ? dp_overlap_create(st, &st->overlap) : DP_OK;
-        if (!st->overlap && dp_comm_size(comm) > 1 &&
+        s = create_exchange(st);
+        if (s == DP_OK && st->nbuckets > 1) {
+            s = dp_overlap_create(st, &st->overlap);
+        }
+        if (s == DP_OK && !st->overlap && dp_comm_size(comm) > 1 &&
             strcmp(config->parallel.overlap, "on") == 0) {
             const char *why = no_overlap(st);
             dp_warn("parallel.overlap=on has no effect: %s",
@@ -247,7 +259,7 @@ void dp_stepper_gather(dp_stepper *st) {
     dp_stepper_wait_params(st);
     for (int k = 0; k < st->nslots; k++) {
         for (int b = 0; b < st->nbuckets; b++) {
-            dp_slices slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
+            dp_sliced_array slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
             dp_exchange_gather(st->exchange, 1, &slot);
         }
     }

@@ -72,9 +72,9 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[]
         extra_bound[r] = (size_t)r;
     }
     extra[rank] = rank + 0.5 + blocks;
-    dp_slices all[1 + CUTS] = {{extra, sizeof(double), extra_bound}};
+    dp_sliced_array all[1 + CUTS] = {{extra, sizeof(double), extra_bound}};
     for (int b = 0; b < nb; b++) {
-        all[1 + b] = (dp_slices){slab, sizeof(float), bound[b]};
+        all[1 + b] = (dp_sliced_array){slab, sizeof(float), bound[b]};
     }
     dp_exchange_gather(ex, 1 + nb, all);
     for (int i = 0; i < FLOATS; i++) {
@@ -128,7 +128,8 @@ int main(int argc, char **argv) {
     expect(made == DP_OK, "shared memory", 0, 0);
     expect(shared->members == dp_comm_topology(comm)->node_size, "one domain a host",
            shared->members, 0);
-    ex = dp_exchange_create(shared, FLOATS, true);
+    made = dp_exchange_create(shared, FLOATS, FLOATS, true, &ex);
+    expect(made == DP_OK, "the exchange", 0, 0);
     for (int blocks = 1; blocks <= 40; blocks++) {
         one_batch(shared, ex, 1, whole, blocks);
         one_batch(shared, ex, CUTS, buckets, blocks);
