@@ -119,13 +119,8 @@ const dp_topology *dp_comm_topology(const dp_comm *comm) {
 
 int dp_comm_auto_threads(const dp_comm *comm) {
     const char *asked = getenv("OMP_NUM_THREADS");
-    if (asked) {
-        int n = atoi(asked);
-        if (n >= 1 && n <= 1024) {
-            return n;
-        }
-    }
-    return comm->topology.own_cores;
+    int n = asked ? atoi(asked) : 0;
+    return n >= 1 && n <= 1024 ? n : comm->topology.own_cores;
 }
 
 void dp_comm_configure(dp_comm *comm, int threads, double timeout) {
