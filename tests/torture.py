@@ -13,7 +13,6 @@ call of a short run, and a full disk at each."""
 import argparse
 import collections
 import concurrent.futures
-import functools
 import itertools
 import os
 import random
@@ -55,14 +54,6 @@ class Loss(Exception):
 def need(condition, what):
     if not condition:
         raise Loss(what)
-
-
-def build_shim(folder):
-    shim = folder / "fault.so"
-    subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-shared",
-                    "-fPIC", "-o", shim, Path(__file__).with_name("fault.c"), "-ldl",
-                    "-lpthread"], check=True)
-    return shim
 
 
 # ---- what must hold of a folder at any instant ----
@@ -122,7 +113,7 @@ class Shop:
         self.own = Path(tempfile.mkdtemp(dir=folder))
         self.state = self.own / "state"
         self.kills, self.faults = collections.Counter(), collections.Counter()
-        self.sets = kernel_sets()
+        self.sets = helpers.kernel_sets()
 
     def config(self, name, run):
         keys = {"run__output": run, "train__epochs": 12, "train__batch_size": 32,
@@ -167,11 +158,6 @@ class Shop:
         need(not bad, f"bits differ in {', '.join(bad)}")
         left = [p.name for p in run.rglob(".*")]
         need(not left, f"leftovers were not removed: {left}")
-
-
-@functools.cache
-def kernel_sets():
-    return helpers.kernel_sets()
 
 
 def end(shop, job, harmed=False):
@@ -382,7 +368,7 @@ def work(folder, memory, expected, calls, seed, task, *args):
 
 def prepare(folder, memory, names):
     """Shim, data, and runs without faults -> their bits, and the calls of the first."""
-    build_shim(folder)
+    helpers.build_shim(folder, "fault.c")
     helpers.write_idx(folder / "data", helpers.make_set(403, 1), helpers.make_set(101, 2))
     expected, calls = {}, []
     for name in names:
