@@ -153,9 +153,7 @@ class Shop:
         need(result.code == 0, f"it does not go on to its end\n{result}")
         check_folder(run)
         need(helpers.Run(run).status() == "complete", "it is not complete at its end")
-        got, expected = helpers.Run(run).bits(), self.expected[name]
-        bad = [k for k in sorted(set(got) | set(expected)) if got.get(k) != expected.get(k)]
-        need(not bad, f"bits differ in {', '.join(bad)}")
+        helpers.assert_same_bits(helpers.Run(run).bits(), self.expected[name], "at its end")
         left = [p.name for p in run.rglob(".*")]
         need(not left, f"leftovers were not removed: {left}")
 
@@ -178,10 +176,10 @@ def end(shop, job, harmed=False):
     return result
 
 
-def kill(*pids):
+def kill(*pids, number=signal.SIGKILL):
     for pid in pids:
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         except ProcessLookupError:
             pass
 
@@ -192,17 +190,12 @@ def phase_of(what):
 
 # ---- faults: each starts the run, and returns once it has ended ----
 
-def wait_random(shop, job, longest):
+def wait_random(shop, job):
     """Until a random instant, of the start or (mostly) of what comes after it."""
-    rng = shop.rng
-    if rng.random() < 0.15:
-        until = time.monotonic() + rng.uniform(0, 0.4)
-        while time.monotonic() < until and job.popen.poll() is None:
-            time.sleep(0.002)
-        return
-    while shop.where()[0] == 0 and job.popen.poll() is None:
+    early = shop.rng.random() < 0.15
+    while not early and shop.where()[0] == 0 and job.popen.poll() is None:
         time.sleep(0.002)
-    until = time.monotonic() + rng.uniform(0, longest)
+    until = time.monotonic() + shop.rng.uniform(0, 0.4 if early else 1.0)
     while time.monotonic() < until and job.popen.poll() is None:
         time.sleep(0.001)
 
@@ -210,7 +203,7 @@ def wait_random(shop, job, longest):
 def random_kill(shop, config, ranks):
     """kill -9 at a random instant: of rank 0, of any rank, of mpirun, of all."""
     job = shop.start(config, ranks)
-    wait_random(shop, job, 1.0)
+    wait_random(shop, job)
     pids = job.ranks()
     whom = shop.rng.choice(("one", "all", "mpirun")) if ranks else "all"
     if whom == "one" and pids:
@@ -262,16 +255,13 @@ def small_limit(shop, config, ranks):
 def stop_signal(shop, config, ranks):
     """A signal to a rank or to mpirun: a checkpoint, and exit 75."""
     job = shop.start(config, ranks)
-    wait_random(shop, job, 1.0)
+    wait_random(shop, job)
     number = shop.rng.choice((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2))
     running = shop.where()[0] > 0
     pids = job.ranks()
     whom = shop.rng.choice([*pids, job.pid]) if running and pids else None
     if whom is not None:
-        try:
-            os.kill(whom, number)
-        except ProcessLookupError:
-            pass
+        kill(whom, number=number)
     result = end(shop, job, harmed=whom == job.pid)
     codes = (0, 75) if whom != job.pid or not ranks else (0, 75, 1, -9)
     if ranks and whom == job.pid and result.code == -number and SAYS_END.search(result.out):

@@ -18,7 +18,7 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out);
 /** Whether a launcher of another MPI, or srun without the right --mpi, has started
  *  several processes that this MPI does not know of, so that each is rank 0 of 1. Where a
  *  script started this one that is only warned of: runs side by side are made so. Of
- *  several processes, one speaks (dp_comm_reports_error).
+ *  several processes, the first reports it (dp_comm_reports_error).
  *  MPI: local. Errors: DP_EUSAGE */
 dp_status dp_comm_check_launch(dp_comm *comm);
 

@@ -94,7 +94,7 @@ static void agreement(dp_comm *comm) {
     expect(dp_comm_agree(comm, mine) == DP_EDATA, "one failure is everyone's", rank,
            ranks);
     expect(dp_comm_reports_error(comm) == (rank == ranks - 1),
-           "the one that failed speaks", rank, ranks);
+           "the one that failed reports it", rank, ranks);
     mine = rank == 0 ? DP_EFILE : DP_EUSAGE;
     expect(dp_comm_agree(comm, mine) == DP_EFILE, "the lowest rank wins", rank, ranks);
     mine = rank == ranks - 1 ? DP_EFILE : DP_OK;

@@ -130,16 +130,16 @@ def communication_thread(pid):
                for task in os.listdir(f"/proc/{pid}/task"))
 
 
-# What the communication thread treats differently; the layers are wide enough for several slices of each, the
-# first two for parts: of whole chunks, and of the second's, with chunks that span two.
+# What the communication thread treats differently. The layers are wide enough for several slices
+# each: those of the first are of whole chunks, those of the second have chunks that span two.
 OVERLAPS = {
     "plain": {},
     "clip": {"optimizer__clip_norm": 0.5},
-    "kept": {"train__zero_grad": "false", "optimizer__clip_norm": 0.5},
+    "accumulated": {"train__zero_grad": "false", "optimizer__clip_norm": 0.5},
     "adamw": {"optimizer__name": "adamw", "optimizer__momentum": 0, "optimizer__lr": 0.002},
     "two threads": {"parallel__threads": 2},
     "few samples": {"train__batch_size": 7, "data__limit": 40},  # one block: most ranks have none
-    "pieces": {"train__batch_size": 4500, "train__epochs": 4},   # of 1024 samples
+    "microbatches": {"train__batch_size": 4500, "train__epochs": 4},  # of 1024 samples
 }
 
 
@@ -156,7 +156,7 @@ def test_overlap_changes_no_bit(hosts, wide, case):
     name = case.replace(" ", "-")
     wide.config(**{"model__layers": "dense:72 relu dense:184 tanh dense:40 relu",
                    "optimizer__momentum": 0.9, "optimizer__lr": 0.02, "train__batch_size": 64,
-                   "data__limit": 0 if case == "pieces" else 700, "train__log_every": 1,
+                   "data__limit": 0 if case == "microbatches" else 700, "train__log_every": 1,
                    "checkpoint__every_steps": 5, **OVERLAPS[case]})
     wide.run("run.ini", f"run.name={name}-1", "parallel.threads=1").expect(0)
     bits = wide.out(f"{name}-1").bits()
