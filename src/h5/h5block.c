@@ -11,8 +11,6 @@
 
 static const char MAGIC[] = "trainer file 1\n";
 
-/* ---- the user block ---- */
-
 /* The block is a function of the length and the digest alone, so a reader makes the one
    that should be there and compares: no byte of it can change unseen. */
 static void render_block(size_t length, const char digest[9],
@@ -70,57 +68,36 @@ static ssize_t read_fully(int fd, unsigned char *out, size_t n) {
     size_t done = 0;
     while (done < n) {
         ssize_t now = read(fd, out + done, n - done);
-        if (now < 0 && errno == EINTR) {
-            continue;
-        }
-        if (now < 0) {
-            return -1;
-        }
         if (now == 0) {
             break;
         }
-        done += (size_t)now;
+        if (now < 0 && errno != EINTR) {
+            return -1;
+        }
+        done += now > 0 ? (size_t)now : 0;
     }
     return (ssize_t)done;
 }
 
-static dp_status read_image(dp_h5 *f) {
-    size_t size = 0;
-    int fd = -1;
-    dp_status status = dp_open_regular(f->path, f->code, NULL, &fd, &size);
-    if (status != DP_OK) {
-        return status;
-    }
-    status = dp_memory_resize(&f->image, size + 1);
-    if (status != DP_OK) {
-        close(fd);
-        return status;
-    }
+static dp_status read_image(dp_h5 *f, int fd, size_t size) {
+    DP_TRY(dp_memory_resize(&f->image, size + 1));
     ssize_t done = read_fully(fd, f->image, size);
-    int error = errno;
-    close(fd);
     if (done < 0) {
-        return dp_fail(f->code, "%s: can't be read: %s", f->path, strerror(error));
+        return dp_fail(f->code, "%s: can't be read: %s", f->path, strerror(errno));
     }
     f->size = (size_t)done;
     return DP_OK;
 }
 
 dp_status dp_h5_load(dp_h5 *f) {
-    dp_status status = read_image(f);
-    if (status == DP_OK) {
-        check_block(f);
-    }
-    return status;
-}
-
-dp_status dp_h5_readable(dp_h5 *f) {
+    size_t size = 0;
     int fd = -1;
-    dp_status status = dp_open_regular(f->path, f->code, NULL, &fd, &f->size);
-    if (status == DP_OK) {
-        close(fd);
-    }
-    return status;
+    DP_TRY(dp_open_regular(f->path, f->code, NULL, &fd, &size));
+    dp_status status = read_image(f, fd, size);
+    close(fd);
+    DP_TRY(status);
+    check_block(f);
+    return DP_OK;
 }
 
 bool dp_h5_is_ours(const char *path) {

@@ -1,7 +1,7 @@
-/* Questions to the child process that reads a file. A child that crashes is seen by the
- * socket's end; one that spins by the CPU time that it takes without an answer, which
- * waiting for a slow disk or for a core doesn't add to. Nothing that it says is believed
- * without a look at its length. */
+/* The socket between the process that reads a file and its parent: both ends. A child
+ * that crashes is seen by the socket's end; one that spins by the CPU time that it takes
+ * without an answer, which waiting for a slow disk or for a core doesn't add to. Nothing
+ * that it says is believed without a look at its length. */
 #include "reader.h"
 #include "base/memory.h"
 #include <errno.h>
@@ -15,18 +15,27 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double PATIENCE = 1;  /* seconds of CPU time for anything small */
+static const double SMALL = 1;     /* seconds of CPU time for anything small */
 static const double SLOWEST = 5e7; /* bytes a second, of data */
 
 struct dp_h5_reader {
     pid_t pid;      /* 0: it is gone, or out of step, and nothing more is asked */
-    dp_status lost; /* why, for all later questions */
+    dp_status lost; /* why, for all later requests */
     char why[1024];
     int fd;
     double allowed; /* the child's CPU time at which it has spun, seconds */
 };
 
-void dp_h5_tell(int fd, const void *bytes, size_t n) {
+/* A message of the child. */
+typedef struct header {
+    enum { WORK, DATA, END } kind;
+    dp_status status; /* END */
+    uint64_t size;    /* WORK: bytes to read; else bytes that follow: data, a text */
+} header;
+
+/* ---- in the child ---- */
+
+static void tell(int fd, const void *bytes, size_t n) {
     for (const char *p = bytes; n > 0;) {
         ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
         if (done < 0 && errno != EINTR) {
@@ -37,12 +46,23 @@ void dp_h5_tell(int fd, const void *bytes, size_t n) {
     }
 }
 
-void dp_h5_announce(const dp_h5 *f, uint64_t bytes) {
-    if (f->channel >= 0) {
-        dp_h5_reply r = {.kind = DP_H5_WORK, .size = bytes};
-        dp_h5_tell(f->channel, &r, sizeof r);
-    }
+void dp_h5_send_work(dp_h5 *f, uint64_t bytes) {
+    tell(f->channel, &(header){.kind = WORK, .size = bytes}, sizeof(header));
 }
+
+void dp_h5_send(dp_h5 *f, const void *bytes, size_t n) {
+    tell(f->channel, &(header){.kind = DATA, .size = n}, sizeof(header));
+    tell(f->channel, bytes, n);
+}
+
+void dp_h5_send_end(dp_h5 *f, dp_status status) {
+    const char *text = status == DP_OK ? "" : dp_status_message();
+    header h = {.kind = END, .status = status, .size = strlen(text) + 1};
+    tell(f->channel, &h, sizeof h);
+    tell(f->channel, text, h.size);
+}
+
+/* ---- in the parent ---- */
 
 static double cpu_time(pid_t pid) {
     clockid_t clock;
@@ -54,7 +74,7 @@ static double cpu_time(pid_t pid) {
 }
 
 static void allow(dp_h5_reader *r, uint64_t bytes) {
-    r->allowed = cpu_time(r->pid) + PATIENCE + (double)bytes / SLOWEST;
+    r->allowed = cpu_time(r->pid) + SMALL + (double)bytes / SLOWEST;
 }
 
 /* Ends the child. Returns how it had ended before, as waitpid does; 0: not at all. */
@@ -78,10 +98,10 @@ static int stop(dp_h5_reader *r) {
     return done > 0 ? how : 0;
 }
 
-static void leave(dp_h5 *f) {
+void dp_h5_reader_stop(dp_h5 *f) {
     dp_h5_reader *r = f->reader;
     if (r != NULL) {
-        shutdown(r->fd, SHUT_RDWR); /* it leaves where it waits for a dp_h5_question */
+        shutdown(r->fd, SHUT_RDWR); /* it leaves where it waits for a request */
         close(r->fd);
         (void)stop(r);
         free(r);
@@ -91,7 +111,7 @@ static void leave(dp_h5 *f) {
 
 /* Why there is no answer. What the system did to the child is no word against the
  * file. */
-static dp_status blame(dp_h5 *f, const char *object, bool spins) {
+static dp_status blame(const dp_h5 *f, const char *object, bool spins) {
     char how[96] = "did not come back";
     int end = spins ? 0 : stop(f->reader);
     if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
@@ -114,8 +134,13 @@ static dp_status blame(dp_h5 *f, const char *object, bool spins) {
         f->path, how, object, f->doubt[0] ? "; " : "", f->doubt);
 }
 
+dp_status dp_h5_nonsense(const dp_h5 *f, const char *object) {
+    return dp_fail(f->code, "%s: reading %s gives nonsense: the file is likely damaged",
+                   f->path, object);
+}
+
 /* The next n bytes of the child. */
-static dp_status hear(dp_h5 *f, const char *object, void *out, size_t n) {
+static dp_status hear(const dp_h5 *f, const char *object, void *out, size_t n) {
     enum { LOOK = 100 }; /* milliseconds */
     dp_h5_reader *r = f->reader;
     for (char *p = out; n > 0;) {
@@ -138,95 +163,67 @@ static dp_status hear(dp_h5 *f, const char *object, void *out, size_t n) {
     return DP_OK;
 }
 
-static dp_status confused(dp_h5 *f, const char *object) {
-    return dp_fail(f->code, "%s: reading %s gives nonsense: the file is likely damaged",
-                   f->path, object);
-}
-
-/* A piece of the answer, into out[0..room), or where that is NULL, behind *grown. */
-static dp_status take_piece(dp_h5 *f, const char *object, uint64_t n, char *out,
-                            size_t room, char **grown, size_t *size) {
-    if (out != NULL) {
-        if (n > room - *size) {
-            return confused(f, object);
+/* n more bytes of an answer; `grows`: into memory that grows. */
+static dp_status receive(const dp_h5 *f, const char *object, uint64_t n, bool grows,
+                         dp_h5_answer *a) {
+    if (grows && n <= SIZE_MAX - a->size) {
+        a->room = a->size + n;
+        if (dp_memory_resize(&a->bytes, a->room) != DP_OK) {
+            return dp_h5_no_memory(f, object);
         }
-        dp_status status = hear(f, object, out + *size, n);
-        *size += n;
-        return status;
     }
-    if (n > SIZE_MAX - *size || dp_memory_resize(grown, *size + n) != DP_OK) {
-        return dp_h5_no_memory(f, object);
+    if (n > a->room - a->size) {
+        return dp_h5_nonsense(f, object);
     }
-    dp_status status = hear(f, object, *grown + *size, n);
-    *size += n;
-    return status;
+    DP_TRY(hear(f, object, (char *)a->bytes + a->size, n));
+    a->size += n;
+    return DP_OK;
 }
 
-/* The whole answer to a dp_h5_question about `object`. */
-static dp_status take_all(dp_h5 *f, const char *object, void *out, size_t room,
-                          char **grown, size_t *size, bool *whole) {
-    char text[4096];
-    *size = 0;
-    *whole = false;
+/* A whole answer, whose own status and text come last. */
+static dp_status receive_all(const dp_h5 *f, const char *object, dp_h5_answer *a,
+                             dp_status *status, char text[4096]) {
+    bool grows = a->bytes == NULL;
     for (;;) {
-        dp_h5_reply r;
-        dp_status status = hear(f, object, &r, sizeof r);
-        if (status == DP_OK && r.kind == DP_H5_PIECE && r.size > 0) {
-            status = take_piece(f, object, r.size, out, room, grown, size);
-        } else if (status == DP_OK && r.kind == DP_H5_END) {
-            if (r.size == 0 || r.size > sizeof text) {
-                return confused(f, object);
+        header h;
+        DP_TRY(hear(f, object, &h, sizeof h));
+        if (h.kind == DATA && h.size > 0) {
+            DP_TRY(receive(f, object, h.size, grows, a));
+        } else if (h.kind == END) {
+            if (h.size == 0 || h.size > 4096) {
+                return dp_h5_nonsense(f, object);
             }
-            status = hear(f, object, text, r.size);
-            text[r.size - 1] = '\0';
-            *whole = status == DP_OK;
-            return status || r.status == DP_OK ? status : dp_fail(r.status, "%s", text);
+            DP_TRY(hear(f, object, text, h.size));
+            text[h.size - 1] = '\0';
+            *status = h.status;
+            return DP_OK;
         }
-        if (status != DP_OK) {
-            return status;
-        }
-        allow(f->reader, r.kind == DP_H5_WORK ? r.size : 0);
+        allow(f->reader, h.kind == WORK ? h.size : 0);
     }
 }
 
-/* After a failure on the way the child is out of step. */
-static dp_status take(dp_h5 *f, const char *object, void *out, size_t room, char **grown,
-                      size_t *size) {
-    bool whole = false;
-    allow(f->reader, 0);
-    dp_status status = take_all(f, object, out, room, grown, size, &whole);
-    if (!whole) {
-        (void)stop(f->reader);
-        f->reader->lost = status;
-        snprintf(f->reader->why, sizeof f->reader->why, "%s", dp_status_message());
+/* After a failure on the way the child is out of step: it is ended. */
+static dp_status take(dp_h5 *f, const char *object, dp_h5_answer *a) {
+    char text[4096] = "";
+    dp_h5_reader *r = f->reader;
+    dp_status status = DP_OK;
+    allow(r, 0);
+    r->lost = receive_all(f, object, a, &status, text);
+    if (r->lost != DP_OK) {
+        (void)stop(r);
+        snprintf(r->why, sizeof r->why, "%s", dp_status_message());
+        return r->lost;
     }
-    return status;
+    return status == DP_OK ? DP_OK : dp_fail(status, "%s", text);
 }
 
-static dp_status ask(dp_h5 *f, const dp_h5_request *q, void *out, size_t room,
-                     char **grown, size_t *size) {
+dp_status dp_h5_ask(dp_h5 *f, const dp_h5_request *q, dp_h5_answer *a) {
     if (f->reader->pid == 0) {
         return dp_fail(f->reader->lost, "%s", f->reader->why);
     }
     /* It fits the socket's buffer. A child that is gone is noticed by what it answers. */
     (void)!send(f->reader->fd, q, sizeof *q, MSG_NOSIGNAL);
-    return take(f, q->object, out, room, grown, size);
-}
-
-/* Asks for exactly `room` bytes. */
-static dp_status ask_exactly(dp_h5 *f, const dp_h5_request *q, void *out, size_t room) {
-    size_t size = 0;
-    dp_status status = ask(f, q, out, room, NULL, &size);
-    return status == DP_OK && size != room ? confused(f, q->object) : status;
-}
-
-static dp_h5_request make(dp_h5_question what, const char *object, const char *name) {
-    dp_h5_request q;
-    memset(&q, 0, sizeof q);
-    q.what = what;
-    snprintf(q.object, sizeof q.object, "%s", object);
-    snprintf(q.name, sizeof q.name, "%s", name);
-    return q;
+    return take(f, q->object, a);
 }
 
 /* Whoever started us may not have wanted to hear of his children's ends; we do of
@@ -240,7 +237,6 @@ static void hear_of_ends(void) {
 
 dp_status dp_h5_reader_start(dp_h5 *f, void (*serve)(dp_h5 *f, pid_t parent)) {
     int pair[2] = {-1, -1};
-    dp_h5_reader *r = dp_alloc(1, sizeof *r);
     pid_t parent = getpid(), pid = -1;
     hear_of_ends();
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
@@ -255,139 +251,14 @@ dp_status dp_h5_reader_start(dp_h5 *f, void (*serve)(dp_h5 *f, pid_t parent)) {
     close(pair[1]);
     if (pid < 0) {
         close(pair[0]);
-        free(r);
         return dp_fail(DP_EINTERNAL,
                        "%s: cannot start a process that reads it: %s; are there limits "
                        "on processes (ulimit -u), files (ulimit -n) or memory?",
                        f->path, strerror(error));
     }
-    *r = (dp_h5_reader){.pid = pid, .fd = pair[0]};
-    f->reader = r;
-    f->leave = leave;
-    size_t size = 0;
-    return take(f, "its first bytes", NULL, 0, NULL, &size);
-}
-
-bool dp_h5_ask_has(dp_h5 *f, const char *object) {
-    dp_h5_request q = make(DP_H5_ASK_HAS, object, "");
-    bool has = false;
-    return ask_exactly(f, &q, &has, sizeof has) != DP_OK || has;
-}
-
-dp_status dp_h5_ask_shape(dp_h5 *f, const char *name, dp_h5_type *type, int *ndim,
-                          int64_t dims[8]) {
-    dp_h5_request q = make(DP_H5_ASK_SHAPE, name, "");
-    dp_h5_extent s = {0};
-    dp_status status = ask_exactly(f, &q, &s, sizeof s);
-    if (status == DP_OK && (s.ndim < 0 || s.ndim > 8)) {
-        status = confused(f, name);
-    }
-    if (status == DP_OK) {
-        *type = s.type;
-        *ndim = s.ndim;
-        memcpy(dims, s.dims, (size_t)s.ndim * sizeof *dims);
-    }
-    return status;
-}
-
-dp_status dp_h5_ask_get(dp_h5 *f, const char *name, dp_h5_type type, int64_t count,
-                        void *out) {
-    dp_h5_request q = make(DP_H5_ASK_GET, name, "");
-    q.type = type;
-    q.count = count;
-    return ask_exactly(f, &q, out, (size_t)count * dp_h5_type_size(type));
-}
-
-dp_status dp_h5_ask_text(dp_h5 *f, const char *name, char **out) {
-    dp_h5_request q = make(DP_H5_ASK_TEXT, name, "");
-    size_t size = 0;
-    char *text = NULL;
-    dp_status status = ask(f, &q, NULL, 0, &text, &size);
-    if (status == DP_OK && (size == 0 || text[size - 1] != '\0')) {
-        status = confused(f, name);
-    }
-    if (status == DP_OK) {
-        *out = text;
-    } else {
-        free(text);
-    }
-    return status;
-}
-
-dp_status dp_h5_ask_rows(dp_h5 *f, const char *name, int64_t *n) {
-    dp_h5_request q = make(DP_H5_ASK_ROWS, name, "");
-    int64_t rows = 0;
-    dp_status status = ask_exactly(f, &q, &rows, sizeof rows);
-    if (status == DP_OK && !(rows >= 0 && dp_h5_plausible(f, (uint64_t)rows, 8))) {
-        status = confused(f, name);
-    }
-    if (status == DP_OK) {
-        *n = rows;
-    }
-    return status;
-}
-
-dp_status dp_h5_ask_column(dp_h5 *f, const char *name, const dp_h5_column *column,
-                           int64_t n, void *out, bool *absent) {
-    dp_h5_request q = make(DP_H5_ASK_COLUMN, name, column->name);
-    size_t size = 0, whole = (size_t)n * 8;
-    q.integer = column->integer;
-    q.count = n;
-    dp_status status = ask(f, &q, out, whole, NULL, &size);
-    *absent = size == 0;
-    return status == DP_OK && size != 0 && size != whole ? confused(f, name) : status;
-}
-
-dp_status dp_h5_ask_numbers(dp_h5 *f, const char *object, const char *name,
-                            dp_h5_type type, uint64_t *n, void **out) {
-    dp_h5_request q = make(DP_H5_ASK_NUMBERS, object, name);
-    size_t size = 0;
-    char *all = NULL;
-    q.type = type;
-    dp_status status = ask(f, &q, NULL, 0, &all, &size);
-    if (status != DP_OK) {
-        free(all);
-        return status;
-    }
-    *n = size / dp_h5_type_size(type);
-    *out = all;
-    return DP_OK;
-}
-
-/* n texts one behind the other -> pointers and texts in one allocation. */
-static char **point(int n, const char *texts, size_t size) {
-    size_t head = (size_t)n * sizeof(char *);
-    char **out = NULL;
-    if (dp_memory_resize(&out, head + size + 1) == DP_OK && size > 0) {
-        char *p = memcpy((char *)out + head, texts, size);
-        for (int i = 0; i < n; i++, p += strlen(p) + 1) {
-            out[i] = p;
-        }
-    }
-    return out;
-}
-
-dp_status dp_h5_ask_texts(dp_h5 *f, const char *object, const char *name, int *n,
-                          char ***out) {
-    dp_h5_request q = make(DP_H5_ASK_TEXTS, object, name);
-    size_t size = 0;
-    char *all = NULL;
-    dp_status status = ask(f, &q, NULL, 0, &all, &size);
-    if (status == DP_OK && size > 0 && all[size - 1] != '\0') {
-        status = confused(f, name);
-    }
-    int count = 0;
-    for (size_t i = 0; status == DP_OK && i < size; i++) {
-        count += all[i] == '\0';
-    }
-    char **texts = status == DP_OK ? point(count, all, size) : NULL;
-    if (status == DP_OK && texts == NULL) {
-        status = dp_h5_no_memory(f, name);
-    }
-    free(all);
-    if (status == DP_OK) {
-        *n = count;
-        *out = texts;
-    }
-    return status;
+    f->reader = dp_alloc(1, sizeof *f->reader);
+    f->reader->pid = pid;
+    f->reader->fd = pair[0];
+    dp_h5_answer none = {.bytes = &none}; /* room for 0 bytes */
+    return take(f, "its first bytes", &none);
 }
