@@ -37,7 +37,8 @@ typedef struct dp_profile_row {
     double wait_min_seconds, wait_mean_seconds, wait_max_seconds;
 } dp_profile_row;
 
-/** The run's facts for the root attributes. */
+/** The run's facts for the root attributes. Its texts are borrowed for the life of a
+ *  dp_metrics. */
 typedef struct dp_run_facts {
     const char *program, *commit; /* "trainer 1.0", git commit */
     const char *config;           /* resolved INI text */

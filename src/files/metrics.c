@@ -26,8 +26,8 @@ typedef struct table {
 } table;
 
 struct dp_metrics {
-    char *path, *program, *commit, *config, *kernels; /* owner: this */
-    dp_run_facts facts;                               /* its texts are the copies above */
+    char *path; /* owner: this */
+    dp_run_facts facts;
     table table[DP_TABLES];
     bool regression; /* the columns of R2 and MAE are written */
     char status[16];
@@ -44,10 +44,6 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
     dp_metrics *m = dp_alloc(1, sizeof *m);
     m->path = dp_strdup(path);
     m->facts = *facts;
-    m->facts.program = m->program = dp_strdup(facts->program);
-    m->facts.commit = m->commit = dp_strdup(facts->commit);
-    m->facts.config = m->config = dp_strdup(facts->config);
-    m->facts.kernels = m->kernels = dp_strdup(facts->kernels);
     m->regression = regression;
     strcpy(m->status, "running");
     m->dirty = true;
@@ -64,10 +60,6 @@ void dp_metrics_destroy(dp_metrics **metrics) {
         free(m->table[i].rows);
     }
     free(m->path);
-    free(m->program);
-    free(m->commit);
-    free(m->config);
-    free(m->kernels);
     free(m);
     *metrics = NULL;
 }

@@ -50,11 +50,4 @@ dp_status dp_h5_no_memory(const dp_h5 *file, const char *object);
  *  before memory is asked for. Other programs may compress. */
 bool dp_h5_plausible(const dp_h5 *file, uint64_t n, uint64_t size);
 
-/** Renders the user block of the file whose other bytes are there: file[512..size). The
- *  block may be the file's own. */
-void dp_h5_seal(const unsigned char *file, size_t size, unsigned char block[DP_H5_BLOCK]);
-
-/** Reads file->path into file->image and checks its user block: file->doubt. */
-dp_status dp_h5_load(dp_h5 *file);
-
 #endif

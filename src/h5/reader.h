@@ -70,12 +70,8 @@ void dp_h5_send_end(dp_h5 *file, dp_status status);
 /** Says that what comes next may take the time that reading `bytes` needs. */
 void dp_h5_send_work(dp_h5 *file, uint64_t bytes);
 
-/** Answers from datasets and tables. */
-dp_status dp_h5_send_shape(dp_h5 *file, const dp_h5_request *request);
-dp_status dp_h5_send_rows(dp_h5 *file, const dp_h5_request *request);
-dp_status dp_h5_send_values(dp_h5 *file, const dp_h5_request *request);
-dp_status dp_h5_send_column(dp_h5 *file, const dp_h5_request *request);
-dp_status dp_h5_send_text(dp_h5 *file, const dp_h5_request *request);
+/** Answers from a dataset or table: SHAPE, ROWS, VALUES, COLUMN and TEXT. */
+dp_status dp_h5_send_dataset(dp_h5 *file, const dp_h5_request *request);
 
 /** Whether the file has the object. */
 bool dp_h5_exists(dp_h5 *file, const char *object);

@@ -126,23 +126,25 @@ static dp_status open_image(dp_h5 *f) {
     return dp_h5_fail(f, "open", what);
 }
 
+static dp_status answer(dp_h5 *f, const dp_h5_request *q) {
+    switch (q->what) {
+    case DP_H5_ASK_HAS:
+        return send_has(f, q);
+    case DP_H5_ASK_NUMBERS:
+    case DP_H5_ASK_TEXTS:
+        return send_attribute(f, q);
+    default:
+        return dp_h5_send_dataset(f, q);
+    }
+}
+
 void dp_h5_serve(dp_h5 *f, pid_t parent) {
-    static dp_status (*const answers[])(dp_h5 *, const dp_h5_request *) = {
-        [DP_H5_ASK_HAS] = send_has,
-        [DP_H5_ASK_SHAPE] = dp_h5_send_shape,
-        [DP_H5_ASK_ROWS] = dp_h5_send_rows,
-        [DP_H5_ASK_VALUES] = dp_h5_send_values,
-        [DP_H5_ASK_COLUMN] = dp_h5_send_column,
-        [DP_H5_ASK_NUMBERS] = send_attribute,
-        [DP_H5_ASK_TEXTS] = send_attribute,
-        [DP_H5_ASK_TEXT] = dp_h5_send_text,
-    };
     detach(parent);
     dp_status status = open_image(f);
     dp_h5_send_end(f, status);
     dp_h5_request q;
     while (status == DP_OK && recv(f->channel, &q, sizeof q, MSG_WAITALL) == sizeof q) {
-        dp_h5_send_end(f, answers[q.what](f, &q));
+        dp_h5_send_end(f, answer(f, &q));
     }
     _exit(0);
 }

@@ -132,15 +132,6 @@ static dp_status read_failed(const dp_h5 *f, const char *name, const dataset *d)
     return status;
 }
 
-static dp_status open_numbers(dp_h5 *f, const char *name, dataset *d) {
-    DP_TRY(open_dataset(f, name, d));
-    if (!dp_h5_is_number(d->class)) {
-        close_dataset(d);
-        return dp_h5_wrong(f, "%s does not hold numbers", name);
-    }
-    return DP_OK;
-}
-
 static dp_h5_type nearest(const dataset *d) {
     size_t size = H5Tget_size(d->type);
     if (d->class == H5T_FLOAT) {
@@ -153,14 +144,11 @@ static dp_h5_type nearest(const dataset *d) {
     return size < 4 || (size == 4 && sign) ? DP_H5_I32 : DP_H5_I64;
 }
 
-dp_status dp_h5_send_shape(dp_h5 *f, const dp_h5_request *q) {
-    dataset d;
-    DP_TRY(open_numbers(f, q->object, &d));
-    dp_h5_extent s = {.type = nearest(&d), .ndim = d.ndim};
-    for (int i = 0; i < d.ndim; i++) {
-        s.dims[i] = (int64_t)d.dims[i];
+static dp_status send_shape(dp_h5 *f, const dp_h5_request *q, dataset *d) {
+    dp_h5_extent s = {.type = nearest(d), .ndim = d->ndim};
+    for (int i = 0; i < d->ndim; i++) {
+        s.dims[i] = (int64_t)d->dims[i];
     }
-    close_dataset(&d);
     dp_h5_send(f, &s, sizeof s);
     return DP_OK;
 }
@@ -205,13 +193,17 @@ static bool read_rows(const dataset *d, hid_t type, hsize_t first, hsize_t rows,
     return good;
 }
 
-static dp_status send_all_rows(dp_h5 *f, const dp_h5_request *q, const dataset *d) {
+static dp_status send_values(dp_h5 *f, const dp_h5_request *q, dataset *d) {
     if (d->n != (uint64_t)q->count) {
         return dp_h5_wrong(f, "%s has %llu elements where %lld are expected", q->object,
                            (unsigned long long)d->n, (long long)q->count);
     }
     if (d->n == 0) {
         return DP_OK;
+    }
+    if (d->ndim == 0) {
+        d->ndim = 1;
+        d->dims[0] = 1;
     }
     size_t row = (size_t)(d->n / d->dims[0]) * dp_h5_type_size(q->type);
     uint64_t bytes = 0;
@@ -231,53 +223,22 @@ static dp_status send_all_rows(dp_h5 *f, const dp_h5_request *q, const dataset *
     return good ? DP_OK : read_failed(f, q->object, d);
 }
 
-dp_status dp_h5_send_values(dp_h5 *f, const dp_h5_request *q) {
-    dataset d;
-    DP_TRY(open_numbers(f, q->object, &d));
-    if (d.ndim == 0) {
-        d.ndim = 1;
-        d.dims[0] = 1;
-    }
-    dp_status status = send_all_rows(f, q, &d);
-    close_dataset(&d);
-    return status;
-}
-
 static herr_t read_dataset(hid_t id, hid_t type, void *out) {
     return H5Dread(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
 }
 
-dp_status dp_h5_send_text(dp_h5 *f, const dp_h5_request *q) {
-    dataset d;
-    DP_TRY(open_dataset(f, q->object, &d));
-    dp_status status = d.class == H5T_STRING && d.n == 1
-                           ? dp_h5_send_texts(f, q->object, d.id, d.type, 1, read_dataset)
-                           : dp_h5_wrong(f, "%s is not one text", q->object);
-    close_dataset(&d);
-    return status;
+static dp_status send_text(dp_h5 *f, const dp_h5_request *q, dataset *d) {
+    return dp_h5_send_texts(f, q->object, d->id, d->type, 1, read_dataset);
 }
 
 /* ---- tables ---- */
 
-static dp_status open_table(dp_h5 *f, const char *name, dataset *d) {
-    DP_TRY(open_dataset(f, name, d));
-    if (d->class != H5T_COMPOUND || d->ndim != 1) {
-        close_dataset(d);
-        return dp_h5_wrong(f, "%s is not a table", name);
-    }
+static dp_status send_rows(dp_h5 *f, const dp_h5_request *q, dataset *d) {
+    dp_h5_send(f, &(int64_t){(int64_t)d->n}, sizeof(int64_t));
     return DP_OK;
 }
 
-dp_status dp_h5_send_rows(dp_h5 *f, const dp_h5_request *q) {
-    dataset d;
-    DP_TRY(open_table(f, q->object, &d));
-    int64_t n = (int64_t)d.n;
-    close_dataset(&d);
-    dp_h5_send(f, &n, sizeof n);
-    return DP_OK;
-}
-
-static dp_status send_values_of(dp_h5 *f, const dp_h5_request *q, const dataset *d) {
+static dp_status send_column(dp_h5 *f, const dp_h5_request *q, dataset *d) {
     int index = H5Tget_member_index(d->type, q->name);
     if (index < 0) {
         return DP_OK;
@@ -302,10 +263,36 @@ static dp_status send_values_of(dp_h5 *f, const dp_h5_request *q, const dataset 
     return good ? DP_OK : read_failed(f, q->name, d);
 }
 
-dp_status dp_h5_send_column(dp_h5 *f, const dp_h5_request *q) {
+/* ---- all of them ---- */
+
+static dp_status check_class(dp_h5 *f, const dp_h5_request *q, const dataset *d) {
+    switch (q->what) {
+    case DP_H5_ASK_TEXT:
+        return d->class == H5T_STRING && d->n == 1
+                   ? DP_OK
+                   : dp_h5_wrong(f, "%s is not one text", q->object);
+    case DP_H5_ASK_ROWS:
+    case DP_H5_ASK_COLUMN:
+        return d->class == H5T_COMPOUND && d->ndim == 1
+                   ? DP_OK
+                   : dp_h5_wrong(f, "%s is not a table", q->object);
+    default:
+        return dp_h5_is_number(d->class)
+                   ? DP_OK
+                   : dp_h5_wrong(f, "%s does not hold numbers", q->object);
+    }
+}
+
+dp_status dp_h5_send_dataset(dp_h5 *f, const dp_h5_request *q) {
+    static dp_status (*const answers[])(dp_h5 *, const dp_h5_request *, dataset *) = {
+        [DP_H5_ASK_SHAPE] = send_shape,   [DP_H5_ASK_ROWS] = send_rows,
+        [DP_H5_ASK_VALUES] = send_values, [DP_H5_ASK_COLUMN] = send_column,
+        [DP_H5_ASK_TEXT] = send_text,
+    };
     dataset d;
-    DP_TRY(open_table(f, q->object, &d));
-    dp_status status = send_values_of(f, q, &d);
+    DP_TRY(open_dataset(f, q->object, &d));
+    dp_status status = check_class(f, q, &d);
+    status = status ? status : answers[q->what](f, q, &d);
     close_dataset(&d);
     return status;
 }
