@@ -1,21 +1,20 @@
 /* The socket between the process that reads a file and its parent: both ends. A child
- * that crashes is seen by the socket's end; one that spins by the CPU time that it takes
- * without an answer, which waiting for a slow disk or for a core doesn't add to. Nothing
- * that it says is believed without a look at its length. */
+ * that crashes is seen by the socket's end. One that spins is ended by its limit of CPU
+ * time, to which waiting for a slow disk or for a core doesn't add. Nothing that it says
+ * is believed without a look at its length. */
 #include "reader.h"
 #include "base/memory.h"
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static const double SMALL = 1;     /* seconds of CPU time for anything small */
 static const double SLOWEST = 5e7; /* bytes a second, of data */
 
 struct dp_h5_reader {
@@ -23,14 +22,13 @@ struct dp_h5_reader {
     dp_status lost; /* why, for all later requests */
     char why[1024];
     int fd;
-    double allowed; /* the child's CPU time at which it has spun, seconds */
 };
 
 /* A message of the child. */
 typedef struct header {
-    enum { WORK, DATA, END } kind;
+    enum { DATA, END } kind;
     dp_status status; /* END */
-    uint64_t size;    /* WORK: bytes to read; else bytes that follow: data, a text */
+    uint64_t size;    /* of what follows: data, or the status's text */
 } header;
 
 /* ---- in the child ---- */
@@ -46,11 +44,21 @@ static void tell(int fd, const void *bytes, size_t n) {
     }
 }
 
-void dp_h5_send_work(dp_h5 *f, uint64_t bytes) {
-    tell(f->channel, &(header){.kind = WORK, .size = bytes}, sizeof(header));
+void dp_h5_allow(uint64_t bytes) {
+    struct timespec used;
+    struct rlimit limit;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    getrlimit(RLIMIT_CPU, &limit);
+    /* A second for anything small; what was used is rounded down. */
+    rlim_t seconds = (rlim_t)used.tv_sec + 2 + (rlim_t)((double)bytes / SLOWEST);
+    limit.rlim_cur = seconds < limit.rlim_max ? seconds : limit.rlim_max;
+    setrlimit(RLIMIT_CPU, &limit);
 }
 
 void dp_h5_send(dp_h5 *f, const void *bytes, size_t n) {
+    if (n == 0) {
+        return;
+    }
     tell(f->channel, &(header){.kind = DATA, .size = n}, sizeof(header));
     tell(f->channel, bytes, n);
 }
@@ -63,19 +71,6 @@ void dp_h5_send_end(dp_h5 *f, dp_status status) {
 }
 
 /* ---- in the parent ---- */
-
-static double cpu_time(pid_t pid) {
-    clockid_t clock;
-    struct timespec t = {0};
-    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0) {
-        return 0; /* it has ended */
-    }
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void allow(dp_h5_reader *r, uint64_t bytes) {
-    r->allowed = cpu_time(r->pid) + SMALL + (double)bytes / SLOWEST;
-}
 
 /* Ends the child. Returns how it had ended before, as waitpid does; 0: not at all. */
 static int stop(dp_h5_reader *r) {
@@ -111,9 +106,9 @@ void dp_h5_reader_stop(dp_h5 *f) {
 
 /* Why there is no answer. What the system did to the child is no word against the
  * file. */
-static dp_status blame(const dp_h5 *f, const char *object, bool spins) {
-    char how[96] = "did not come back";
-    int end = spins ? 0 : stop(f->reader);
+static dp_status blame(const dp_h5 *f, const char *object) {
+    char how[96] = "gave up";
+    int end = stop(f->reader);
     if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
         return dp_h5_no_memory(f, object);
     }
@@ -123,10 +118,10 @@ static dp_status blame(const dp_h5 *f, const char *object, bool spins) {
                        "%s: the process that read it %s: is there enough memory?",
                        f->path, WIFSIGNALED(end) ? "was killed" : "gave up");
     }
-    if (WIFSIGNALED(end)) {
+    if (WIFSIGNALED(end) && WTERMSIG(end) == SIGXCPU) {
+        strcpy(how, "did not come back");
+    } else if (WIFSIGNALED(end)) {
         snprintf(how, sizeof how, "crashed (%s)", strsignal(WTERMSIG(end)));
-    } else if (!spins) {
-        strcpy(how, "gave up");
     }
     return dp_fail(
         f->code,
@@ -141,21 +136,10 @@ dp_status dp_h5_nonsense(const dp_h5 *f, const char *object) {
 
 /* The next n bytes of the child. */
 static dp_status hear(const dp_h5 *f, const char *object, void *out, size_t n) {
-    enum { LOOK = 100 }; /* milliseconds */
-    dp_h5_reader *r = f->reader;
     for (char *p = out; n > 0;) {
-        struct pollfd wait = {.fd = r->fd, .events = POLLIN};
-        int ready = poll(&wait, 1, LOOK);
-        if (ready <= 0) {
-            if (cpu_time(r->pid) > r->allowed) {
-                kill(r->pid, SIGKILL);
-                return blame(f, object, true);
-            }
-            continue;
-        }
-        ssize_t done = recv(r->fd, p, n, 0);
+        ssize_t done = recv(f->reader->fd, p, n, 0);
         if (done == 0 || (done < 0 && errno != EINTR)) {
-            return blame(f, object, false);
+            return blame(f, object);
         }
         p += done > 0 ? done : 0;
         n -= done > 0 ? (size_t)done : 0;
@@ -189,16 +173,15 @@ static dp_status receive_all(const dp_h5 *f, const char *object, dp_h5_answer *a
         DP_TRY(hear(f, object, &h, sizeof h));
         if (h.kind == DATA && h.size > 0) {
             DP_TRY(receive(f, object, h.size, grows, a));
-        } else if (h.kind == END) {
-            if (h.size == 0 || h.size > 4096) {
-                return dp_h5_nonsense(f, object);
-            }
-            DP_TRY(hear(f, object, text, h.size));
-            text[h.size - 1] = '\0';
-            *status = h.status;
-            return DP_OK;
+            continue;
         }
-        allow(f->reader, h.kind == WORK ? h.size : 0);
+        if (h.kind != END || h.size == 0 || h.size > 4096) {
+            return dp_h5_nonsense(f, object);
+        }
+        DP_TRY(hear(f, object, text, h.size));
+        text[h.size - 1] = '\0';
+        *status = h.status;
+        return DP_OK;
     }
 }
 
@@ -207,7 +190,6 @@ static dp_status take(dp_h5 *f, const char *object, dp_h5_answer *a) {
     char text[4096] = "";
     dp_h5_reader *r = f->reader;
     dp_status status = DP_OK;
-    allow(r, 0);
     r->lost = receive_all(f, object, a, &status, text);
     if (r->lost != DP_OK) {
         (void)stop(r);

@@ -67,8 +67,9 @@ void dp_h5_serve(dp_h5 *file, pid_t parent) __attribute__((noreturn));
 void dp_h5_send(dp_h5 *file, const void *bytes, size_t n);
 void dp_h5_send_end(dp_h5 *file, dp_status status);
 
-/** Says that what comes next may take the time that reading `bytes` needs. */
-void dp_h5_send_work(dp_h5 *file, uint64_t bytes);
+/** Limits the CPU time of this process from now on to what reading `bytes` may take;
+ *  beyond it, it spins. */
+void dp_h5_allow(uint64_t bytes);
 
 /** Answers from a dataset or table: SHAPE, ROWS, VALUES, COLUMN and TEXT. */
 dp_status dp_h5_send_dataset(dp_h5 *file, const dp_h5_request *request);

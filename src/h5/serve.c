@@ -127,6 +127,7 @@ static dp_status open_image(dp_h5 *f) {
 }
 
 static dp_status answer(dp_h5 *f, const dp_h5_request *q) {
+    dp_h5_allow(0);
     switch (q->what) {
     case DP_H5_ASK_HAS:
         return send_has(f, q);
@@ -140,6 +141,7 @@ static dp_status answer(dp_h5 *f, const dp_h5_request *q) {
 
 void dp_h5_serve(dp_h5 *f, pid_t parent) {
     detach(parent);
+    dp_h5_allow(0);
     dp_status status = open_image(f);
     dp_h5_send_end(f, status);
     dp_h5_request q;

@@ -1,6 +1,8 @@
 /* In the child process that reads a file: answers from datasets and tables. */
 #include "base/memory.h"
 #include "reader.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool dp_h5_exists(dp_h5 *f, const char *object) {
@@ -34,15 +36,20 @@ dp_status dp_h5_send_texts(dp_h5 *f, const char *name, hid_t id, hid_t type, uin
     void *raw = NULL;
     DP_TRY(dp_memory_alloc(n, stride, &raw));
     bool good = n == 0 || read(id, type, raw) >= 0;
+    dp_strbuf all;
+    FILE *out = dp_strbuf_open(&all);
     for (uint64_t i = 0; good && i < n; i++) {
         /* A variable one belongs to this process, and goes with it. */
         const char *text = variable ? ((char **)raw)[i] : (char *)raw + i * stride;
-        size_t length = text == NULL ? 0
-                        : variable   ? strlen(text)
-                                     : strnlen(text, stride);
-        dp_h5_send(f, text, length);
-        dp_h5_send(f, "", 1);
+        size_t length = text == NULL ? 0 : strnlen(text, variable ? SIZE_MAX : stride);
+        fwrite(text, 1, length, out);
+        fputc('\0', out);
     }
+    dp_strbuf_close(&all);
+    if (good) {
+        dp_h5_send(f, all.text, all.size);
+    }
+    free(all.text);
     dp_memory_free(&raw);
     return good ? DP_OK : dp_h5_fail(f, "read text", name);
 }
@@ -213,7 +220,7 @@ static dp_status send_values(dp_h5 *f, const dp_h5_request *q, dataset *d) {
     bool good = true;
     for (hsize_t at = 0; good && at < d->dims[0]; at += rows) {
         hsize_t now = d->dims[0] - at < rows ? d->dims[0] - at : rows;
-        dp_h5_send_work(f, bytes);
+        dp_h5_allow(bytes);
         good = read_rows(d, dp_h5_type_ids(q->type).memory, at, now, values);
         if (good) {
             dp_h5_send(f, values, (size_t)now * row);
@@ -253,7 +260,7 @@ static dp_status send_column(dp_h5 *f, const dp_h5_request *q, dataset *d) {
     DP_TRY(dp_memory_alloc(d->n, 8, &values));
     hid_t memory = H5Tcreate(H5T_COMPOUND, 8);
     H5Tinsert(memory, q->name, 0, dp_h5_type_ids(q->type).memory);
-    dp_h5_send_work(f, d->n * H5Tget_size(d->type));
+    dp_h5_allow(d->n * H5Tget_size(d->type));
     bool good = read_dataset(d->id, memory, values) >= 0;
     H5Tclose(memory);
     if (good) {
