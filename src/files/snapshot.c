@@ -20,7 +20,7 @@ typedef struct fact {
         REAL,
         INT,   /* int >= 0 */
         COUNT, /* int64 >= 0 */
-        SEED,  /* uint64, kept as an int64 of the same bits */
+        SEED,  /* uint64, stored as an int64 of the same bits */
         FLAG
     } kind;
     const char *group, *name;

@@ -41,8 +41,9 @@ dp_status dp_h5_send_texts(dp_h5 *f, const char *name, hid_t id, hid_t type, uin
     for (uint64_t i = 0; good && i < n; i++) {
         /* A variable one belongs to this process, and goes with it. */
         const char *text = variable ? ((char **)raw)[i] : (char *)raw + i * stride;
-        size_t length = text == NULL ? 0 : strnlen(text, variable ? SIZE_MAX : stride);
-        fwrite(text, 1, length, out);
+        if (text != NULL) {
+            fwrite(text, 1, strnlen(text, variable ? SIZE_MAX : stride), out);
+        }
         fputc('\0', out);
     }
     dp_strbuf_close(&all);

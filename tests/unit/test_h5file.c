@@ -463,16 +463,6 @@ Test(h5file, a_file_too_large_is_an_error_and_the_old_one_stays)
     cr_assert_eq(count_names(""), 1);
 }
 
-Test(h5file, a_folder_that_is_gone_is_an_error)
-{
-    dp_h5 *f = make_sample(in("gone/a.h5"));
-    fails(commit(&f), "gone/a.h5: No such file or directory");
-    cr_assert_null(f);
-    fails(dp_file_symlink(in("gone/last.h5"), "a.h5"), "gone/last.h5");
-    put_bytes("file", "x", 1);
-    fails(dp_file_replace(in("file/a.ini"), "x", 1), "Not a directory");
-}
-
 static const char *guarded;
 static int asked;
 
@@ -546,18 +536,6 @@ Test(h5file, a_leftover_of_the_same_name_is_no_obstacle)
     must(dp_file_replace(in("a.ini"), "new", 3));
     must(dp_file_symlink(in("last.h5"), "a.ini"));
     cr_assert(there("a.ini") && there("last.h5"));
-}
-
-Test(h5file, symlinks_are_replaced)
-{
-    put_bytes("a.h5", "a", 1);
-    put_bytes("b.h5", "b", 1);
-    char target[64] = "";
-    must(dp_file_symlink(in("last.h5"), "a.h5"));
-    must(dp_file_symlink(in("last.h5"), "b.h5"));
-    cr_assert_eq(readlink(in("last.h5"), target, sizeof target - 1), 4);
-    cr_assert_str_eq(target, "b.h5");
-    cr_assert_eq(count_names(""), 3);
 }
 
 static void gives_up(dp_h5 *f, pid_t parent) {

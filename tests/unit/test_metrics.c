@@ -8,7 +8,7 @@
 
 TestSuite(metrics, .init = scratch_make, .fini = scratch_remove, .timeout = 60);
 
-static dp_metrics *make(bool regression) {
+static dp_metrics *make(void) {
     const dp_run_facts facts = {.program = "trainer 1.0",
                                 .commit = "abc",
                                 .config = "[run]\n",
@@ -20,7 +20,7 @@ static dp_metrics *make(bool regression) {
                                 .train_samples = 60000,
                                 .test_samples = 10000};
     dp_metrics *m = NULL;
-    must(dp_metrics_create(in("metrics.h5"), &facts, regression, &m));
+    must(dp_metrics_create(in("metrics.h5"), &facts, false, &m));
     return m;
 }
 
@@ -30,11 +30,8 @@ static void add_rows(dp_metrics *m, int64_t first, int64_t last) {
         dp_step_row step = {i, (i + 1) / 2, 64, 1.0 / (double)i, 0.1, NAN, 2, 1};
         dp_metrics_add(m, DP_STEPS, &step);
         if (i % 2 == 0) {
-            dp_epoch_row epoch = {.epoch = i / 2,
-                                  .step = i,
-                                  .train_loss = 0.5,
-                                  .val_loss = NAN,
-                                  .test_r2 = 0.25};
+            dp_epoch_row epoch = {
+                .epoch = i / 2, .step = i, .train_loss = 0.5, .val_loss = NAN};
             dp_profile_row profile = {.epoch = i / 2, .idle_seconds = 3};
             dp_metrics_add(m, DP_EPOCHS, &epoch);
             dp_metrics_add(m, DP_PROFILE, &profile);
@@ -59,79 +56,6 @@ static int64_t rows_in(const char *table) {
     return n;
 }
 
-Test(metrics, rows_and_facts_are_in_the_file)
-{
-    dp_metrics *m = make(false);
-    add_rows(m, 1, 6);
-    dp_metrics_status(m, "complete");
-    dp_metrics_final_test(m, 0.25, 0.75);
-    must(dp_metrics_flush(m));
-    dp_metrics_destroy(&m);
-    cr_assert_null(m);
-
-    dp_h5 *f = NULL;
-    must(dp_h5_open(in("metrics.h5"), &f));
-    char text[1024] = "";
-    int64_t v = 0;
-    double loss = 0, accuracy = 0;
-    must(dp_h5_get_attr_one(f, "/", "status", DP_H5_TEXT, sizeof text, text));
-    cr_assert_str_eq(text, "complete");
-    must(dp_h5_get_attr_one(f, "/", "config", DP_H5_TEXT, sizeof text, text));
-    cr_assert_str_eq(text, "[run]\n");
-    must(dp_h5_get_attr_one(f, "/", "units", DP_H5_TEXT, sizeof text, text));
-    cr_assert_not_null(strstr(text, "seconds"));
-    must(dp_h5_get_attr_one(f, "/", "parameters", DP_H5_I64, sizeof v, &v));
-    cr_assert_eq(v, 669706);
-    must(dp_h5_get_attr_one(f, "/", "test_loss", DP_H5_F64, sizeof loss, &loss));
-    must(dp_h5_get_attr_one(f, "/", "test_accuracy", DP_H5_F64, sizeof accuracy,
-                            &accuracy));
-    cr_assert(loss == 0.25 && accuracy == 0.75);
-    const dp_h5_column columns[] = {
-        {"step", true, offsetof(dp_step_row, step)},
-        {"samples", true, offsetof(dp_step_row, samples)},
-        {"loss", false, offsetof(dp_step_row, loss)},
-        {"grad_norm", false, offsetof(dp_step_row, grad_norm)},
-        {"comm_seconds", false, offsetof(dp_step_row, comm_seconds)}};
-    int64_t n = 0;
-    void *rows = NULL;
-    must(dp_h5_get_table(f, "/steps", 5, columns, sizeof(dp_step_row), &n, &rows));
-    const dp_step_row *r = rows;
-    cr_assert(n == 6 && r[5].step == 6 && r[5].samples == 64 && r[5].loss == 1.0 / 6 &&
-              isnan(r[5].grad_norm) && r[5].comm_seconds == 1);
-    free(rows);
-    dp_h5_close(&f);
-    cr_assert_eq(rows_in("/epochs"), 3);
-    cr_assert_eq(rows_in("/profile"), 3);
-    dp_history h;
-    dp_history_read(in("metrics.h5"), in("none"), &h);
-    cr_assert(h.metrics && h.readable && h.steps == 6 && h.last == 6 && !h.checkpoints);
-    cr_assert_str_eq(h.status, "complete");
-}
-
-/* Reads test_r2 of the first epoch: NaN where there is no such column. */
-static double first_r2(bool regression) {
-    dp_metrics *m = make(regression);
-    add_rows(m, 1, 2);
-    must(dp_metrics_flush(m));
-    dp_metrics_destroy(&m);
-    const dp_h5_column c = {"test_r2", false, 0};
-    dp_h5 *f = NULL;
-    int64_t n = 0;
-    void *rows = NULL;
-    must(dp_h5_open(in("metrics.h5"), &f));
-    must(dp_h5_get_table(f, "/epochs", 1, &c, 8, &n, &rows));
-    double r2 = *(double *)rows;
-    free(rows);
-    dp_h5_close(&f);
-    return r2;
-}
-
-Test(metrics, regression_has_columns_of_its_own)
-{
-    cr_assert_eq(first_r2(true), 0.25);
-    cr_assert(isnan(first_r2(false)));
-}
-
 static void has_rows(const dp_rows *rows, int64_t steps, int64_t epochs,
                      int64_t profiles) {
     cr_assert_eq(rows->n[DP_STEPS], steps);
@@ -141,12 +65,12 @@ static void has_rows(const dp_rows *rows, int64_t steps, int64_t epochs,
 
 Test(metrics, a_resume_cuts_later_rows_and_goes_on)
 {
-    dp_metrics *m = make(false);
+    dp_metrics *m = make();
     add_rows(m, 1, 3000);
     must(dp_metrics_flush(m));
     dp_metrics_destroy(&m);
 
-    m = make(false);
+    m = make();
     must(dp_metrics_load(m, 2001, 1000));
     int64_t n = 0;
     dp_rows rows = dp_metrics_unsaved(m, INT64_MAX, INT64_MAX);
@@ -169,7 +93,7 @@ Test(metrics, a_resume_cuts_later_rows_and_goes_on)
 
 Test(metrics, what_the_disk_lacks_is_told_up_to_a_step)
 {
-    dp_metrics *m = make(false);
+    dp_metrics *m = make();
     add_rows(m, 1, 10);
     cr_assert_eq(dp_metrics_unsaved_bytes(m), 10 * 64 + 5 * (72 + 104));
     must(dp_metrics_flush(m));
@@ -197,7 +121,7 @@ Test(metrics, what_the_disk_lacks_is_told_up_to_a_step)
     cr_assert_eq(dp_metrics_unsaved(m, 20, 10).n[DP_STEPS], 10);
 
     /* And what a checkpoint carried comes after the rows of the file. */
-    dp_metrics *after = make(false);
+    dp_metrics *after = make();
     must(dp_metrics_load(after, 17, 8));
     rows = dp_metrics_unsaved(m, 17, 8);
     dp_metrics_append(after, &rows);
@@ -216,7 +140,7 @@ static dp_history history(void) {
 
 Test(metrics, a_missing_file_gives_no_rows_and_no_history)
 {
-    dp_metrics *m = make(false);
+    dp_metrics *m = make();
     must(dp_metrics_load(m, 100, 100));
     cr_assert_eq(dp_metrics_unsaved(m, 100, 100).n[DP_EPOCHS], 0);
     dp_history h = history();
@@ -228,7 +152,7 @@ Test(metrics, a_missing_file_gives_no_rows_and_no_history)
 
 Test(metrics, the_file_tells_whether_there_have_been_checkpoints)
 {
-    dp_metrics *m = make(false);
+    dp_metrics *m = make();
     add_rows(m, 1, 4);
     must(dp_metrics_flush(m));
     dp_history h = history();
@@ -282,14 +206,14 @@ Test(metrics, a_damaged_file_is_named_and_set_aside)
 {
     cr_redirect_stderr();
     dp_log_enable(true);
-    dp_metrics *m = make(false);
+    dp_metrics *m = make();
     add_rows(m, 1, 4);
     must(dp_metrics_flush(m));
     flip("metrics.h5", 700);
     char text[256] = "x";
     cr_assert(history().metrics && !history().readable);
     dp_metrics_destroy(&m);
-    m = make(false);
+    m = make();
     must(dp_metrics_load(m, 100, 100));
     cr_assert_eq(dp_metrics_unsaved(m, 100, 100).n[DP_EPOCHS], 0);
     cr_assert(there("metrics.h5.damaged") && !there("metrics.h5"));
@@ -304,7 +228,7 @@ Test(metrics, a_damaged_file_is_named_and_set_aside)
 
 Test(metrics, nothing_is_written_without_a_change)
 {
-    dp_metrics *m = make(false);
+    dp_metrics *m = make();
     add_rows(m, 1, 2);
     cr_assert_not(there("metrics.h5"));
     must(dp_metrics_flush(m));

@@ -1,5 +1,4 @@
 /* The run's folder has one owner, and whoever lost it changes nothing more. */
-#include "base/clock.h"
 #include "files/rundir.h"
 #include "files_cases.h"
 #include <signal.h>
@@ -94,21 +93,6 @@ Test(rundir, makes_its_folders_and_says_who_owns_it)
     d = open_run();
     cr_assert_eq(generation(), 2);
     dp_rundir_close(&d);
-}
-
-Test(rundir, a_second_owner_on_this_host_is_refused)
-{
-    pid_t holder = start_holder();
-    dp_rundir *d = NULL;
-    char pid[32];
-    double start = dp_clock();
-    snprintf(pid, sizeof pid, "process %ld on ", (long)holder);
-    fails(dp_rundir_open(in("runs/mlp"), 0.3, &d), pid);
-    says("runs/mlp is in use");
-    cr_assert_gt(dp_clock() - start, 0.29);
-    cr_assert_null(d);
-    cr_assert_eq(generation(), 1);
-    end(holder);
 }
 
 Test(rundir, waits_for_an_owner_that_is_about_to_go)
