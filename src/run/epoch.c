@@ -149,9 +149,9 @@ static dp_profile_row profile(dp_run *run) {
 
 static void add_rows(dp_run *run, const dp_epoch_row *row) {
     dp_profile_row p = profile(run);
-    if (run->metrics && (dp_metrics_epoch(run->metrics, row) != DP_OK ||
-                         dp_metrics_profile(run->metrics, &p) != DP_OK)) {
-        dp_warn("%s", dp_status_message());
+    if (run->metrics) {
+        dp_metrics_add(run->metrics, DP_EPOCHS, row);
+        dp_metrics_add(run->metrics, DP_PROFILE, &p);
     }
 }
 

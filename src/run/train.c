@@ -38,7 +38,7 @@ static dp_status open_files(dp_run *run) {
     }
     if (s == DP_OK && run->start == DP_START_RESUME) {
         s = dp_metrics_load(run->metrics, run->progress.step, run->progress.epoch);
-        s = s != DP_OK ? s : dp_metrics_append(run->metrics, &run->resume_from->rows);
+        dp_metrics_append(run->metrics, &run->resume_from->rows);
         dp_metrics_checkpoint(run->metrics, run->resume_from->step);
         run->placed = 1;
     }

@@ -521,7 +521,9 @@ static const char *put_hdf5(void) {
     assert_ok(dp_h5_put(h5, "/short/x", DP_H5_F32, 2, (int64_t[]){4, 3}, floats));
     assert_ok(dp_h5_put(h5, "/short/y", DP_H5_I64, 1, (int64_t[]){3}, labels));
     assert_ok(dp_h5_put(h5, "/lonely/x", DP_H5_F32, 1, (int64_t[]){3}, floats));
-    assert_ok(dp_h5_commit(&h5));
+    assert_ok(dp_h5_finish(h5));
+    assert_ok(dp_h5_place(h5));
+    dp_h5_close(&h5);
     return in_folder("d.h5");
 }
 
