@@ -100,31 +100,31 @@ static dp_status print_cost(void *arg) {
     return s;
 }
 
-dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
-    dp_config config = {0};
-    dp_session *session = NULL;
-    char *text = NULL;
-    dp_status s = dp_cli_config(comm, argc, argv, &config);
-    if (s == DP_OK) {
-        s = dp_session_create(comm, &config, &session);
-    }
-    if (s == DP_OK) {
-        text = dp_config_text(&config);
-        for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
-            dp_log("%s", line);
-        }
-        dp_session_header(session);
-        dp_launch_check(session);
-        print_layers(session);
-        s = dp_train_check(session);
-    }
-    if (s == DP_OK) {
-        s = dp_team_open(session->threads, print_cost, session);
-    }
-    if (s == DP_OK) {
-        dp_log("ok: nothing was trained");
+static void print_config(const dp_config *config) {
+    char *text = dp_config_text(config);
+    for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+        dp_log("%s", line);
     }
     free(text);
+}
+
+static dp_status check(dp_comm *comm, const dp_cli_args *args, dp_session **session) {
+    dp_config config = {0};
+    DP_TRY(dp_cli_config(comm, args, &config));
+    DP_TRY(dp_session_create(comm, &config, session));
+    print_config(&config);
+    dp_session_header(*session);
+    dp_launch_check(*session);
+    print_layers(*session);
+    DP_TRY(dp_train_check(*session));
+    DP_TRY(dp_team_open((*session)->threads, print_cost, *session));
+    dp_log("ok: nothing was trained");
+    return DP_OK;
+}
+
+dp_status dp_cli_check(dp_comm *comm, const dp_cli_args *args) {
+    dp_session *session = NULL;
+    dp_status s = check(comm, args, &session);
     dp_session_destroy(&session);
     return s;
 }

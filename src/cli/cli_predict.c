@@ -1,4 +1,4 @@
-/* trainer predict: options, and predictions on the terminal. */
+/* trainer predict: which samples, and predictions on the terminal. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/open.h"
@@ -11,63 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN = 20, COLUMNS = 6 }; /* rows and input columns on the terminal, at most */
-
-/* ---- the command line ---- */
-
-typedef struct request {
-    const char *checkpoint, *index, *input, *output;
-    bool show;
-    int noverrides;
-    char **overrides;
-} request;
-
-static dp_status parse(int argc, char **argv, request *r) {
-    const struct {
-        const char *name;
-        const char **value;
-    } options[] = {
-        {"--index", &r->index}, {"--input", &r->input}, {"--output", &r->output}};
-    for (int i = 0; i < argc; i++) {
-        size_t o = 0, n = sizeof options / sizeof options[0];
-        while (o < n && strcmp(argv[i], options[o].name) != 0) {
-            o++;
-        }
-        if (o < n && i + 1 == argc) {
-            return dp_fail(DP_EUSAGE, "%s needs a value behind it", argv[i]);
-        }
-        if (o < n) {
-            *options[o].value = argv[++i];
-        } else if (strcmp(argv[i], "--show") == 0) {
-            r->show = true;
-        } else if (argv[i][0] == '-') {
-            return dp_fail(DP_EUSAGE,
-                           "unknown option '%s'; predict takes --index, --input, "
-                           "--output and --show",
-                           argv[i]);
-        } else if (!r->checkpoint) {
-            r->checkpoint = argv[i];
-        } else if (strchr(argv[i], '=')) {
-            r->overrides[r->noverrides++] = argv[i];
-        } else {
-            return dp_fail(DP_EUSAGE,
-                           "'%s' is one word too many; new samples go behind --input",
-                           argv[i]);
-        }
-    }
-    if (!r->checkpoint) {
-        return dp_fail(DP_EUSAGE, "a checkpoint is missing, as in: trainer predict "
-                                  "runs/mlp/checkpoints/last.h5 --index 0,5,100");
-    }
-    return r->index && r->input
-               ? dp_fail(DP_EUSAGE, "--index takes samples of the test set, --input "
-                                    "those of a file: give one of the two")
-               : DP_OK;
-}
+/* Rows, input columns and outputs on the terminal, at most. */
+enum { SHOWN = 20, COLUMNS = 6, OUTPUTS = 24 };
 
 /* "0,5,100" -> rows. Owner: the caller frees *rows. */
 static dp_status read_index(const char *text, int samples, int32_t **rows, int *n) {
     int32_t *row = *rows = dp_alloc(strlen(text) / 2 + 1, sizeof *row);
+    *n = 0;
     for (const char *p = text; *n == 0 || *p++ == ',';) {
         char *end = NULL;
         errno = 0;
@@ -155,39 +105,38 @@ static void print_class(const dp_session *s, const dp_prediction *p, int i) {
            known && !hit ? "  wrong" : "");
 }
 
-/* Several outputs of a kind: numbers, or probabilities of yes. */
+/* Several outputs of a kind: numbers, or probabilities of yes. i < 0: their names. */
 static void print_values(const dp_session *s, const dp_prediction *p, int i) {
     const dp_table *t = &s->data->test;
-    int features = s->data->train.features;
-    int inputs = !s->loss->accuracy && features <= COLUMNS ? features : 0;
-    char line[1024], name[16];
+    const dp_table *columns = &s->data->train;
+    int inputs =
+        !s->loss->accuracy && columns->features <= COLUMNS ? columns->features : 0;
+    char name[16];
+    dp_strbuf line;
+    FILE *out = dp_strbuf_open(&line);
     bool head = i < 0;
-    int used = head ? snprintf(line, sizeof line, "%8s", "index")
-                    : snprintf(line, sizeof line, "%8d", p->row[i]);
+    size_t row = head ? 0 : (size_t)p->row[i], O = (size_t)p->outputs;
+    head ? fprintf(out, "%8s", "index") : fprintf(out, "%8zu", row);
     for (int f = 0; f < inputs; f++) {
-        used += head ? snprintf(line + used, sizeof line - (size_t)used, "  %12.12s",
-                                dp_predict_column(s, f, name))
-                     : snprintf(line + used, sizeof line - (size_t)used, "  %12g",
-                                dp_predict_input(s, p->row[i], f));
+        head ? fprintf(out, "  %12.12s", dp_predict_column(s, f, name))
+             : fprintf(out, "  %12g", dp_predict_input(s, (int32_t)row, f));
     }
-    for (int o = 0; o < p->outputs && used < (int)sizeof line - 80; o++) {
-        const char *column = dp_predict_column(s, features + o, name);
-        size_t k = (size_t)o, O = (size_t)p->outputs;
+    for (size_t o = 0; o < O && o < OUTPUTS; o++) {
+        const char *column = dp_predict_column(s, columns->features + (int)o, name);
         if (t->target) {
-            used += head ? snprintf(line + used, sizeof line - (size_t)used, "  %12.12s",
-                                    column)
-                         : snprintf(line + used, sizeof line - (size_t)used, "  %12g",
-                                    (double)t->target[(size_t)p->row[i] * O + k]);
+            head ? fprintf(out, "  %12.12s", column)
+                 : fprintf(out, "  %12g", (double)t->target[row * O + o]);
         }
-        used += head ? snprintf(line + used, sizeof line - (size_t)used,
-                                "  %12.12s_predicted", column)
-                     : snprintf(line + used, sizeof line - (size_t)used, "  %22g",
-                                p->value[(size_t)i * O + k]);
+        head ? fprintf(out, "  %12.12s_predicted", column)
+             : fprintf(out, "  %22g", p->value[(size_t)i * O + o]);
     }
-    dp_log("%s", line);
+    dp_strbuf_close(&line);
+    dp_log("%s", line.text);
+    free(line.text);
 }
 
-static void print_table(const dp_session *s, const dp_prediction *p, const request *r) {
+static void print_table(const dp_session *s, const dp_prediction *p,
+                        const dp_cli_args *args) {
     bool classes = s->loss->labels || (s->loss->accuracy && p->outputs == 1);
     if (classes) {
         dp_log("%8s %6s %11s  %-14s %11s", "index", "label", "prediction", "name",
@@ -197,13 +146,13 @@ static void print_table(const dp_session *s, const dp_prediction *p, const reque
     }
     for (int i = 0; i < p->n && i < SHOWN; i++) {
         (classes ? print_class : print_values)(s, p, i);
-        if (r->show) {
+        if (args->show) {
             draw(s, p->row[i]);
         }
     }
     if (p->n > SHOWN) {
         dp_log("     ... %d more%s", p->n - SHOWN,
-               r->output ? "" : "; --output FILE.csv takes them all");
+               args->output ? "" : "; --output FILE.csv takes them all");
     }
     int hits = 0;
     bool known = false;
@@ -217,55 +166,58 @@ static void print_table(const dp_session *s, const dp_prediction *p, const reque
 
 /* ---- the command ---- */
 
-static dp_status predict(dp_session *s, const request *r) {
-    dp_status status = dp_session_read(s, r->input, r->input != NULL);
-    if (status != DP_OK) {
-        return status;
-    }
-    int n = s->data->test.n, asked = 0;
+static dp_status predict(const dp_cli_args *args, dp_session *session, int32_t **rows,
+                         dp_prediction **p) {
+    DP_TRY(dp_session_read(session, args->input, args->input != NULL));
+    int n = session->data->test.n;
     if (n == 0) {
         return dp_fail(
             DP_EDATA,
             "there is no test set to take samples from: name a file behind --input");
     }
-    if (r->show && s->data->train.nshape < 2) {
+    if (args->show && session->data->train.nshape < 2) {
         return dp_fail(DP_EUSAGE,
                        "--show draws images, but a sample is a row of numbers here");
     }
+    bool writes = args->output && dp_comm_rank(session->comm) == 0;
+    DP_TRY(dp_comm_agree(session->comm,
+                         writes ? dp_open_check_target(args->output, DP_EFILE) : DP_OK));
+    if (args->index) {
+        DP_TRY(read_index(args->index, session->data->test.n, rows, &n));
+    }
+    DP_TRY(dp_predict(session, *rows, n, p));
+    DP_TRY(dp_comm_agree(session->comm,
+                         writes ? dp_predict_write(session, *p, args->output) : DP_OK));
+    print_table(session, *p, args);
+    if (args->output) {
+        dp_log("written: %s, %d rows", args->output, n);
+    }
+    return DP_OK;
+}
+
+dp_status dp_cli_predict(dp_comm *comm, const dp_cli_args *args) {
+    if (args->index && args->input) {
+        return dp_fail(DP_EUSAGE,
+                       "--index takes samples of the test set, --input those of "
+                       "a file: give one of the two");
+    }
+    for (int i = 0; i < args->noverrides; i++) {
+        if (!strchr(args->overrides[i], '=')) {
+            return dp_fail(DP_EUSAGE,
+                           "'%s' is one word too many; new samples go behind --input",
+                           args->overrides[i]);
+        }
+    }
+    dp_session *session = NULL;
     int32_t *rows = NULL;
     dp_prediction *p = NULL;
-    if (r->output && dp_comm_rank(s->comm) == 0) {
-        status = dp_open_check_target(r->output, DP_EFILE);
-    }
-    if (status == DP_OK && r->index) {
-        status = read_index(r->index, n, &rows, &asked);
-    }
-    status = dp_comm_agree(s->comm, status);
-    status = status != DP_OK ? status : dp_predict(s, rows, r->index ? asked : n, &p);
-    if (status == DP_OK && dp_comm_rank(s->comm) == 0 && r->output) {
-        status = dp_predict_write(s, p, r->output);
-    }
-    status = dp_comm_agree(s->comm, status);
-    if (status == DP_OK) {
-        print_table(s, p, r);
-    }
-    if (status == DP_OK && r->output) {
-        dp_log("written: %s, %d rows", r->output, p->n);
+    dp_status s =
+        dp_session_open(comm, args->file, args->noverrides, args->overrides, &session);
+    if (s == DP_OK) {
+        s = predict(args, session, &rows, &p);
     }
     dp_prediction_destroy(&p);
     free(rows);
-    return status;
-}
-
-dp_status dp_cli_predict(dp_comm *comm, int argc, char **argv) {
-    request r = {.overrides = dp_alloc((size_t)argc, sizeof(char *))};
-    dp_session *session = NULL;
-    dp_status s = parse(argc, argv, &r);
-    if (s == DP_OK) {
-        s = dp_session_open(comm, r.checkpoint, r.noverrides, r.overrides, &session);
-    }
-    s = s != DP_OK ? s : predict(session, &r);
     dp_session_destroy(&session);
-    free(r.overrides);
     return s;
 }
