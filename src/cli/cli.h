@@ -2,24 +2,23 @@
 #ifndef DP_CLI_CLI_H
 #define DP_CLI_CLI_H
 
-#include "comm/comm.h"
-#include "config/config.h"
+#include "run/session.h"
 
-/* The words behind a command: borrowed from argv. */
-typedef struct dp_cli_args {
+/* What a command works on: the words behind it, borrowed from argv, and what main.c made
+ * of them. */
+typedef struct dp_cli {
+    dp_comm *comm;
     const char *file; /* CONFIG, CHECKPOINT or a topic; NULL: none */
     int noverrides;
     char **overrides;                   /* section.key=value */
-    const char *index, *input, *output; /* options, NULL where they are not given */
+    const char *index, *input, *output; /* options; NULL: not given */
     bool show;
-} dp_cli_args;
+    dp_config config;    /* train, check */
+    dp_session *session; /* check: of the config; eval, predict: of the checkpoint */
+} dp_cli;
 
-dp_status dp_cli_check(dp_comm *comm, const dp_cli_args *args);
-dp_status dp_cli_eval(dp_comm *comm, const dp_cli_args *args);
-dp_status dp_cli_predict(dp_comm *comm, const dp_cli_args *args);
-
-/* Reads the config on rank 0; the same struct everywhere.
- * MPI: collective. Errors: agreed */
-dp_status dp_cli_config(dp_comm *comm, const dp_cli_args *args, dp_config *out);
+dp_status dp_cli_check(const dp_cli *cli);
+dp_status dp_cli_eval(const dp_cli *cli);
+dp_status dp_cli_predict(const dp_cli *cli);
 
 #endif

@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "cli.h"
 #include "run/launch_check.h"
-#include "run/session.h"
 #include "run/train.h"
 #include "step/step.h"
 #include "step/team.h"
@@ -108,23 +107,14 @@ static void print_config(const dp_config *config) {
     free(text);
 }
 
-static dp_status check(dp_comm *comm, const dp_cli_args *args, dp_session **session) {
-    dp_config config = {0};
-    DP_TRY(dp_cli_config(comm, args, &config));
-    DP_TRY(dp_session_create(comm, &config, session));
-    print_config(&config);
-    dp_session_header(*session);
-    dp_launch_check(*session);
-    print_layers(*session);
-    DP_TRY(dp_train_check(*session));
-    DP_TRY(dp_team_open((*session)->threads, print_cost, *session));
+dp_status dp_cli_check(const dp_cli *cli) {
+    dp_session *session = cli->session;
+    print_config(&cli->config);
+    dp_session_header(session);
+    dp_launch_check(session);
+    print_layers(session);
+    DP_TRY(dp_train_check(session));
+    DP_TRY(dp_team_open(session->threads, print_cost, session));
     dp_log("ok: nothing was trained");
     return DP_OK;
-}
-
-dp_status dp_cli_check(dp_comm *comm, const dp_cli_args *args) {
-    dp_session *session = NULL;
-    dp_status s = check(comm, args, &session);
-    dp_session_destroy(&session);
-    return s;
 }

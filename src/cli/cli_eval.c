@@ -2,7 +2,6 @@
 #include "base/log.h"
 #include "cli.h"
 #include "run/evaluate.h"
-#include "run/session.h"
 #include "step/team.h"
 #include <math.h>
 
@@ -44,15 +43,7 @@ static dp_status in_team(void *arg) {
     return s;
 }
 
-static dp_status eval(dp_comm *comm, const dp_cli_args *args, dp_session **session) {
-    DP_TRY(dp_session_open(comm, args->file, args->noverrides, args->overrides, session));
-    DP_TRY(dp_session_read(*session, NULL, false));
-    return dp_team_open((*session)->threads, in_team, *session);
-}
-
-dp_status dp_cli_eval(dp_comm *comm, const dp_cli_args *args) {
-    dp_session *session = NULL;
-    dp_status s = eval(comm, args, &session);
-    dp_session_destroy(&session);
-    return s;
+dp_status dp_cli_eval(const dp_cli *cli) {
+    DP_TRY(dp_session_read(cli->session, NULL, false));
+    return dp_team_open(cli->session->threads, in_team, cli->session);
 }

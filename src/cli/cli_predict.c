@@ -5,8 +5,6 @@
 #include "cli.h"
 #include "run/predict.h"
 #include <errno.h>
-#include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,54 +103,68 @@ static void print_class(const dp_session *s, const dp_prediction *p, int i) {
            known && !hit ? "  wrong" : "");
 }
 
-/* Several outputs of a kind: numbers, or probabilities of yes. i < 0: their names. */
-static void print_values(const dp_session *s, const dp_prediction *p, int i) {
-    const dp_table *t = &s->data->test;
-    const dp_table *columns = &s->data->train;
-    int inputs =
-        !s->loss->accuracy && columns->features <= COLUMNS ? columns->features : 0;
-    char name[16];
+/* A value under the name of its column, or the name. */
+static void print_cell(FILE *line, bool heading, const char *name, const char *suffix,
+                       double value) {
+    if (heading) {
+        fprintf(line, "  %12.12s%s", name, suffix);
+    } else {
+        fprintf(line, "  %*g", 12 + (int)strlen(suffix), value);
+    }
+}
+
+/* Several outputs of a kind: numbers, or probabilities of yes. heading: their names. */
+static void print_values(const dp_session *s, const dp_prediction *p, int i,
+                         bool heading) {
+    const float *target = s->data->test.target;
+    int row = p->row[i], features = s->data->train.features;
+    int inputs = !s->loss->accuracy && features <= COLUMNS ? features : 0;
+    size_t O = (size_t)p->outputs;
+    char name[16], index[16] = "index";
+    if (!heading) {
+        snprintf(index, sizeof index, "%d", row);
+    }
     dp_strbuf line;
     FILE *out = dp_strbuf_open(&line);
-    bool head = i < 0;
-    size_t row = head ? 0 : (size_t)p->row[i], O = (size_t)p->outputs;
-    head ? fprintf(out, "%8s", "index") : fprintf(out, "%8zu", row);
+    fprintf(out, "%8s", index);
     for (int f = 0; f < inputs; f++) {
-        head ? fprintf(out, "  %12.12s", dp_predict_column(s, f, name))
-             : fprintf(out, "  %12g", dp_predict_input(s, (int32_t)row, f));
+        print_cell(out, heading, dp_predict_column(s, f, name), "",
+                   dp_predict_input(s, row, f));
     }
     for (size_t o = 0; o < O && o < OUTPUTS; o++) {
-        const char *column = dp_predict_column(s, columns->features + (int)o, name);
-        if (t->target) {
-            head ? fprintf(out, "  %12.12s", column)
-                 : fprintf(out, "  %12g", (double)t->target[row * O + o]);
+        const char *column = dp_predict_column(s, features + (int)o, name);
+        if (target) {
+            print_cell(out, heading, column, "", target[(size_t)row * O + o]);
         }
-        head ? fprintf(out, "  %12.12s_predicted", column)
-             : fprintf(out, "  %22g", p->value[(size_t)i * O + o]);
+        print_cell(out, heading, column, "_predicted", p->value[(size_t)i * O + o]);
     }
     dp_strbuf_close(&line);
     dp_log("%s", line.text);
     free(line.text);
 }
 
-static void print_table(const dp_session *s, const dp_prediction *p,
-                        const dp_cli_args *args) {
+static void print_table(const dp_cli *cli, const dp_prediction *p) {
+    const dp_session *s = cli->session;
     bool classes = s->loss->labels || (s->loss->accuracy && p->outputs == 1);
     if (classes) {
         dp_log("%8s %6s %11s  %-14s %11s", "index", "label", "prediction", "name",
                "probability");
     } else {
-        print_values(s, p, -1);
+        print_values(s, p, 0, true);
     }
     for (int i = 0; i < p->n && i < SHOWN; i++) {
-        (classes ? print_class : print_values)(s, p, i);
-        if (args->show) {
+        if (classes) {
+            print_class(s, p, i);
+        } else {
+            print_values(s, p, i, false);
+        }
+        if (cli->show) {
             draw(s, p->row[i]);
         }
     }
     if (p->n > SHOWN) {
         dp_log("     ... %d more%s", p->n - SHOWN,
-               args->output ? "" : "; --output FILE.csv takes them all");
+               cli->output ? "" : "; --output FILE.csv takes them all");
     }
     int hits = 0;
     bool known = false;
@@ -166,58 +178,40 @@ static void print_table(const dp_session *s, const dp_prediction *p,
 
 /* ---- the command ---- */
 
-static dp_status predict(const dp_cli_args *args, dp_session *session, int32_t **rows,
-                         dp_prediction **p) {
-    DP_TRY(dp_session_read(session, args->input, args->input != NULL));
+static dp_status predict(const dp_cli *cli, int32_t **rows, dp_prediction **p) {
+    dp_session *session = cli->session;
+    DP_TRY(dp_session_read(session, cli->input, cli->input != NULL));
     int n = session->data->test.n;
     if (n == 0) {
         return dp_fail(
             DP_EDATA,
             "there is no test set to take samples from: name a file behind --input");
     }
-    if (args->show && session->data->train.nshape < 2) {
+    if (cli->show && session->data->train.nshape < 2) {
         return dp_fail(DP_EUSAGE,
                        "--show draws images, but a sample is a row of numbers here");
     }
-    bool writes = args->output && dp_comm_rank(session->comm) == 0;
-    DP_TRY(dp_comm_agree(session->comm,
-                         writes ? dp_open_check_target(args->output, DP_EFILE) : DP_OK));
-    if (args->index) {
-        DP_TRY(read_index(args->index, session->data->test.n, rows, &n));
+    bool writes = cli->output && dp_comm_rank(cli->comm) == 0;
+    DP_TRY(dp_comm_agree(cli->comm,
+                         writes ? dp_open_check_target(cli->output, DP_EFILE) : DP_OK));
+    if (cli->index) {
+        DP_TRY(read_index(cli->index, session->data->test.n, rows, &n));
     }
     DP_TRY(dp_predict(session, *rows, n, p));
-    DP_TRY(dp_comm_agree(session->comm,
-                         writes ? dp_predict_write(session, *p, args->output) : DP_OK));
-    print_table(session, *p, args);
-    if (args->output) {
-        dp_log("written: %s, %d rows", args->output, n);
+    DP_TRY(dp_comm_agree(cli->comm,
+                         writes ? dp_predict_write(session, *p, cli->output) : DP_OK));
+    print_table(cli, *p);
+    if (cli->output) {
+        dp_log("written: %s, %d rows", cli->output, n);
     }
     return DP_OK;
 }
 
-dp_status dp_cli_predict(dp_comm *comm, const dp_cli_args *args) {
-    if (args->index && args->input) {
-        return dp_fail(DP_EUSAGE,
-                       "--index takes samples of the test set, --input those of "
-                       "a file: give one of the two");
-    }
-    for (int i = 0; i < args->noverrides; i++) {
-        if (!strchr(args->overrides[i], '=')) {
-            return dp_fail(DP_EUSAGE,
-                           "'%s' is one word too many; new samples go behind --input",
-                           args->overrides[i]);
-        }
-    }
-    dp_session *session = NULL;
+dp_status dp_cli_predict(const dp_cli *cli) {
     int32_t *rows = NULL;
     dp_prediction *p = NULL;
-    dp_status s =
-        dp_session_open(comm, args->file, args->noverrides, args->overrides, &session);
-    if (s == DP_OK) {
-        s = predict(args, session, &rows, &p);
-    }
+    dp_status s = predict(cli, &rows, &p);
     dp_prediction_destroy(&p);
     free(rows);
-    dp_session_destroy(&session);
     return s;
 }

@@ -25,36 +25,23 @@ static const char usage[] =
     "metrics or\n"
     "other file; 5 diverged; 75 stopped after a checkpoint: run it again to go on.\n";
 
-dp_status dp_cli_config(dp_comm *comm, const dp_cli_args *args, dp_config *out) {
-    dp_status s = DP_OK;
-    if (dp_comm_rank(comm) == 0) {
-        s = dp_config_read(args->file, args->noverrides, args->overrides, out);
-    }
-    DP_TRY(dp_comm_agree(comm, s));
-    dp_comm_bcast(comm, out, sizeof *out);
-    return DP_OK;
+static dp_status train(const dp_cli *cli) {
+    return dp_train(cli->comm, &cli->config);
 }
 
-static dp_status train(dp_comm *comm, const dp_cli_args *args) {
-    dp_config config = {0};
-    DP_TRY(dp_cli_config(comm, args, &config));
-    return dp_train(comm, &config);
-}
-
-static dp_status help(dp_comm *comm, const dp_cli_args *args) {
+static dp_status help(const dp_cli *cli) {
     dp_status s = DP_OK;
-    if (dp_comm_rank(comm) == 0) {
-        if (!args->file) {
+    if (dp_comm_rank(cli->comm) == 0) {
+        if (!cli->file) {
             puts(usage);
         }
-        s = dp_config_help(args->file, stdout);
+        s = dp_config_help(cli->file, stdout);
     }
-    return dp_comm_agree(comm, s);
+    return dp_comm_agree(cli->comm, s);
 }
 
-static dp_status version(dp_comm *comm, const dp_cli_args *args) {
-    (void)args;
-    if (dp_comm_rank(comm) == 0) {
+static dp_status version(const dp_cli *cli) {
+    if (dp_comm_rank(cli->comm) == 0) {
         printf("%s\ncommit   %s\ncompiler %s\nmpi      %s\nhdf5     %s\nkernels  %s\n",
                dp_version_program(), dp_version_commit(), dp_version_compiler(),
                dp_comm_library(), dp_h5_version(), dp_kernels_available());
@@ -62,29 +49,34 @@ static dp_status version(dp_comm *comm, const dp_cli_args *args) {
     return DP_OK;
 }
 
+/* What the words behind a command are, and what is made of them. */
+typedef enum words {
+    WORDS,      /* as they are */
+    CONFIG,     /* CONFIG [section.key=value ...] -> config */
+    MODEL,      /* the same -> config and session */
+    CHECKPOINT, /* CHECKPOINT [section.key=value ...] -> session */
+} words;
+
 typedef struct command {
     const char *name;
-    dp_status (*run)(dp_comm *comm, const dp_cli_args *args);
-    const char *file, *example; /* the first word behind it; NULL: may be missing */
-    bool options;               /* takes those of parse */
+    dp_status (*run)(const dp_cli *cli);
+    words words;
+    bool options; /* takes those of parse */
 } command;
-
-#define CONFIG "a config file", "configs/mlp.ini"
-#define CHECKPOINT "a checkpoint", "runs/mlp/checkpoints/last.h5"
 
 static const command commands[] = {
     {"train", train, CONFIG, false}, /* the first one's name may be left out */
-    {"check", dp_cli_check, CONFIG, false},
+    {"check", dp_cli_check, MODEL, false},
     {"eval", dp_cli_eval, CHECKPOINT, false},
     {"predict", dp_cli_predict, CHECKPOINT, true},
-    {"help", help, NULL, NULL, false},
-    {"--help", help, NULL, NULL, false},
-    {"-h", help, NULL, NULL, false},
-    {"--version", version, NULL, NULL, false},
+    {"help", help, WORDS, false},
+    {"--help", help, WORDS, false},
+    {"-h", help, WORDS, false},
+    {"--version", version, WORDS, false},
 };
 
 /* argv[0] is skipped; options may stand anywhere behind it. */
-static dp_status parse(const command *c, int argc, char **argv, dp_cli_args *args) {
+static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
     static const struct option options[] = {{"index", required_argument, NULL, 'n'},
                                             {"input", required_argument, NULL, 'i'},
                                             {"output", required_argument, NULL, 'o'},
@@ -102,23 +94,50 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli_args *arg
                 "unknown option '%s' of %s; `trainer help` lists what there is",
                 argv[optind - 1], c->name);
         }
-        args->index = option == 'n' ? optarg : args->index;
-        args->input = option == 'i' ? optarg : args->input;
-        args->output = option == 'o' ? optarg : args->output;
-        args->show = option == 's' || args->show;
+        cli->index = option == 'n' ? optarg : cli->index;
+        cli->input = option == 'i' ? optarg : cli->input;
+        cli->output = option == 'o' ? optarg : cli->output;
+        cli->show = option == 's' || cli->show;
+    }
+    if (cli->index && cli->input) {
+        return dp_fail(DP_EUSAGE,
+                       "--index takes samples of the test set, --input those of "
+                       "a file: give one of the two");
     }
     if (optind < argc) {
-        args->file = argv[optind];
-        args->overrides = argv + optind + 1;
-        args->noverrides = argc - optind - 1;
+        cli->file = argv[optind];
+        cli->overrides = argv + optind + 1;
+        cli->noverrides = argc - optind - 1;
     }
-    return c->file && !args->file
-               ? dp_fail(DP_EUSAGE, "%s is missing, as in: trainer %s %s", c->file,
-                         c->name, c->example)
-               : DP_OK;
+    return DP_OK;
 }
 
-static dp_status run(dp_comm *comm, int argc, char **argv) {
+/* MPI: collective. Errors: agreed */
+static dp_status prepare(const command *c, dp_cli *cli) {
+    if (c->words == WORDS) {
+        return DP_OK;
+    }
+    if (!cli->file) {
+        return dp_fail(DP_EUSAGE, "%s is missing, as in: trainer %s %s",
+                       c->words == CHECKPOINT ? "a checkpoint" : "a config file", c->name,
+                       c->words == CHECKPOINT ? "runs/mlp/checkpoints/last.h5"
+                                              : "configs/mlp.ini");
+    }
+    if (c->words == CHECKPOINT) {
+        return dp_session_open(cli->comm, cli->file, cli->noverrides, cli->overrides,
+                               &cli->session);
+    }
+    dp_status s = DP_OK;
+    if (dp_comm_rank(cli->comm) == 0) {
+        s = dp_config_read(cli->file, cli->noverrides, cli->overrides, &cli->config);
+    }
+    DP_TRY(dp_comm_agree(cli->comm, s));
+    dp_comm_bcast(cli->comm, &cli->config, sizeof cli->config);
+    return c->words == CONFIG ? DP_OK
+                              : dp_session_create(cli->comm, &cli->config, &cli->session);
+}
+
+static dp_status run(dp_cli *cli, int argc, char **argv) {
     if (argc < 2) {
         return dp_fail(DP_EUSAGE,
                        "what is to be trained? Give a config, as in: trainer "
@@ -133,25 +152,26 @@ static dp_status run(dp_comm *comm, int argc, char **argv) {
         c = commands;
         named = 0;
     }
-    dp_cli_args args = {0};
-    DP_TRY(parse(c, argc - named, argv + named, &args));
-    return c->run(comm, &args);
+    DP_TRY(parse(c, argc - named, argv + named, cli));
+    DP_TRY(prepare(c, cli));
+    return c->run(cli);
 }
 
 int main(int argc, char **argv) {
-    dp_comm *comm = NULL;
-    dp_status status = dp_comm_init(&argc, &argv, &comm);
+    dp_cli cli = {0};
+    dp_status status = dp_comm_init(&argc, &argv, &cli.comm);
     if (status != DP_OK) {
         dp_error_line(dp_status_message());
         return status;
     }
-    dp_log_enable(dp_comm_rank(comm) == 0);
-    status = dp_comm_check_launch(comm);
-    status = status != DP_OK ? status : run(comm, argc, argv);
-    if (status != DP_OK && status != DP_STOPPED && dp_comm_reports_error(comm)) {
+    dp_log_enable(dp_comm_rank(cli.comm) == 0);
+    status = dp_comm_check_launch(cli.comm);
+    status = status != DP_OK ? status : run(&cli, argc, argv);
+    dp_session_destroy(&cli.session);
+    if (status != DP_OK && status != DP_STOPPED && dp_comm_reports_error(cli.comm)) {
         dp_error_line(dp_status_message());
     }
     fflush(NULL);
-    dp_comm_finalize(&comm);
+    dp_comm_finalize(&cli.comm);
     return status;
 }
