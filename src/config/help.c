@@ -21,7 +21,10 @@ static void wrap(FILE *out, int at, const char *text) {
 }
 
 static const char *default_text(const dp_key *key) {
-    return key->shown ? key->shown : key->default_text ? key->default_text : "required";
+    if (key->shown || !key->default_text) {
+        return key->shown ? key->shown : "required";
+    }
+    return *key->default_text ? key->default_text : "none";
 }
 
 static void print_section(FILE *out, const dp_section *section) {
@@ -71,7 +74,7 @@ static void print_key(FILE *out, const dp_key *key) {
     print_field(out, "type", takes);
     print_field(out, "default", default_text(key));
     print_field(out, "resume", resume_rule(key));
-    snprintf(example, sizeof(example),
+    snprintf(example, sizeof example,
              "'%s = ...' under [%s], or %s.%s=... after the CONFIG", key->name,
              key->section, key->section, key->name);
     print_field(out, "set by", example);
@@ -98,19 +101,23 @@ dp_status dp_config_help(const char *topic, FILE *out) {
         print_all(out);
         return DP_OK;
     }
-    const dp_section *section = dp_section_find(topic);
-    if (section) {
-        print_columns(out);
-        print_section(out, section);
+    static const char where[] = "trainer help";
+    const char *dot = strchr(topic, '.');
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(topic, "."), topic);
+    if (dot) {
+        const dp_key *key = dp_key_find(name, dot + 1);
+        if (!key) {
+            return dp_unknown(where, name, dot + 1);
+        }
+        print_key(out, key);
         return DP_OK;
     }
-    for (const dp_key *key = dp_keys; key < dp_keys + dp_nkeys; key++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s.%s", key->section, key->name);
-        if (strcmp(topic, name) == 0) {
-            print_key(out, key);
-            return DP_OK;
-        }
+    const dp_section *section = dp_section_find(name);
+    if (!section) {
+        return dp_unknown(where, dp_looks_like_key(name) ? "" : name, name);
     }
-    return dp_unknown_topic(topic);
+    print_columns(out);
+    print_section(out, section);
+    return DP_OK;
 }

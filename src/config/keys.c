@@ -41,15 +41,14 @@ const dp_key dp_keys[] = {
      .choices = "auto | idx | csv | hdf5"},
     {KEY(data, dir, path), "", DP_FREE,
      "Folder with the four IDX files under their standard names, .gz or not; this or "
-     "train is required.",
-     .shown = "none"},
+     "train is required."},
     {KEY(data, train, path), "", DP_FREE,
      "Training file, in place of dir's; IDX: the images, with their labels beside them.",
      .shown = "dir's"},
     {KEY(data, test, path), "", DP_FREE,
      "Test file, in place of dir's; a run without test set is fine.", .shown = "dir's"},
     {KEY(data, target, text), "", DP_FIXED,
-     "CSV and HDF5: the column or columns to predict.", .shown = "none"},
+     "CSV and HDF5: the column or columns to predict."},
     {KEY(data, validation, real), "0", DP_FIXED,
      "Samples of the training set to hold out: a count, or a fraction below 1.",
      .hi = COUNT},
@@ -57,15 +56,14 @@ const dp_key dp_keys[] = {
      "unit: bytes / 255, other data unchanged; standardize: mean 0 and deviation 1 over "
      "the training split (one pair for images, one a column for tables).",
      .choices = "unit | standardize | none"},
-    {KEY(data, classes, text), "", DP_FIXED, "Names of the classes, separated by commas.",
-     .shown = "none"},
+    {KEY(data, classes, text), "", DP_FIXED,
+     "Names of the classes, separated by commas."},
     {KEY(data, limit, whole), "0", DP_FIXED,
      "Uses the first n training samples only; 0: all of them.", .hi = COUNT},
 
     {KEY(model, layers, text), "", DP_FIXED,
      "Hidden layers, such as dense:512 relu dense:512 relu; the output layer is added, "
-     "and none gives a linear model.",
-     .shown = "none"},
+     "and none gives a linear model."},
     {KEY(model, init, choice), "torch", DP_FIXED,
      "How parameters start: torch (as nn.Linear does), he, xavier, constant "
      "(init_weight, init_bias), or from a file (init_file).",
@@ -75,8 +73,7 @@ const dp_key dp_keys[] = {
     {KEY(model, init_bias, numbers), "0", DP_FIXED,
      "init = constant: one value for all biases, or each bias's."},
     {KEY(model, init_file, path), "", DP_FIXED,
-     "init = file: an HDF5 file with a group /model as in our checkpoints.",
-     .shown = "none"},
+     "init = file: an HDF5 file with a group /model as in our checkpoints."},
 
     {KEY(loss, name, choice), "cross_entropy", DP_FIXED,
      "cross_entropy (classes, on logits), mse (regression), or bce (two classes, on a "

@@ -82,7 +82,9 @@ dp_status dp_key_refuse(const dp_key *key, const char *where, const char *value,
 /** DP_EUSAGE for an unknown section, or a key (name NULL: none) that is unknown in its
  *  section ("": in none), with the nearest names; `where` begins the message. */
 dp_status dp_unknown(const char *where, const char *section, const char *name);
-dp_status dp_unknown_topic(const char *topic);
+
+/** Whether an unknown word is nearer to a key than to a section. */
+bool dp_looks_like_key(const char *word);
 
 /** Where each key was set. */
 typedef struct dp_origin {

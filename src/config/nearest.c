@@ -91,11 +91,10 @@ static nearest nearest_key(const char *section, const char *given) {
 
 dp_status dp_unknown(const char *where, const char *section, const char *name) {
     if (*section && !dp_section_find(section)) {
-        return dp_fail(
-            DP_EUSAGE,
-            "%s: unknown section [%.60s]; did you mean %s? 'trainer help' lists "
-            "all",
-            where, section, nearest_section(section).text);
+        return dp_fail(DP_EUSAGE,
+                       "%s: unknown section [%.60s]; did you mean %s? "
+                       "'trainer help' lists all",
+                       where, section, nearest_section(section).text);
     }
     nearest near = nearest_key(section, name);
     if (*section == '\0') {
@@ -103,19 +102,11 @@ dp_status dp_unknown(const char *where, const char *section, const char *name) {
                        where, name, near.text);
     }
     return dp_fail(DP_EUSAGE,
-                   "%s: unknown key '%s.%.60s'; did you mean %s? 'trainer help %s' lists "
-                   "all",
+                   "%s: unknown key '%s.%.60s'; did you mean %s? "
+                   "'trainer help %s' lists all",
                    where, section, name, near.text, section);
 }
 
-dp_status dp_unknown_topic(const char *topic) {
-    const char *where = "trainer help", *dot = strchr(topic, '.');
-    if (dot) {
-        char section[64];
-        snprintf(section, sizeof section, "%.*s", (int)(dot - topic), topic);
-        return dp_unknown(where, section, dot + 1);
-    }
-    bool key =
-        nearest_key("", topic).distance - ELSEWHERE < nearest_section(topic).distance;
-    return dp_unknown(where, key ? "" : topic, topic);
+bool dp_looks_like_key(const char *word) {
+    return nearest_key("", word).distance - ELSEWHERE < nearest_section(word).distance;
 }
