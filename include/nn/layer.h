@@ -53,6 +53,8 @@ typedef struct dp_layer_kind {
     bool writes_rows;
     /** `gradient` reads below->y. */
     bool reads_rows;
+    /** Forward and gradient leave out the zeros of below->lit, where it is not NULL. */
+    bool skips_zeros;
     /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and
      *  the tensors by dp_layer_add_tensor. One that takes its input as flat says so in
      *  layer->in.
