@@ -40,7 +40,8 @@ typedef struct dp_net {
     dp_activation *activations;
     int nslices; /* in the order of the backward pass: from the last layer down, channels up */
     dp_slice *slice;
-    float *slab; /* of all signals, and what layers keep */
+    dp_lit lit;  /* of the input, if the first layer skips zeros */
+    float *slab; /* of all activations, and what layers keep */
     size_t bytes;
 } dp_net;
 
