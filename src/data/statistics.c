@@ -147,27 +147,25 @@ dp_status dp_statistics_take(dp_dataset *data, int block) {
     bool image = t->nshape > 1;
     int width = image ? 1 : t->features;
     value_fn *value = !image ? columns : t->bytes ? image_of_bytes : image_of_floats;
-    double *stack = NULL;
-    dp_status status = dp_memory_alloc((size_t)(DP_TREE_DEPTH + 2) * width, sizeof *stack,
-                                       (void **)&stack);
     void **array[] = {(void **)&data->mean, (void **)&data->std, (void **)&data->mean_f,
                       (void **)&data->inv_std_f};
-    for (int i = 0; status == DP_OK && i < 4; i++) {
-        status = dp_memory_alloc((size_t)width, i < 2 ? sizeof(double) : sizeof(float),
-                                 array[i]);
+    for (int i = 0; i < 4; i++) {
+        size_t size = i < 2 ? sizeof(double) : sizeof(float);
+        DP_TRY(dp_memory_alloc((size_t)width, size, array[i]));
     }
-    if (status == DP_OK) {
-        data->nmean = width;
-        double count = (double)data->train_n * (image ? t->features : 1);
-        tree_sums(data, block, width, value, NULL, stack, data->mean);
-        for (int c = 0; c < width; c++) {
-            data->mean[c] /= count;
-        }
-        tree_sums(data, block, width, value, data->mean, stack, data->std);
-        finish(data, count);
+    double *stack = NULL;
+    DP_TRY(dp_memory_alloc((size_t)(DP_TREE_DEPTH + 2) * width, sizeof *stack,
+                           (void **)&stack));
+    data->nmean = width;
+    double count = (double)data->train_n * (image ? t->features : 1);
+    tree_sums(data, block, width, value, NULL, stack, data->mean);
+    for (int c = 0; c < width; c++) {
+        data->mean[c] /= count;
     }
+    tree_sums(data, block, width, value, data->mean, stack, data->std);
     dp_memory_free(&stack);
-    return status;
+    finish(data, count);
+    return DP_OK;
 }
 
 /* ---- fingerprint ---- */

