@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FREE = -2, UNUSED = -1 }; /* roles: not yet given, and none */
-
 /* ---- header ---- */
 
 static int by_text(const void *a, const void *b) {
@@ -77,131 +75,98 @@ static dp_status no_column(const dp_csv_text *text, const dp_csv_columns *column
                    name, whose, list, n < sizeof list - 80 ? "" : ", ...");
 }
 
-/* Gives the columns of these names the roles from `first` on. *missing: the first name
- * that no column has, or NULL. */
-static dp_status give_roles(dp_csv_columns *columns, int n, char *const *name, int first,
-                            const char **missing) {
-    *missing = NULL;
-    for (int k = n - 1; k >= 0; k--) {
-        /* Mostly the columns are where they were in training. */
-        int c = first + k;
-        if (c >= columns->n || strcmp(columns->name[c], name[k]) != 0) {
-            c = dp_names_find(columns->n, columns->name, name[k]);
-        }
-        if (c < 0) {
-            *missing = name[k];
-        } else if (columns->role[c] >= 0) {
+/* Looks at the likely place first: there may be very many. */
+static int find_column(const dp_csv_columns *columns, const char *name, int likely) {
+    return likely < columns->n && strcmp(columns->name[likely], name) == 0
+               ? likely
+               : dp_names_find(columns->n, columns->name, name);
+}
+
+/* Finds the columns of these n names, features then targets. `whose` names they are, if
+ * one is missing; where targets may be, it is all of them or none. */
+static dp_status give_roles(const dp_csv_text *text, int features, int n,
+                            char *const *name, bool optional, const char *whose,
+                            dp_csv_columns *columns) {
+    columns->features = features;
+    columns->targets = n - features;
+    for (int k = 0; k < n; k++) {
+        int c = find_column(columns, name[k], k);
+        if (c >= 0 && columns->role[c] >= 0) {
             return dp_fail(DP_EUSAGE, "data.target names '%s' twice", name[k]);
+        }
+        if (c >= 0) {
+            columns->role[c] = k;
+        } else if (optional && k >= features) {
+            columns->targets = 0;
         } else {
-            columns->role[c] = first + k;
+            return no_column(text, columns, name[k], whose);
         }
     }
-    return DP_OK;
-}
-
-/* Where the file need not have targets, it is all of them or none. */
-static dp_status give_target_roles(const dp_csv_text *text, dp_csv_columns *columns,
-                                   int n, char *const *name, int first, bool optional,
-                                   const char *whose) {
-    const char *missing = NULL;
-    DP_TRY(give_roles(columns, n, name, first, &missing));
-    columns->targets = missing ? 0 : n;
-    if (missing && !optional) {
-        return no_column(text, columns, missing, whose);
+    int unused = 0;
+    while (unused < columns->n && columns->role[unused] >= 0) {
+        unused++;
     }
-    for (int c = 0; missing && c < columns->n; c++) {
-        columns->role[c] = columns->role[c] >= first ? UNUSED : columns->role[c];
+    if (unused < columns->n) {
+        dp_warn("%s: column '%s' is not used: the model knows no such input", text->path,
+                columns->name[unused]);
     }
-    return DP_OK;
-}
-
-/* By the names of the training file: features, then targets. */
-static dp_status match_schema(const dp_csv_text *text, const dp_schema *schema,
-                              dp_csv_columns *columns) {
-    static const char whose[] = ", which the training data has";
-    const char *missing = NULL;
-    columns->features = schema->features;
-    DP_TRY(give_roles(columns, schema->features, schema->column, 0, &missing));
-    if (missing) {
-        return no_column(text, columns, missing, whose);
-    }
-    DP_TRY(give_target_roles(text, columns, schema->ncolumns - schema->features,
-                             schema->column + schema->features, schema->features,
-                             schema->optional, whose));
-    for (int c = 0; c < columns->n; c++) {
-        if (columns->role[c] == FREE) {
-            dp_warn("%s: column '%s' is not used: the model knows no such input",
-                    text->path, columns->name[c]);
-            break;
-        }
-    }
+    columns->taken = dp_names_copy(features + columns->targets, name);
     return DP_OK;
 }
 
 /* These are the targets, and features all the rest. */
 static dp_status take_targets(const dp_csv_text *text, const dp_read_request *request,
-                              int n, char *const *name, dp_csv_columns *columns) {
+                              int n, char *const *target, dp_csv_columns *columns) {
     if (n > 1 && request->kind == DP_CLASSES) {
         return dp_fail(DP_EUSAGE,
                        "data.target names %d columns, but loss.name = cross_entropy "
                        "takes one of class numbers",
                        n);
     }
-    int first = columns->n > n ? columns->n - n : 0;
-    DP_TRY(give_target_roles(text, columns, n, name, first, request->schema.optional,
-                             " (data.target)"));
+    int features = 0;
+    char **name = dp_alloc((size_t)(columns->n + n), sizeof *name);
     for (int c = 0; c < columns->n; c++) {
-        if (columns->role[c] == FREE) {
-            columns->role[c] = columns->features++;
+        if (dp_names_find(n, target, columns->name[c]) < 0) {
+            name[features++] = columns->name[c];
         }
     }
-    if (columns->features == 0) {
-        return dp_fail(
-            DP_EDATA, "%s: no column is left to predict from%s", text->path,
-            columns->n == 1 ? ": there is only one (is the separator , ; or TAB?)" : "");
+    for (int k = 0; k < n; k++) {
+        name[features + k] = target[k];
     }
-    return DP_OK;
-}
-
-static dp_status match_targets(const dp_csv_text *text, const dp_read_request *request,
-                               dp_csv_columns *columns) {
-    const dp_schema *schema = &request->schema;
-    char **name = NULL;
-    int n = 0;
-    DP_TRY(dp_names_split(request->target, &n, &name));
-    bool last = n == 0 && !(schema->optional && columns->n == schema->features);
     dp_status status =
-        last ? take_targets(text, request, 1, &columns->name[columns->n - 1], columns)
-             : take_targets(text, request, n, name, columns);
-    dp_memory_free(&name);
+        features > 0
+            ? give_roles(text, features, features + n, name, request->schema.optional,
+                         " (data.target)", columns)
+            : dp_fail(DP_EDATA, "%s: no column is left to predict from%s", text->path,
+                      columns->n == 1
+                          ? ": there is only one (is the separator , ; or TAB?)"
+                          : "");
+    free(name);
     return status;
 }
 
 dp_status dp_csv_columns_read(dp_csv_text *text, const dp_read_request *request,
                               dp_csv_columns *out) {
+    const dp_schema *schema = &request->schema;
     DP_TRY(read_header(text, out));
     out->role = dp_alloc((size_t)out->n, sizeof *out->role);
-    for (int c = 0; c < out->n; c++) {
-        out->role[c] = FREE;
+    memset(out->role, -1, (size_t)out->n * sizeof *out->role);
+    if (schema->ncolumns > 0) {
+        return give_roles(text, schema->features, schema->ncolumns, schema->column,
+                          schema->optional, ", which the training data has", out);
     }
-    return request->schema.ncolumns > 0 ? match_schema(text, &request->schema, out)
-                                        : match_targets(text, request, out);
-}
-
-char **dp_csv_columns_names(const dp_csv_columns *columns) {
-    int n = columns->features + columns->targets;
-    char **order = dp_alloc((size_t)n, sizeof *order);
-    for (int c = 0; c < columns->n; c++) {
-        if (columns->role[c] >= 0) {
-            order[columns->role[c]] = columns->name[c];
-        }
-    }
-    char **names = dp_names_copy(n, order);
-    free(order);
-    return names;
+    char **target = NULL, **last = &out->name[out->n - 1];
+    int n = 0;
+    DP_TRY(dp_names_split(request->target, &n, &target));
+    bool named = n > 0 || (schema->optional && out->n == schema->features);
+    dp_status status = named ? take_targets(text, request, n, target, out)
+                             : take_targets(text, request, 1, last, out);
+    dp_memory_free(&target);
+    return status;
 }
 
 void dp_csv_columns_free(dp_csv_columns *columns) {
     free(columns->name);
     free(columns->role);
+    dp_memory_free(&columns->taken);
 }

@@ -8,9 +8,10 @@
 typedef struct dp_csv_columns {
     int n;       /* in the file */
     char **name; /* [n], into the text; owner: this */
-    int *role;   /* [n] k: the table's column k, features then targets; below 0: not used;
-                    owner: this */
-    int features, targets;
+    int *role;   /* [n] the table's column k, if k < features + targets; else, and below
+                    0, not used; owner: this */
+    int features, targets; /* of the table, in this order */
+    char **taken;          /* [features + targets] their names; owner: this */
 } dp_csv_columns;
 
 /** Reads the header line, and gives the columns their roles: by the names of the training
@@ -19,9 +20,6 @@ typedef struct dp_csv_columns {
  *  by dp_csv_columns_free in any case. */
 dp_status dp_csv_columns_read(dp_csv_text *text, const dp_read_request *request,
                               dp_csv_columns *out);
-
-/** The names of the table's columns in their order. Owner: the caller (dp_memory_free). */
-char **dp_csv_columns_names(const dp_csv_columns *columns);
 
 void dp_csv_columns_free(dp_csv_columns *columns);
 

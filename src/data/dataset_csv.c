@@ -60,7 +60,7 @@ static dp_status read_cell(const csv *f, int line, int c, const char *cell) {
     int k = f->columns.role[c];
     bool feature = k < f->columns.features;
     double v = 0;
-    if (k < 0) {
+    if (k < 0 || k >= f->out->ncolumns) {
         return DP_OK;
     }
     if (!*cell) {
@@ -151,7 +151,8 @@ static dp_status read_table(const char *path, csv *f) {
     out->features = out->shape[0] = f->columns.features;
     out->nshape = 1;
     out->ncolumns = f->columns.features + f->columns.targets;
-    out->column = dp_csv_columns_names(&f->columns);
+    out->column = f->columns.taken;
+    f->columns.taken = NULL;
     DP_TRY(allocate_rows(f));
     return read_rows(f);
 }

@@ -103,16 +103,6 @@ static dp_status inflate_some(dp_stream *s) {
     return DP_OK;
 }
 
-static dp_status read_plain(dp_stream *s, char *out, size_t n, size_t *got) {
-    size_t first = s->z.avail_in < n ? s->z.avail_in : n; /* what opening read */
-    memcpy(out, s->z.next_in, first);
-    s->z.next_in += first;
-    s->z.avail_in -= (uInt)first;
-    dp_status status = read_file(s, out + first, n - first, got);
-    *got += first;
-    return status;
-}
-
 static dp_status read_packed(dp_stream *s, char *out, size_t n, size_t *got) {
     bool end = false;
     *got = 0;
@@ -133,7 +123,7 @@ static dp_status read_packed(dp_stream *s, char *out, size_t n, size_t *got) {
 
 dp_status dp_stream_read(dp_stream *s, void *out, size_t n, size_t *got) {
     dp_status status =
-        s->packed ? read_packed(s, out, n, got) : read_plain(s, out, n, got);
+        s->packed ? read_packed(s, out, n, got) : read_file(s, out, n, got);
     s->given += *got;
     return status;
 }
@@ -159,7 +149,7 @@ dp_status dp_stream_read_end(dp_stream *s) {
                               s->path, promised);
 }
 
-/* The first bytes tell what it is. */
+/* The first bytes tell what it is; a plain file is read past the buffer. */
 static dp_status begin(dp_stream *s, const char *path, const char *hint) {
     enum { GZIP_ONLY = 16 };
     s->path = path;
@@ -169,6 +159,9 @@ static dp_status begin(dp_stream *s, const char *path, const char *hint) {
     bool packed = s->held >= 2 && s->buffer[0] == 0x1f && s->buffer[1] == 0x8b;
     if (packed && inflateInit2(&s->z, GZIP_ONLY + MAX_WBITS) != Z_OK) {
         return dp_fail(DP_EINTERNAL, "out of memory reading %s", path);
+    }
+    if (!packed && lseek(s->fd, 0, SEEK_SET) != 0) {
+        return dp_fail(DP_EDATA, "%s: cannot read: %s", path, strerror(errno));
     }
     s->packed = s->open = packed;
     return DP_OK;
