@@ -70,17 +70,35 @@ static void take_shape(const dp_array *a, dp_table *out, bool *channels_last) {
     }
 }
 
-/* Each sample from [H,W,C], here H x W pixels, to [C,H,W]. */
+/* One sample from [H,W,C], here pixels x C values at `from`, to [C,H,W]. */
+static void move_bytes(int pixels, int C, const uint8_t *from, uint8_t *to) {
+    for (int c = 0; c < C; c++) {
+        for (int p = 0; p < pixels; p++) {
+            to[c * pixels + p] = from[p * C + c];
+        }
+    }
+}
+
+static void move_floats(int pixels, int C, const float *from, float *to) {
+    for (int c = 0; c < C; c++) {
+        for (int p = 0; p < pixels; p++) {
+            to[c * pixels + p] = from[p * C + c];
+        }
+    }
+}
+
 static dp_status move_channels_first(dp_table *t) {
-    size_t size = t->bytes ? 1 : sizeof(float), channels = (size_t)t->shape[0];
-    size_t pixels = (size_t)t->features / channels, bytes = (size_t)t->features * size;
-    char *sample = t->raw, *copy = NULL;
-    DP_TRY(dp_memory_alloc(bytes, 1, (void **)&copy));
-    for (int i = 0; i < t->n; i++, sample += bytes) {
+    int C = t->shape[0], pixels = t->features / C;
+    size_t bytes = (size_t)t->features * (t->bytes ? 1 : sizeof(float));
+    void *copy = NULL;
+    DP_TRY(dp_memory_alloc(bytes, 1, &copy));
+    for (int i = 0; i < t->n; i++) {
+        void *sample = (char *)t->raw + (size_t)i * bytes;
         memcpy(copy, sample, bytes);
-        for (size_t k = 0; k < (size_t)t->features; k++) {
-            size_t from = k % pixels * channels + k / pixels;
-            memcpy(sample + k * size, copy + from * size, size);
+        if (t->bytes) {
+            move_bytes(pixels, C, copy, sample);
+        } else {
+            move_floats(pixels, C, copy, sample);
         }
     }
     dp_memory_free(&copy);
