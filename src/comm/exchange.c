@@ -177,7 +177,7 @@ static size_t slice_of(const dp_exchange *ex, int rank) {
     return ex->bound[rank + 1] - ex->bound[rank];
 }
 
-static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
+static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int rank,
                  int tag) {
     /* Messages below MPI's eager limit, which need no rendezvous with the receiver. Long
      * ones are cut into larger messages, enough of them to hide the handshakes. MPI
@@ -195,9 +195,9 @@ static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
         MPI_Request *request = &ex->request[ex->requests++];
         int n = (int)(bytes < max_bytes ? bytes : max_bytes);
         if (send) {
-            MPI_Isend(data, n, MPI_BYTE, peer, tag, world, request);
+            MPI_Isend(data, n, MPI_BYTE, rank, tag, world, request);
         } else {
-            MPI_Irecv(data, n, MPI_BYTE, peer, tag, world, request);
+            MPI_Irecv(data, n, MPI_BYTE, rank, tag, world, request);
         }
         data += n;
         bytes -= (size_t)n;
