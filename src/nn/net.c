@@ -32,12 +32,16 @@ static size_t carve_activations(dp_net *net, bool training) {
     return used;
 }
 
-/* An activation right behind a layer that can do it on its way becomes that layer's. */
-static void fuse(dp_net *net) {
+/* An activation right behind a layer that can do it on its way becomes that layer's.
+ * Layers that do nothing are left out. */
+static void fuse(dp_net *net, bool training) {
     const dp_model *model = net->model;
     for (int l = 0; l < model->nlayers; l++) {
         dp_layer *layer = &net->layers[net->nlayers];
         *layer = model->layers[l];
+        if (!layer->kind->forward || (layer->kind->training_only && !training)) {
+            continue;
+        }
         if (layer->kind->fuses && l + 1 < model->nlayers && model->layers[l + 1].act) {
             layer->act = model->layers[++l].act;
         }
@@ -99,7 +103,7 @@ dp_status dp_net_create(const dp_model *model, int capacity, bool training,
     net->model = model;
     net->capacity = capacity;
     net->activations[0].F = dp_shape_size(model->input);
-    fuse(net);
+    fuse(net, training);
     dp_net_cut(net, 0);
     size_t floats = carve_activations(net, training);
     void *p = NULL;
