@@ -29,17 +29,29 @@
 
 enum { DP_STRIP = 64 }; /* samples in a strip */
 
-typedef struct dp_team {
-    int id, n; /* this thread, and the number of threads */
-} dp_team;
+/** Where sample n, feature f of F is in feature-major strips. */
+static inline size_t dp_strip_at(int F, int n, int f) {
+    size_t strip = (size_t)(n / DP_STRIP);
+    return (strip * (size_t)F + (size_t)f) * DP_STRIP + (size_t)(n % DP_STRIP);
+}
+
+/** Floats in feature-major strips of N samples and F features. */
+static inline size_t dp_strip_floats(int N, int F) {
+    size_t strips = (size_t)(N / DP_STRIP + (N % DP_STRIP != 0));
+    return strips * (size_t)F * DP_STRIP;
+}
 
 /** Row stride in floats of a batch-major array with F columns: F rounded up to an odd
  *  number of cache lines (16 floats each), so that a column of rows spreads over all
  *  cache sets. */
-int dp_ld(int F);
+static inline int dp_ld(int F) {
+    int lines = F / 16 + (F % 16 != 0);
+    return (lines | 1) * 16;
+}
 
-/** Floats in a feature-major array of N samples and F features. */
-size_t dp_strip_floats(int N, int F);
+typedef struct dp_team {
+    int id, n; /* this thread, and the number of threads */
+} dp_team;
 
 /** An activation function: elementwise, y = f(z), dz = dy f'(z). */
 typedef struct dp_act {
@@ -50,6 +62,34 @@ typedef struct dp_act {
     /** d[k] *= f'(.), k < n; n a multiple of 16; z is NULL unless needs_z. */
     void (*backward)(const float *z, const float *y, float *d, size_t n);
 } dp_act;
+
+/** The activations between two layers, of a microbatch; y = act(z). Owner: the net. */
+typedef struct dp_activation {
+    int F;             /* features */
+    const dp_act *act; /* NULL: y is z */
+    float *zt;         /* [S][F][64], only if act needs z; else NULL */
+    float *yt;         /* [S][F][64] */
+    float *y;   /* [N][dp_ld(F)], in training if the layer above reads it; else NULL */
+    float *dzt; /* [S][F][64]: loss gradient by z, training only; else NULL */
+} dp_activation;
+
+/** Feature f of sample n. */
+static inline float dp_activation_at(const dp_activation *a, int n, int f) {
+    return a->yt[dp_strip_at(a->F, n, f)];
+}
+
+/** A dense layer from I = below->F inputs to O = above->F outputs, on N samples; all of
+ *  it, whichever pass is called. Weights, biases and their gradients are only 4-byte
+ *  aligned. */
+typedef struct dp_dense_args {
+    int N;
+    int begin, end; /* outputs that forward and dweight compute: multiples of 16 (end may
+                     * be O) */
+    int block;      /* samples in a block of the block tree */
+    const dp_activation *below, *above;
+    const float *W, *b; /* [O][I], [O] */
+    float *dW, *db;     /* [O][I], [O] */
+} dp_dense_args;
 
 /** How raw features become floats; mean and inv_std are NULL for none.
  *    bytes:  (raw/255 - mean) / deviation
@@ -125,42 +165,31 @@ typedef struct dp_kernels {
     int lanes;               /* floats in a vector */
     bool (*supported)(void); /* by this CPU */
 
-    /** Rows of the data set -> activations of the input, both layouts.
+    /** Rows of the data set -> the input's yt and, unless it is NULL (evaluation), y.
      *  raw[rows][F] uint8, or float (aligned as floats are); row[n]: row of sample n < N.
-     *  t[S][F][64] and x[N][dp_ld(F)]; x may be NULL (evaluation).
      *  Bytes / 255 is the correctly rounded quotient. Par: samples or features by
      *  threads. */
-    void (*load)(dp_team team, int N, int F, const void *raw, const int32_t *row,
-                 const dp_scale *scale, float *t, float *x);
+    void (*load)(dp_team team, int N, const void *raw, const int32_t *row,
+                 const dp_scale *scale, const dp_activation *input);
 
-    /** t[S][F][64] -> x[N][dp_ld(F)]: the other layout of the same activations. */
-    void (*rows)(dp_team team, int N, int F, const float *t, float *x);
+    /** yt -> y: the other layout of the same activations. */
+    void (*rows)(dp_team team, int N, const dp_activation *a);
 
-    /** Z = X W^T + b, Y = f(Z); outputs [o0, o1) only, multiples of 16 (o1 may be O).
-     *  xt[S][I][64] W[O][I] b[O] -> zt, yt [S][O][64], y[N][dp_ld(O)] batch-major. W, b
-     *  only 4-byte aligned.
-     *  act may be NULL (identity): then zt is NULL. zt is NULL unless act->needs_z. y may
-     *  be NULL (evaluation, or no dense layer follows).
+    /** Z = X W^T + b, Y = f(Z): below->yt -> above->zt, yt and y, where these are not
+     *  NULL.
      *  Each output: acc = b[o], then fma(W[o][i], x[i], acc) for i = 0 .. I-1. */
-    void (*forward)(dp_team team, int N, int I, int O, int o0, int o1, const float *xt,
-                    const float *W, const float *b, const dp_act *act, float *zt,
-                    float *yt, float *y);
+    void (*forward)(dp_team team, const dp_dense_args *a);
 
-    /** dX = dY W, times f'(.) of the layer before.
-     *  dyt[S][O][64] W[O][I] -> dxt[S][I][64]; act, zt, yt belong to the layer before, of
-     *  width I (act NULL: no factor; zt NULL unless act->needs_z).
+    /** dX = dY W, times f'(.) of below->act: above->dzt -> below->dzt.
      *  Each output: acc = 0, then fma(W[o][i], dy[o], acc) for o = 0 .. O-1. */
-    void (*dinput)(dp_team team, int N, int I, int O, const float *dyt, const float *W,
-                   const dp_act *act, const float *zt, const float *yt, float *dxt);
+    void (*dinput)(dp_team team, const dp_dense_args *a);
 
-    /** dW = dY^T X and db = sum of dY, over the N samples of one tree node; outputs
-     *  [o0, o1) only.
-     *  x[N][dp_ld(I)] dyt[S][O][64] -> dW[O][I] db[O] (overwritten; 4-byte aligned).
+    /** dW = dY^T X and db = sum of dY, over the N samples of one tree node: below->y,
+     *  above->dzt -> dW, db (overwritten).
      *  Samples are cut into blocks of `block`; inside a block acc = 0, then
      *  fma(dy[n][o], x[n][i], acc) in order (db: acc + dy[n][o]); blocks are added along
      *  dp_tree over the ceil(N/block) local blocks. */
-    void (*dweight)(dp_team team, int N, int I, int O, int o0, int o1, int block,
-                    const float *x, const float *dyt, float *dW, float *db);
+    void (*dweight)(dp_team team, const dp_dense_args *a);
 
     /** Y = f(X * W + b), channels [o0, o1) only, multiples of 16 (o1 may be O): b, W, xt,
      *  act -> zt, yt.

@@ -23,23 +23,6 @@ static inline int dp_shape_size(dp_shape s) {
     return s.C * s.H * s.W;
 }
 
-/** The activations between two layers, of a microbatch of up to `capacity` samples;
- *  layouts as in kernels.h. Owner: the net. */
-typedef struct dp_activation {
-    int F;             /* features */
-    const dp_act *act; /* y = act(z); NULL: y is z */
-    float *zt;         /* [S][F][64], only if act needs z; else NULL */
-    float *yt;         /* [S][F][64] */
-    float *y;   /* [N][dp_ld(F)], in training if the layer above reads it; else NULL */
-    float *dzt; /* [S][F][64]: loss gradient by z, training only; else NULL */
-} dp_activation;
-
-/** Feature f of sample n. */
-static inline float dp_activation_at(const dp_activation *s, int n, int f) {
-    size_t strip = (size_t)(n / DP_STRIP);
-    return s->yt[(strip * (size_t)s->F + (size_t)f) * DP_STRIP + (size_t)(n % DP_STRIP)];
-}
-
 /** What each pass takes beside the layer. Random numbers are a function of seed, step,
  *  row[n] and the feature alone, so that they are the same on any layout. */
 typedef struct dp_pass {
@@ -131,6 +114,10 @@ void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int 
 
 /** This thread's part of an array of n floats, a multiple of 16: [*begin, *begin +
  *  returned), in whole vectors of 16. */
-size_t dp_layer_thread_range(dp_team team, size_t n, size_t *begin);
+static inline size_t dp_layer_thread_range(dp_team team, size_t n, size_t *begin) {
+    size_t vectors = n / 16;
+    *begin = vectors * (size_t)team.id / (size_t)team.n * 16;
+    return vectors * (size_t)(team.id + 1) / (size_t)team.n * 16 - *begin;
+}
 
 #endif

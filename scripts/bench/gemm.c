@@ -9,10 +9,10 @@
  * tree over blocks of 16. GFLOP/s of the product in both, and percent of the peak that as
  * many threads reach at once. At the end the memory's GB/s. Each kernel's result is held
  * against the reference first; a wrong one ends the program with 1. */
+#include "../../tests/ref.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/tree.h"
-#include "kernels/ref.h"
 #include "step/team.h"
 #include <math.h>
 #include <pthread.h>
@@ -53,7 +53,7 @@ static float *noise(size_t n) {
 }
 
 static float *at(float *strips, int F, int n, int f) {
-    return strips + ((size_t)(n / DP_STRIP) * F + f) * DP_STRIP + n % DP_STRIP;
+    return strips + dp_strip_at(F, n, f);
 }
 
 static problem problem_create(int N, int I, int O) {
@@ -86,15 +86,19 @@ static void problem_destroy(problem *p) {
 static void run(const dp_kernels *set, dp_team team, const problem *p, int kind,
                 bool fused) {
     const dp_act *relu = fused ? dp_act_find(set, "relu") : NULL;
-    if (kind == 0) {
-        set->forward(team, p->N, p->I, p->O, 0, p->O, p->xt, p->W, p->b, relu, NULL,
-                     p->yt, fused ? p->y : NULL);
-    } else if (kind == 1) {
-        set->dinput(team, p->N, p->I, p->O, p->dyt, p->W, relu, NULL, p->xt, p->dxt);
-    } else {
-        set->dweight(team, p->N, p->I, p->O, 0, p->O, fused ? BLOCK : WHOLE, p->x, p->dyt,
-                     p->dW, p->db);
-    }
+    dp_activation below = {.F = p->I, .act = relu, .yt = p->xt, .y = p->x, .dzt = p->dxt};
+    dp_activation above = {
+        .F = p->O, .act = relu, .yt = p->yt, .y = fused ? p->y : NULL, .dzt = p->dyt};
+    dp_dense_args args = {.N = p->N,
+                          .end = p->O,
+                          .block = fused ? BLOCK : WHOLE,
+                          .below = &below,
+                          .above = &above,
+                          .W = p->W,
+                          .b = p->b,
+                          .dW = p->dW,
+                          .db = p->db};
+    (kind == 0 ? set->forward : kind == 1 ? set->dinput : set->dweight)(team, &args);
 }
 
 static void check(const char *what, double got, double want, double terms) {

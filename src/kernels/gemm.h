@@ -188,10 +188,11 @@ static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0,
             int m = m0 + partition_begin(m1 - m0, i, tiles);
             int rows = m0 + partition_begin(m1 - m0, i + 1, tiles) - m;
             for (int q = q0; q < q1; q += wide) {
+                int n = s * DP_STRIP + q * QUARTER;
                 tile t = {.K = k1 - k0,
                           .w = g->W + m * row + k0 * step,
-                          .x = g->x + ((size_t)s * g->K + k0) * DP_STRIP + q * QUARTER,
-                          .z = g->out + ((size_t)s * g->M + m) * DP_STRIP + q * QUARTER,
+                          .x = g->x + dp_strip_at(g->K, n, k0),
+                          .z = g->out + dp_strip_at(g->M, n, m),
                           .b = g->b ? g->b + m : NULL,
                           .first = c == 0};
                 any_tile(columns, rows, wide, t, row, step);

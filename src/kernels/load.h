@@ -64,9 +64,7 @@ static ALWAYS_INLINE void load_square(const loader *l, bool bytes, bool unit, bo
                    QUARTER * sizeof *square);
         }
     }
-    to_strip(to, stride, features,
-             l->t + ((size_t)(quarter / STRIP_QUARTERS) * l->F + f) * DP_STRIP +
-                 quarter % STRIP_QUARTERS * QUARTER);
+    to_strip(to, stride, features, l->t + dp_strip_at(l->F, n, f));
 }
 
 /* Prefetches the raw rows of a quarter, from byte `begin` of each to `end`. */
@@ -82,8 +80,7 @@ static inline void prefetch_rows(const loader *l, int quarter, size_t row, size_
 
 /* Prefetches the lines that the square at feature f of a quarter is going to fill. */
 static ALWAYS_INLINE void prefetch_square(const loader *l, int quarter, int f) {
-    float *t = l->t + ((size_t)(quarter / STRIP_QUARTERS) * l->F + f) * DP_STRIP +
-               quarter % STRIP_QUARTERS * QUARTER;
+    float *t = l->t + dp_strip_at(l->F, quarter * QUARTER, f);
     for (int k = 0; k < QUARTER; k++) {
         dp_memory_prefetch_write(t + k * DP_STRIP);
     }
@@ -121,9 +118,16 @@ static ALWAYS_INLINE void load_subgrid(const loader *l, bool bytes, bool unit,
     }
 }
 
-static void load(dp_team team, int N, int F, const void *raw, const int32_t *row,
-                 const dp_scale *scale, float *t, float *x) {
-    loader l = {.N = N, .F = F, .raw = raw, .row = row, .scale = scale, .t = t, .x = x};
+static void load(dp_team team, int N, const void *raw, const int32_t *row,
+                 const dp_scale *scale, const dp_activation *input) {
+    int F = input->F;
+    loader l = {.N = N,
+                .F = F,
+                .raw = raw,
+                .row = row,
+                .scale = scale,
+                .t = input->yt,
+                .x = input->y};
     subgrid p = split_grid(team, ceil_div(N, QUARTER), 1, ceil_div(F, QUARTER));
     bool scaled = scale->columns > 0;
     if (!scale->bytes) {

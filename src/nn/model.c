@@ -39,6 +39,7 @@ static dp_status add_layer(dp_model *model, const char *word) {
 }
 
 static dp_status parse(dp_model *model, const char *layers) {
+    model->layers = dp_alloc(MAX_LAYERS, sizeof *model->layers);
     char words[2 * DP_TEXT];
     snprintf(words, sizeof words, "%s dense:%d", layers, model->outputs);
     char *save = NULL;
@@ -78,10 +79,7 @@ static dp_status lay_out(dp_model *model) {
         }
     }
     model->chunk[model->nchunks] = model->floats;
-    void *p = NULL;
-    dp_status s = dp_memory_alloc(model->floats, sizeof(float), &p);
-    model->params = p;
-    return s;
+    return dp_memory_alloc(model->floats, sizeof(float), (void **)&model->params);
 }
 
 dp_shape dp_model_input(int nshape, const int *shape, int features) {
@@ -89,17 +87,18 @@ dp_shape dp_model_input(int nshape, const int *shape, int features) {
                        : (dp_shape){features, 1, 1, false};
 }
 
+static dp_status fill(dp_model *model, const char *layers) {
+    DP_TRY(parse(model, layers));
+    return lay_out(model);
+}
+
 dp_status dp_model_create(const dp_kernels *set, const char *layers, dp_shape input,
                           int outputs, dp_model **out) {
     dp_model *model = dp_alloc(1, sizeof *model);
-    model->layers = dp_alloc(MAX_LAYERS, sizeof *model->layers);
     model->set = set;
     model->input = input;
     model->outputs = outputs;
-    dp_status s = parse(model, layers);
-    if (s == DP_OK) {
-        s = lay_out(model);
-    }
+    dp_status s = fill(model, layers);
     if (s != DP_OK) {
         dp_model_destroy(&model);
         return s;

@@ -106,13 +106,11 @@ dp_status dp_net_create(const dp_model *model, int capacity, bool training,
     fuse(net, training);
     dp_net_cut(net, 0);
     size_t floats = carve_activations(net, training);
-    void *p = NULL;
-    dp_status s = dp_memory_alloc(floats, sizeof(float), &p);
+    dp_status s = dp_memory_alloc(floats, sizeof *net->slab, (void **)&net->slab);
     if (s != DP_OK) {
         dp_net_destroy(&net);
         return s;
     }
-    net->slab = p;
     net->bytes = floats * sizeof(float);
     carve_activations(net, training);
     *out = net;
@@ -156,7 +154,7 @@ void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
         call(layer->kind->forward, net, slice, &pass);
         if (!layer->kind->writes_rows && above->y && slice->begin == 0) {
             barrier(&pass, hooks);
-            pass.set->rows(pass.team, pass.N, above->F, above->yt, above->y);
+            pass.set->rows(pass.team, pass.N, above);
         }
     }
 }

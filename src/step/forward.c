@@ -14,8 +14,7 @@ static void load(const dp_forward *f, dp_team team, const dp_table *table,
     if (f->loss) {
         dp_batch_load(f->batch, team, f->net, f->scale, table, rows, N);
     } else {
-        f->net->model->set->load(team, N, input->F, table->raw, rows, f->scale, input->yt,
-                                 input->y);
+        f->net->model->set->load(team, N, table->raw, rows, f->scale, input);
     }
 }
 

@@ -74,8 +74,7 @@ static void exchange_step(dp_overlap *ov) {
     dp_exchange_gather(st->exchange, n, ov->squares);
     dp_update u = ov->plan.u;
     if (st->config->optimizer.clip_norm > 0) {
-        u.scale *=
-            (float)dp_step_clip_scale(st->config->optimizer.clip_norm, dp_step_norm(st));
+        dp_step_clip(st, &u);
     }
     set_and_signal(ov, &ov->scalars_ready, true);
     for (int b = n - 1; b >= 0; b--) {

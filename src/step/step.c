@@ -175,16 +175,6 @@ static void thread_chunks(const dp_stepper *st, dp_team team, int *begin, int *e
     *end = bucket->first + (int)(n * (team.id + 1) / team.n);
 }
 
-/* PyTorch's clip_grad_norm_: the factor on the gradient. */
-double dp_step_clip_scale(double clip, double norm) {
-    double f = clip / (norm + 1e-6);
-    return f < 1 ? f : 1;
-}
-
-double dp_step_norm(const dp_stepper *st) {
-    return sqrt(dp_tree_sum(st->squares, st->model->nchunks));
-}
-
 /* Prefetches for writing what the update of chunk c changes. Other cores have read the
  * parameters: each store would wait for their copies of the line to be invalidated. */
 static void prefetch_chunk(const dp_stepper *st, int c) {
@@ -227,7 +217,7 @@ static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, boo
             times->reduce += dp_lap(clock);
         }
         dp_team_barrier(team);
-        u.scale *= (float)dp_step_clip_scale(clip, dp_step_norm(st));
+        dp_step_clip(st, &u);
         for (int c = begin; c < end; c++) {
             dp_step_update_chunk(st, c, &u);
         }
@@ -304,9 +294,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     int nmicrobatches = dp_tree_partition(blocks, ranks, rank, st->max_blocks, NULL);
     dp_range *range = st->range;
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
-    dp_update_plan plan = {t, blocks, dp_optimizer_prepare(st->config, lr, t),
-                           (float)(1.0 / n)};
-    plan.u.scale = st->accumulated ? 1.0F : plan.scale;
+    dp_update_plan plan = dp_step_plan(st, n, lr, t);
     job j = {.st = st,
              .rows = rows,
              .n = n,
