@@ -111,54 +111,47 @@ typedef struct dp_window {
     int OH, OW;  /* of the output: (H + 2P - K) / S + 1, rounded down */
 } dp_window;
 
-/** A convolution of N samples, I = C H W inputs to F = O OH OW outputs. Each function
- *  takes what it names. */
-typedef struct dp_conv {
+/** A convolution of N samples, from C channels to O: above->F = O OH OW. Weights, biases
+ *  and their gradients are only 4-byte aligned. */
+typedef struct dp_conv_args {
     dp_window window;
     int N, O;
-    int o0, o1; /* output channels to compute, forward and dweight */
-    const float *W, *b; /* W[O][C][K][K] b[O], only 4-byte aligned */
-    const float *xt;    /* [S][I][64] */
-    const float *dyt;   /* [S][F][64] */
-    /* forward: of this layer, or NULL; dinput: of the layer before, or NULL */
-    const dp_act *act;
-    float *zt, *yt; /* [S][F][64] or [S][I][64] likewise; zt NULL unless act->needs_z */
-    float *dxt;     /* [S][I][64] */
-    int block;      /* samples in a block */
-    float *dW, *db; /* overwritten; only 4-byte aligned */
-} dp_conv;
+    int begin, end; /* channels that forward and dweight compute: multiples of 16 (end may
+                     * be O) */
+    int block;      /* samples in a block of the block tree */
+    const dp_activation *below, *above;
+    const float *W, *b; /* [O][C][K][K], [O] */
+    float *dW, *db;     /* likewise */
+} dp_conv_args;
 
-/** Pooling of the C channels of N samples. */
-typedef struct dp_pool {
+/** Pooling of the channels of N samples. */
+typedef struct dp_pool_args {
     dp_window window; /* P = 0 */
     int N;
-    const float *xt, *dyt;
-    const dp_act *act; /* as in dp_conv */
-    float *zt, *yt;
-    float *dxt;
-} dp_pool;
+    const dp_activation *below, *above;
+} dp_pool_args;
 
-/** Normalisation of the F features of each sample. */
-typedef struct dp_norm {
-    int N, F, block;
+/** Normalisation of the F = below->F features of each of N samples. Weights, biases and
+ *  their gradients are only 4-byte aligned. */
+typedef struct dp_norm_args {
+    int N, block;
     float eps;
-    const float *w, *b; /* [F], only 4-byte aligned */
-    const float *xt, *dyt;
-    float *moment; /* [S][2][64]: mean and 1 / sqrt(variance + eps) */
-    float *yt, *dxt;
-    float *dw, *db; /* [F], overwritten */
-} dp_norm;
+    const dp_activation *below, *above;
+    const float *w, *b; /* [F] */
+    float *moment;      /* [S][2][64]: mean, 1 / sqrt(variance + eps); forward: or NULL */
+    float *dw, *db;     /* [F] */
+} dp_norm_args;
 
-/** Dropout of the F features of N samples. */
-typedef struct dp_dropout {
-    int N, F;
-    float P;      /* of a feature to be 0 */
+/** Dropout of the features of N samples. */
+typedef struct dp_dropout_args {
+    int N;
+    float P; /* of a feature to be 0 */
     uint64_t seed;
     uint32_t step, layer;
-    const int32_t *row; /* [N] */
-    const float *xt;
-    float *yt, *factor; /* [S][F][64] */
-} dp_dropout;
+    const int32_t *row; /* [N] of the table */
+    const dp_activation *below, *above;
+    float *factor; /* [S][F][64] */
+} dp_dropout_args;
 
 typedef struct dp_kernels {
     const char *name;        /* "avx512", "avx2", "portable" */
@@ -191,50 +184,53 @@ typedef struct dp_kernels {
      *  dp_tree over the ceil(N/block) local blocks. */
     void (*dweight)(dp_team team, const dp_dense_args *a);
 
-    /** Y = f(X * W + b), channels [o0, o1) only, multiples of 16 (o1 may be O): b, W, xt,
-     *  act -> zt, yt.
+    /** z = W * x + b, y = f(z) of above: below->yt, W, b -> above->zt, yt; channels
+     *  [begin, end) only.
      *  Each output: acc = b[o] + 0, then fma(W[o][c][i][j], x, acc) over (c, i, j) in
      *  order; terms in the padding are left out. */
-    void (*conv_forward)(dp_team team, const dp_conv *conv);
+    void (*conv_forward)(dp_team team, const dp_conv_args *conv);
 
-    /** dX, times f'(.) of the layer before: W, dyt, act, zt, yt -> dxt.
-     *  Each output: acc = 0, then fma(W[o][c][i][j], dy, acc) over (o, i, j) in order. */
-    void (*conv_dinput)(dp_team team, const dp_conv *conv);
+    /** above->dzt, W -> below->dzt, times f'(.) of below.
+     *  Each output: acc = 0, then fma(W[o][c][i][j], dz, acc) over (o, i, j) in order. */
+    void (*conv_dinput)(dp_team team, const dp_conv_args *conv);
 
-    /** dW, db of channels [o0, o1): xt, dyt, block -> dW, db.
-     *  For each sample acc = 0, then fma(dy, x, acc) over the output's pixels in order
-     *  (db: acc + dy); x is 0 in the padding. The samples of a block are added along
+    /** above->dzt, below->yt -> dW, db of channels [begin, end), overwritten.
+     *  For each sample acc = 0, then fma(dz, x, acc) over the output's pixels in order
+     *  (db: acc + dz); x is 0 in the padding. The samples of a block are added along
      *  dp_tree over their number, then the blocks as in dweight. */
-    void (*conv_dweight)(dp_team team, const dp_conv *conv);
+    void (*conv_dweight)(dp_team team, const dp_conv_args *conv);
 
-    /** The largest of each window, the first of equals, NaN where one is NaN; times act:
-     *  xt, act -> zt, yt. */
-    void (*maxpool_forward)(dp_team team, const dp_pool *pool);
+    /** The largest of each window, NaN where one is NaN; then f of above: below->yt ->
+     *  above->zt, yt. */
+    void (*maxpool_forward)(dp_team team, const dp_pool_args *pool);
 
-    /** dy goes to the pixel that was taken; where windows meet, sums in the order of the
-     *  outputs; times f'(.) of the layer before: xt, dyt, act, zt, yt -> dxt. */
-    void (*maxpool_backward)(dp_team team, const dp_pool *pool);
+    /** above->dzt -> below->dzt: dz goes to the window's largest pixel, the first of
+     *  equals; where windows meet, sums in the order of the outputs; times f'(.) of
+     *  below. */
+    void (*maxpool_backward)(dp_team team, const dp_pool_args *pool);
 
-    /** Mean of each window: the sum in order, divided by K K. As maxpool. */
-    void (*avgpool_forward)(dp_team team, const dp_pool *pool);
-    void (*avgpool_backward)(dp_team team, const dp_pool *pool);
+    /** The mean of each window: the sum in order, divided by K K. As maxpool. */
+    void (*avgpool_forward)(dp_team team, const dp_pool_args *pool);
+    void (*avgpool_backward)(dp_team team, const dp_pool_args *pool);
 
-    /** y = (x - mean) / sqrt(variance + eps) w + b for each sample: xt, w, b -> moment,
-     *  yt.  Sums over features in 4 interleaved chains, (0 + 1) + (2 + 3). */
-    void (*norm_forward)(dp_team team, const dp_norm *norm);
+    /** y = h w + b with h = (x - mean) / sqrt(variance + eps), for each sample: below->yt,
+     *  w, b -> moment, above->yt. Sums over features in 4 interleaved chains, (0 + 1) + (2
+     *  + 3). */
+    void (*norm_forward)(dp_team team, const dp_norm_args *norm);
 
-    /** With h = (x - mean) / sqrt(variance + eps) and g = dy w:
-     *  dx = (g - mean g - h mean(g h)) / sqrt(variance + eps): xt, w, moment, dyt -> dxt */
-    void (*norm_dinput)(dp_team team, const dp_norm *norm);
+    /** With g = dy w: dx = (g - mean g - h mean(g h)) / sqrt(variance + eps): above->dzt,
+     *  below->yt, w, moment -> below->dzt, without f' of below. */
+    void (*norm_dinput)(dp_team team, const dp_norm_args *norm);
 
-    /** dw = sum of dy h, db = sum of dy, as in dweight: xt, moment, dyt -> dw, db. */
-    void (*norm_dweight)(dp_team team, const dp_norm *norm);
+    /** dw = sum of dy h, db = sum of dy, as in dweight: above->dzt, below->yt, moment ->
+     *  dw, db. */
+    void (*norm_dweight)(dp_team team, const dp_norm_args *norm);
 
-    /** factor = 0 with probability P, else 1 / (1 - P); y = x factor. A feature's factor
-     *  is a function of (seed, step, layer, row of the sample, feature):  word f % 4 of
-     *  dp_rng_words(seed, DP_FOR_LAYER, step, layer << 56 | row << 24 | f / 4), which is
-     *  below P 2^32 where the factor is 0. */
-    void (*dropout)(dp_team team, const dp_dropout *dropout);
+    /** factor = 0 with probability P, else 1 / (1 - P), and y = x factor: below->yt ->
+     *  factor, above->yt. The factor of feature f is 0 where word f % 4 of
+     *  dp_rng_words(seed, DP_FOR_LAYER, step, layer << 56 | row << 24 | f / 4) is below P
+     *  2^32. */
+    void (*dropout)(dp_team team, const dp_dropout_args *dropout);
 
     /** Softmax cross-entropy on logits, fused with its gradient.
      *  zt[S][C][64] label[N] -> loss[N], correct[N] (1 if argmax, first of equals, is the

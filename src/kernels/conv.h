@@ -33,8 +33,7 @@ typedef struct conv_sum {
     const float *x;          /* [S][J XH XW][64] */
     float *out;              /* [S][M YH YW][64] */
     const dp_act *act;       /* NULL: none */
-    float *yt;               /* forward: act's result */
-    const float *at_z, *at_y; /* back: where act's derivative is taken */
+    const dp_activation *at; /* that act makes; back: that its derivative is taken at */
 } conv_sum;
 
 /* Positions of the kernel along one axis that meet x: k, k + k_step, ... at pixel at, at
@@ -65,10 +64,10 @@ static void conv_list(const conv_sum *g, conv_axis rows, conv_axis cols, int beg
     int c = begin % cols.n, r = begin / cols.n % rows.n, j = begin / cols.n / rows.n;
     for (int t = begin; t < end; t++) {
         int row = rows.at + r * rows.at_step;
-        *taps++ = (conv_tap){
-            ((j * g->XH + row) * g->XW + c * cols.at_step) * DP_STRIP,
-            (int)(j * g->step) + (rows.k + r * rows.k_step) * g->window->K + cols.k +
-                c * cols.k_step};
+        *taps++ =
+            (conv_tap){((j * g->XH + row) * g->XW + c * cols.at_step) * DP_STRIP,
+                       (int)(j * g->step) + (rows.k + r * rows.k_step) * g->window->K +
+                           cols.k + c * cols.k_step};
         if (++c == cols.n) {
             c = 0;
             if (++r == rows.n) {
@@ -88,8 +87,9 @@ typedef struct conv_tile {
     const float *b;     /* NULL for 0 */
     bool first;         /* start from b, else from z */
     float *z;
-    bool relu;         /* z = relu(z) at the end */
-    const float *mask; /* not NULL: z = 0 at the end where this, relu's y, is not above 0 */
+    bool relu; /* z = relu(z) at the end */
+    const float
+        *mask; /* not NULL: z = 0 at the end where this, relu's y, is not above 0 */
 } conv_tile;
 
 static ALWAYS_INLINE void conv_kernel(int rows, int vecs, const conv_tile *t) {
@@ -184,7 +184,7 @@ static void conv_pixel(const conv_sum *g, conv_tile t, size_t strip, size_t pixe
             t.x = x + q;
             t.z = g->out + at + q;
             if (t.mask) {
-                t.mask = g->at_y + at + q;
+                t.mask = g->at->yt + at + q;
             }
             conv_any_tile(rows, wide, &t);
         }
@@ -194,9 +194,10 @@ static void conv_pixel(const conv_sum *g, conv_tile t, size_t strip, size_t pixe
 /* The activation, or its derivative, on a finished row of pixels. */
 static void conv_act(const conv_sum *g, size_t at, size_t n) {
     if (g->back) {
-        g->act->backward(g->at_z ? g->at_z + at : NULL, g->at_y + at, g->out + at, n);
+        const float *z = g->at->zt ? g->at->zt + at : NULL;
+        g->act->backward(z, g->at->yt + at, g->out + at, n);
     } else {
-        g->act->forward(g->out + at, g->yt + at, n);
+        g->act->forward(g->out + at, g->at->yt + at, n);
     }
 }
 
@@ -214,7 +215,7 @@ static void conv_row(const conv_sum *g, int s, int q0, int q1, int y) {
             .taps = taps, .row = g->row, .plane = (ptrdiff_t)plane, .first = c == 0};
         if (c == chunks - 1 && relu) {
             t.relu = !g->back;
-            t.mask = g->back ? g->at_y : NULL;
+            t.mask = g->back ? g->at->yt : NULL;
         }
         conv_axis before = {.n = -1};
         for (int x = 0; x < g->YW; x++) {
@@ -255,15 +256,16 @@ static void conv_thread(const conv_sum *g, dp_team team) {
     }
 }
 
-static void conv_forward(dp_team team, const dp_conv *c) {
+static void conv_forward(dp_team team, const dp_conv_args *c) {
     const dp_window *w = &c->window;
-    assert(c->o0 % QUARTER == 0 && (c->o1 % QUARTER == 0 || c->o1 == c->O));
+    const dp_activation *above = c->above;
+    assert(c->begin % QUARTER == 0 && (c->end % QUARTER == 0 || c->end == c->O));
     conv_sum g = {.window = w,
                   .N = c->N,
                   .J = w->C,
                   .M = c->O,
-                  .m0 = c->o0,
-                  .m1 = c->o1,
+                  .m0 = c->begin,
+                  .m1 = c->end,
                   .XH = w->H,
                   .XW = w->W,
                   .YH = w->OH,
@@ -272,14 +274,14 @@ static void conv_forward(dp_team team, const dp_conv *c) {
                   .step = w->K * w->K,
                   .W = c->W,
                   .b = c->b,
-                  .x = c->xt,
-                  .out = c->zt ? c->zt : c->yt,
-                  .act = c->act,
-                  .yt = c->yt};
+                  .x = c->below->yt,
+                  .out = above->zt ? above->zt : above->yt,
+                  .act = above->act,
+                  .at = above};
     conv_thread(&g, team);
 }
 
-static void conv_dinput(dp_team team, const dp_conv *c) {
+static void conv_dinput(dp_team team, const dp_conv_args *c) {
     const dp_window *w = &c->window;
     conv_sum g = {.window = w,
                   .back = true,
@@ -295,11 +297,10 @@ static void conv_dinput(dp_team team, const dp_conv *c) {
                   .row = w->K * w->K,
                   .step = (ptrdiff_t)w->C * w->K * w->K,
                   .W = c->W,
-                  .x = c->dyt,
-                  .out = c->dxt,
-                  .act = c->act,
-                  .at_z = c->zt,
-                  .at_y = c->yt};
+                  .x = c->above->dzt,
+                  .out = c->below->dzt,
+                  .act = c->below->act,
+                  .at = c->below};
     conv_thread(&g, team);
 }
 

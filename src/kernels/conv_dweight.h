@@ -15,13 +15,13 @@
 #include <assert.h>
 
 enum {
-    CW_TAPS = 4,       /* of a tile, at most */
+    CW_TAPS = 4,        /* of a tile, at most */
     CW_UNIT_TAPS = 128, /* of a unit */
-    CW_WEIGHTS = 2048, /* of a unit, without biases */
-    CW_PIXELS = 64,    /* of a rectangle: dY of a tile's channels stays in L1 */
-    CW_DY = 1536,      /* pixels of all channels in the copy of dY: 96 KB */
-    CW_X = 2048,       /* pixels of all channels in the copy of x: 128 KB */
-    CW_LEVELS = 20,    /* of the tree's stack */
+    CW_WEIGHTS = 2048,  /* of a unit, without biases */
+    CW_PIXELS = 64,     /* of a rectangle: dY of a tile's channels stays in L1 */
+    CW_DY = 1536,       /* pixels of all channels in the copy of dY: 96 KB */
+    CW_X = 2048,        /* pixels of all channels in the copy of x: 128 KB */
+    CW_LEVELS = 20,     /* of the tree's stack */
 };
 
 /* Channels of a tile. */
@@ -51,13 +51,13 @@ typedef struct cw_buffers {
 } cw_buffers __attribute__((aligned(64)));
 
 typedef struct cw_tile {
-    const float *x, *dy;  /* at the rectangle's first pixel */
+    const float *x, *dy;    /* at the rectangle's first pixel */
     ptrdiff_t tap[CW_TAPS]; /* floats from x to each tap's */
-    ptrdiff_t plane;      /* floats from a channel's dY to the next one's */
-    ptrdiff_t next, skip; /* floats of x from pixel to pixel, and at a row's end */
+    ptrdiff_t plane;        /* floats from a channel's dY to the next one's */
+    ptrdiff_t next, skip;   /* floats of x from pixel to pixel, and at a row's end */
     int ny, nx;
-    bool first;  /* start from 0, else from sums */
-    float *sums; /* of the first channel and tap */
+    bool first;        /* start from 0, else from sums */
+    float *sums;       /* of the first channel and tap */
     ptrdiff_t channel; /* floats to the next channel's */
 } cw_tile;
 
@@ -155,11 +155,12 @@ static ALWAYS_INLINE void cw_copy(float *to, const float *from) {
 }
 
 /* A quarter's dY in a rectangle; adds it to the biases' sums. */
-static void cw_copy_dy(const dp_conv *c, const cw_unit *u, cw_rect r, int quarter,
+static void cw_copy_dy(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
                        float *to, float *bias) {
     const dp_window *w = &c->window;
     size_t plane = (size_t)(w->OH * w->OW) * DP_STRIP;
-    const float *from = c->dyt + (size_t)(quarter / STRIP_QUARTERS) * c->O * plane +
+    const float *from = c->above->dzt +
+                        (size_t)(quarter / STRIP_QUARTERS) * c->O * plane +
                         quarter % STRIP_QUARTERS * QUARTER;
     for (int o = u->o; o < u->o + u->no; o++) {
         for (int y = r.y; y < r.y + r.ny; y++) {
@@ -177,17 +178,16 @@ static void cw_copy_dy(const dp_conv *c, const cw_unit *u, cw_rect r, int quarte
 }
 
 /* The input's pixels under a rectangle, rows and cols of them, with the padding. */
-static void cw_copy_x(const dp_conv *c, const cw_unit *u, cw_rect r, int rows, int cols,
-                      int quarter, float *to) {
+static void cw_copy_x(const dp_conv_args *c, const cw_unit *u, cw_rect r, int rows,
+                      int cols, int quarter, float *to) {
     const dp_window *w = &c->window;
     size_t plane = (size_t)(w->H * w->W) * DP_STRIP;
-    const float *from = c->xt + (size_t)(quarter / STRIP_QUARTERS) * w->C * plane +
+    const float *from = c->below->yt + (size_t)(quarter / STRIP_QUARTERS) * w->C * plane +
                         quarter % STRIP_QUARTERS * QUARTER;
     int y0 = r.y * w->S - w->P + u->i, x0 = r.x * w->S - w->P + u->j;
     for (int k = u->c; k < u->c + u->nc; k++) {
         for (int y = y0; y < y0 + rows; y++) {
-            const float *row =
-                from + (size_t)k * plane + (ptrdiff_t)y * w->W * DP_STRIP;
+            const float *row = from + (size_t)k * plane + (ptrdiff_t)y * w->W * DP_STRIP;
             for (int x = x0; x < x0 + cols; x++, to += QUARTER) {
                 if (y >= 0 && y < w->H && x >= 0 && x < w->W) {
                     cw_copy(to, row + (ptrdiff_t)x * DP_STRIP);
@@ -200,7 +200,7 @@ static void cw_copy_x(const dp_conv *c, const cw_unit *u, cw_rect r, int rows, i
 }
 
 /* The unit's sums over a rectangle of pixels. */
-static void cw_add_rect(const dp_conv *c, const cw_unit *u, cw_rect r, int quarter,
+static void cw_add_rect(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
                         cw_buffers *buf) {
     int S = c->window.S, taps = u->nc * u->ni * u->nj;
     int rows = (r.ny - 1) * S + u->ni, cols = (r.nx - 1) * S + u->nj;
@@ -266,7 +266,7 @@ static int cw_push(const float *sums, int groups, int samples, const uint8_t *me
 
 /* The merges after each sample of a quarter: in its block, and of the block if it is the
  * last of one. */
-static void cw_merges(const dp_conv *c, int first, int samples, uint8_t *merges) {
+static void cw_merges(const dp_conv_args *c, int first, int samples, uint8_t *merges) {
     for (int n = first; n < first + samples; n++) {
         int leaf = n / c->block, begin = leaf * c->block;
         int count = imin(c->block, c->N - begin);
@@ -279,7 +279,7 @@ static void cw_merges(const dp_conv *c, int first, int samples, uint8_t *merges)
 }
 
 /* A rectangle's size, such that its copies fit. */
-static cw_rect cw_size(const dp_conv *c, const cw_unit *u) {
+static cw_rect cw_size(const dp_conv_args *c, const cw_unit *u) {
     const dp_window *w = &c->window;
     int pixels = imin(CW_PIXELS, CW_DY / u->no);
     cw_rect r = {.ny = imin(w->OH, pixels / w->OW), .nx = w->OW};
@@ -301,7 +301,7 @@ static cw_rect cw_size(const dp_conv *c, const cw_unit *u) {
     return r;
 }
 
-static void cw_run(const dp_conv *c, const cw_unit *u, cw_buffers *buf) {
+static void cw_run(const dp_conv_args *c, const cw_unit *u, cw_buffers *buf) {
     const dp_window *w = &c->window;
     int taps = u->nc * u->ni * u->nj, weights = u->no * (taps + u->bias);
     int groups = ceil_div(weights, QUARTER), depth = 0;
@@ -336,7 +336,7 @@ static void cw_run(const dp_conv *c, const cw_unit *u, cw_buffers *buf) {
 
 /* This thread's part: output channels by parts of the C K K taps, each of whole channels,
  * or of rows of one, or of a part of a row. */
-static void conv_dweight(dp_team team, const dp_conv *c) {
+static void conv_dweight(dp_team team, const dp_conv_args *c) {
     int C = c->window.C, K = c->window.K;
     int nc = imin(C, imin(K, CW_UNIT_TAPS) * imin(K, CW_UNIT_TAPS) <= CW_UNIT_TAPS
                          ? CW_UNIT_TAPS / (K * K)
@@ -344,9 +344,10 @@ static void conv_dweight(dp_team team, const dp_conv *c) {
     nc = ceil_div(C, ceil_div(C, nc));
     int nj = imin(K, CW_UNIT_TAPS), ni = imin(K, CW_UNIT_TAPS / nj);
     int channels = ceil_div(C, nc), rows = ceil_div(K, ni), cols = ceil_div(K, nj);
-    int taps = nc * ni * nj, no = imin(c->o1 - c->o0, CW_WEIGHTS / taps);
+    int taps = nc * ni * nj, no = imin(c->end - c->begin, CW_WEIGHTS / taps);
     no = imin(no, CW_DY / imin(CW_PIXELS, c->window.OH * c->window.OW));
-    subgrid p = split_grid(team, c->o1 - c->o0, cw_rows(CW_TAPS), channels * rows * cols);
+    subgrid p =
+        split_grid(team, c->end - c->begin, cw_rows(CW_TAPS), channels * rows * cols);
     cw_buffers buf;
     for (int k = p.b0; k < p.b1; k++) {
         cw_unit u = {.c = k / cols / rows * nc,
@@ -359,7 +360,7 @@ static void conv_dweight(dp_team team, const dp_conv *c) {
         int blocks = p.a1 > p.a0 ? ceil_div(p.a1 - p.a0, no) : 0;
         for (int b = 0; b < blocks; b++) {
             int begin = p.a0 + partition_begin(p.a1 - p.a0, b, blocks);
-            u.o = c->o0 + begin;
+            u.o = c->begin + begin;
             u.no = p.a0 + partition_begin(p.a1 - p.a0, b + 1, blocks) - begin;
             cw_run(c, &u, &buf);
         }

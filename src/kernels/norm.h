@@ -14,43 +14,45 @@ static ALWAYS_INLINE vf norm_total(const vf chain[NORM_CHAINS]) {
 }
 
 /* LANES samples, whose first feature is at x. */
-static void norm_samples(const dp_norm *p, const float *x, float *moment, float *y) {
+static void norm_samples(const dp_norm_args *p, const float *x, float *moment, float *y) {
     vf sum[NORM_CHAINS] = {{0}}, square[NORM_CHAINS] = {{0}};
-    for (int f = 0; f < p->F; f += NORM_CHAINS) {
+    for (int f = 0; f < p->below->F; f += NORM_CHAINS) {
 #pragma GCC unroll 4
         for (int c = 0; c < NORM_CHAINS; c++) {
-            if (f + c < p->F) {
+            if (f + c < p->below->F) {
                 sum[c] = sum[c] + vf_load(x + (f + c) * DP_STRIP);
             }
         }
     }
-    vf mean = norm_total(sum) / (float)p->F;
-    for (int f = 0; f < p->F; f += NORM_CHAINS) {
+    vf mean = norm_total(sum) / (float)p->below->F;
+    for (int f = 0; f < p->below->F; f += NORM_CHAINS) {
 #pragma GCC unroll 4
         for (int c = 0; c < NORM_CHAINS; c++) {
-            if (f + c < p->F) {
+            if (f + c < p->below->F) {
                 vf d = vf_load(x + (f + c) * DP_STRIP) - mean;
                 square[c] = vf_fma(d, d, square[c]);
             }
         }
     }
-    vf inverse = 1.0f / vf_sqrt(norm_total(square) / (float)p->F + p->eps);
-    for (int f = 0; f < p->F; f++) {
+    vf inverse = 1.0f / vf_sqrt(norm_total(square) / (float)p->below->F + p->eps);
+    for (int f = 0; f < p->below->F; f++) {
         vf h = (vf_load(x + f * DP_STRIP) - mean) * inverse;
         vf_store(y + f * DP_STRIP, vf_fma(h, vf_set(p->w[f]), vf_set(p->b[f])));
     }
-    vf_store(moment, mean);
-    vf_store(moment + DP_STRIP, inverse);
+    if (moment) {
+        vf_store(moment, mean);
+        vf_store(moment + DP_STRIP, inverse);
+    }
 }
 
-static void norm_samples_back(const dp_norm *p, const float *x, const float *moment,
+static void norm_samples_back(const dp_norm_args *p, const float *x, const float *moment,
                               const float *dy, float *dx) {
     vf mean = vf_load(moment), inverse = vf_load(moment + DP_STRIP);
     vf sum[NORM_CHAINS] = {{0}}, along[NORM_CHAINS] = {{0}};
-    for (int f = 0; f < p->F; f += NORM_CHAINS) {
+    for (int f = 0; f < p->below->F; f += NORM_CHAINS) {
 #pragma GCC unroll 4
         for (int c = 0; c < NORM_CHAINS; c++) {
-            if (f + c < p->F) {
+            if (f + c < p->below->F) {
                 vf h = (vf_load(x + (f + c) * DP_STRIP) - mean) * inverse;
                 vf g = vf_load(dy + (f + c) * DP_STRIP) * vf_set(p->w[f + c]);
                 sum[c] = sum[c] + g;
@@ -58,8 +60,9 @@ static void norm_samples_back(const dp_norm *p, const float *x, const float *mom
             }
         }
     }
-    vf mean_g = norm_total(sum) / (float)p->F, mean_gh = norm_total(along) / (float)p->F;
-    for (int f = 0; f < p->F; f++) {
+    vf mean_g = norm_total(sum) / (float)p->below->F,
+       mean_gh = norm_total(along) / (float)p->below->F;
+    for (int f = 0; f < p->below->F; f++) {
         vf h = (vf_load(x + f * DP_STRIP) - mean) * inverse;
         vf g = vf_load(dy + f * DP_STRIP) * vf_set(p->w[f]);
         vf_store(dx + f * DP_STRIP, vf_fma(-h, mean_gh, g - mean_g) * inverse);
@@ -67,52 +70,54 @@ static void norm_samples_back(const dp_norm *p, const float *x, const float *mom
 }
 
 /* This thread's samples. */
-static ALWAYS_INLINE void norm_run(bool back, dp_team team, const dp_norm *p) {
+static ALWAYS_INLINE void norm_run(bool back, dp_team team, const dp_norm_args *p) {
     int vectors = ceil_div(p->N, QUARTER) * QUARTER_VECS;
     for (int k = partition_begin(vectors, team.id, team.n);
          k < partition_begin(vectors, team.id + 1, team.n); k++) {
         size_t strip = (size_t)(k * LANES / DP_STRIP), lane = k * LANES % DP_STRIP;
-        size_t at = strip * (size_t)p->F * DP_STRIP + lane;
-        float *moment = p->moment + strip * 2 * DP_STRIP + lane;
+        size_t at = strip * (size_t)p->below->F * DP_STRIP + lane;
+        float *moment = p->moment ? p->moment + strip * 2 * DP_STRIP + lane : NULL;
         if (back) {
-            norm_samples_back(p, p->xt + at, moment, p->dyt + at, p->dxt + at);
+            norm_samples_back(p, p->below->yt + at, moment, p->above->dzt + at,
+                              p->below->dzt + at);
         } else {
-            norm_samples(p, p->xt + at, moment, p->yt + at);
+            norm_samples(p, p->below->yt + at, moment, p->above->yt + at);
         }
     }
 }
 
-static void norm_forward(dp_team team, const dp_norm *p) {
+static void norm_forward(dp_team team, const dp_norm_args *p) {
     norm_run(false, team, p);
 }
 
-static void norm_dinput(dp_team team, const dp_norm *p) {
+static void norm_dinput(dp_team team, const dp_norm_args *p) {
     norm_run(true, team, p);
 }
 
 /* 16 samples of up to 16 features [f, f + features): dy, and h = (x - mean) inverse, both
  * turned so that lanes run over features. */
-static void norm_turn(const dp_norm *p, int n, int f, int features, float *dy, float *h) {
+static void norm_turn(const dp_norm_args *p, int n, int f, int features, float *dy,
+                      float *h) {
     size_t strip = (size_t)(n / DP_STRIP), lane = n % DP_STRIP;
-    size_t at = (strip * (size_t)p->F + (size_t)f) * DP_STRIP + lane;
-    const float *moment = p->moment + strip * 2 * DP_STRIP + lane;
+    size_t at = (strip * (size_t)p->below->F + (size_t)f) * DP_STRIP + lane;
+    const float *moment = p->moment ? p->moment + strip * 2 * DP_STRIP + lane : NULL;
     float plain[QUARTER * QUARTER] __attribute__((aligned(64)));
     for (int k = 0; k < features; k++) {
         for (int v = 0; v < QUARTER; v += LANES) {
-            vf x = vf_load(p->xt + at + k * DP_STRIP + v);
-            vf_store(plain + k * QUARTER + v, (x - vf_load(moment + v)) *
-                                                  vf_load(moment + DP_STRIP + v));
+            vf x = vf_load(p->below->yt + at + k * DP_STRIP + v);
+            vf_store(plain + k * QUARTER + v,
+                     (x - vf_load(moment + v)) * vf_load(moment + DP_STRIP + v));
         }
     }
     for (int k = features; k < QUARTER; k++) {
         memset(plain + k * QUARTER, 0, QUARTER * sizeof *plain);
     }
     transpose_quarter(plain, QUARTER, h, QUARTER);
-    to_batch_major(p->dyt + at, features, QUARTER, dy, QUARTER);
+    to_batch_major(p->above->dzt + at, features, QUARTER, dy, QUARTER);
 }
 
 /* dw and db of up to 16 features. */
-static void norm_gradient(const dp_norm *p, int f, int features) {
+static void norm_gradient(const dp_norm_args *p, int f, int features) {
     float stack[NORM_LEVELS][2][QUARTER] __attribute__((aligned(64)));
     float dy[QUARTER * QUARTER] __attribute__((aligned(64)));
     float h[QUARTER * QUARTER] __attribute__((aligned(64)));
@@ -148,11 +153,11 @@ static void norm_gradient(const dp_norm *p, int f, int features) {
     memcpy(p->db + f, stack[0][1], (size_t)features * sizeof *p->db);
 }
 
-static void norm_dweight(dp_team team, const dp_norm *p) {
-    int groups = ceil_div(p->F, QUARTER);
+static void norm_dweight(dp_team team, const dp_norm_args *p) {
+    int groups = ceil_div(p->below->F, QUARTER);
     for (int g = partition_begin(groups, team.id, team.n);
          g < partition_begin(groups, team.id + 1, team.n); g++) {
-        norm_gradient(p, g * QUARTER, imin(p->F - g * QUARTER, QUARTER));
+        norm_gradient(p, g * QUARTER, imin(p->below->F - g * QUARTER, QUARTER));
     }
 }
 

@@ -7,7 +7,7 @@
 
 /* A channel of a strip, and the quarters of it that have samples. */
 typedef struct pool_plane {
-    const dp_pool *p;
+    const dp_pool_args *p;
     size_t in, out; /* where the channel begins in the arrays */
     int n;          /* samples, a multiple of 16 */
     const float *x; /* xt there */
@@ -39,7 +39,8 @@ static ALWAYS_INLINE vf pool_mean(const float *x, int K, ptrdiff_t row, vi *whic
 /* K a constant where it is 2. */
 static ALWAYS_INLINE void pool_windows(bool max, int K, const pool_plane *at) {
     const dp_window *w = &at->p->window;
-    float *z = (at->p->zt ? at->p->zt : at->p->yt) + at->out;
+    const dp_activation *above = at->p->above;
+    float *z = (above->zt ? above->zt : above->yt) + at->out;
     ptrdiff_t row = (ptrdiff_t)w->W * DP_STRIP;
     for (int y = 0; y < w->OH; y++) {
         for (int i = 0; i < w->OW; i++, z += DP_STRIP) {
@@ -57,7 +58,7 @@ static ALWAYS_INLINE void pool_windows(bool max, int K, const pool_plane *at) {
  * dx has been cleared. */
 static ALWAYS_INLINE void pool_spread(bool max, bool meet, int K, const pool_plane *at) {
     const dp_window *w = &at->p->window;
-    const float *dy = at->p->dyt + at->out;
+    const float *dy = at->p->above->dzt + at->out;
     ptrdiff_t row = (ptrdiff_t)w->W * DP_STRIP;
     for (int y = 0; y < w->OH; y++) {
         for (int i = 0; i < w->OW; i++, dy += DP_STRIP) {
@@ -101,22 +102,23 @@ static ALWAYS_INLINE void pool_back(bool max, const pool_plane *at) {
     }
 }
 
-/* f, or f' below, on the `pixels` of a channel, which begin at `at`. */
-static void pool_act(const pool_plane *plane, bool back, size_t at, int pixels) {
-    const dp_pool *p = plane->p;
-    bool whole = plane->n == DP_STRIP;
-    size_t n = (size_t)plane->n * (whole ? (size_t)pixels : 1);
+/* f of `above`, or f' of `below`, on the `pixels` of a channel, which begin at `at`. */
+static void pool_act(const dp_activation *a, bool back, size_t at, int pixels, int n) {
+    bool whole = n == DP_STRIP;
+    size_t floats = (size_t)n * (whole ? (size_t)pixels : 1);
     for (int k = 0; k < (whole ? 1 : pixels); k++, at += DP_STRIP) {
+        float *z = a->zt ? a->zt + at : NULL, *y = a->yt + at;
         if (back) {
-            p->act->backward(p->zt ? p->zt + at : NULL, p->yt + at, p->dxt + at, n);
+            a->act->backward(z, y, a->dzt + at, floats);
         } else {
-            p->act->forward((p->zt ? p->zt : p->yt) + at, p->yt + at, n);
+            a->act->forward(z ? z : y, y, floats);
         }
     }
 }
 
 /* This thread's channels of all strips. */
-static ALWAYS_INLINE void pool_run(bool max, bool back, dp_team team, const dp_pool *p) {
+static ALWAYS_INLINE void pool_run(bool max, bool back, dp_team team,
+                                   const dp_pool_args *p) {
     const dp_window *w = &p->window;
     int planes = ceil_div(p->N, DP_STRIP) * w->C;
     for (int k = partition_begin(planes, team.id, team.n);
@@ -126,34 +128,36 @@ static ALWAYS_INLINE void pool_run(bool max, bool back, dp_team team, const dp_p
                          .in = (size_t)k * (size_t)(w->H * w->W) * DP_STRIP,
                          .out = (size_t)k * (size_t)(w->OH * w->OW) * DP_STRIP,
                          .n = imin(ceil_div(left, QUARTER) * QUARTER, DP_STRIP)};
-        at.x = p->xt + at.in;
+        at.x = p->below->yt + at.in;
         if (back) {
-            at.dx = p->dxt + at.in;
+            at.dx = p->below->dzt + at.in;
             pool_back(max, &at);
         } else if (w->K == 2) {
             pool_windows(max, 2, &at);
         } else {
             pool_windows(max, w->K, &at);
         }
-        if (p->act) {
-            pool_act(&at, back, back ? at.in : at.out, back ? w->H * w->W : w->OH * w->OW);
+        if (back && p->below->act) {
+            pool_act(p->below, true, at.in, w->H * w->W, at.n);
+        } else if (!back && p->above->act) {
+            pool_act(p->above, false, at.out, w->OH * w->OW, at.n);
         }
     }
 }
 
-static void maxpool_forward(dp_team team, const dp_pool *p) {
+static void maxpool_forward(dp_team team, const dp_pool_args *p) {
     pool_run(true, false, team, p);
 }
 
-static void maxpool_backward(dp_team team, const dp_pool *p) {
+static void maxpool_backward(dp_team team, const dp_pool_args *p) {
     pool_run(true, true, team, p);
 }
 
-static void avgpool_forward(dp_team team, const dp_pool *p) {
+static void avgpool_forward(dp_team team, const dp_pool_args *p) {
     pool_run(false, false, team, p);
 }
 
-static void avgpool_backward(dp_team team, const dp_pool *p) {
+static void avgpool_backward(dp_team team, const dp_pool_args *p) {
     pool_run(false, true, team, p);
 }
 

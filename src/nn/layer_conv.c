@@ -6,9 +6,8 @@
 
 static dp_status shape(dp_layer *layer, const char *argument) {
     char *end = NULL;
-    long O = argument && *argument >= '0' && *argument <= '9'
-                 ? strtol(argument, &end, 10)
-                 : 0;
+    long O =
+        argument && *argument >= '0' && *argument <= '9' ? strtol(argument, &end, 10) : 0;
     bool counted = O >= 1 && O <= DP_WIDEST && *end == '@';
     dp_status s = dp_layer_read_window(layer, argument, counted ? end + 1 : NULL, true,
                                        counted ? (int)O : 1);
@@ -30,41 +29,35 @@ static dp_status shape(dp_layer *layer, const char *argument) {
     return DP_OK;
 }
 
-static dp_conv conv_of(const dp_layer *layer, const dp_pass *p) {
-    return (dp_conv){.window = dp_layer_window(layer),
-                     .N = p->N,
-                     .O = layer->out.C,
-                     .o0 = p->begin,
-                     .o1 = p->end,
-                     .W = p->params + layer->tensor[0].offset,
-                     .b = p->params + layer->tensor[1].offset,
-                     .xt = layer->below->yt,
-                     .dyt = layer->above->dzt,
-                     .block = p->block};
+static dp_conv_args args(const dp_layer *layer, const dp_pass *p) {
+    size_t weight = layer->tensor[0].offset, bias = layer->tensor[1].offset;
+    return (dp_conv_args){.window = dp_layer_window(layer),
+                          .N = p->N,
+                          .O = layer->out.C,
+                          .begin = p->begin,
+                          .end = p->end,
+                          .block = p->block,
+                          .below = layer->below,
+                          .above = layer->above,
+                          .W = p->params + weight,
+                          .b = p->params + bias,
+                          .dW = p->grads ? p->grads + weight : NULL,
+                          .db = p->grads ? p->grads + bias : NULL};
 }
 
 static void forward(const dp_layer *layer, const dp_pass *p) {
-    dp_conv conv = conv_of(layer, p);
-    conv.act = layer->above->act;
-    conv.zt = layer->above->zt;
-    conv.yt = layer->above->yt;
-    p->set->conv_forward(p->team, &conv);
+    dp_conv_args a = args(layer, p);
+    p->set->conv_forward(p->team, &a);
 }
 
 static void backward(const dp_layer *layer, const dp_pass *p) {
-    dp_conv conv = conv_of(layer, p);
-    conv.act = layer->below->act;
-    conv.zt = layer->below->zt;
-    conv.yt = layer->below->yt;
-    conv.dxt = layer->below->dzt;
-    p->set->conv_dinput(p->team, &conv);
+    dp_conv_args a = args(layer, p);
+    p->set->conv_dinput(p->team, &a);
 }
 
 static void gradient(const dp_layer *layer, const dp_pass *p) {
-    dp_conv conv = conv_of(layer, p);
-    conv.dW = p->grads + layer->tensor[0].offset;
-    conv.db = p->grads + layer->tensor[1].offset;
-    p->set->conv_dweight(p->team, &conv);
+    dp_conv_args a = args(layer, p);
+    p->set->conv_dweight(p->team, &a);
 }
 
 const dp_layer_kind dp_layer_conv = {.name = "conv",

@@ -18,17 +18,16 @@ static dp_status shape(dp_layer *layer, const char *argument) {
 }
 
 static void forward(const dp_layer *layer, const dp_pass *p) {
-    dp_dropout dropout = {.N = p->N,
-                          .F = layer->below->F,
-                          .P = (float)layer->arg[0],
-                          .seed = p->seed,
-                          .step = (uint32_t)p->step,
-                          .layer = (uint32_t)layer->index,
-                          .row = p->row,
-                          .xt = layer->below->yt,
-                          .yt = layer->above->yt,
-                          .factor = layer->kept};
-    p->set->dropout(p->team, &dropout);
+    dp_dropout_args a = {.N = p->N,
+                         .P = (float)layer->arg[0],
+                         .seed = p->seed,
+                         .step = (uint32_t)p->step,
+                         .layer = (uint32_t)layer->index,
+                         .row = p->row,
+                         .below = layer->below,
+                         .above = layer->above,
+                         .factor = layer->kept};
+    p->set->dropout(p->team, &a);
 }
 
 static void backward(const dp_layer *layer, const dp_pass *p) {

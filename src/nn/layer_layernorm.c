@@ -21,35 +21,33 @@ static dp_status shape(dp_layer *layer, const char *argument) {
     return DP_OK;
 }
 
-static dp_norm norm_of(const dp_layer *layer, const dp_pass *p) {
-    return (dp_norm){.N = p->N,
-                     .F = layer->below->F,
-                     .block = p->block,
-                     .eps = 1e-5F,
-                     .w = p->params + layer->tensor[0].offset,
-                     .b = p->params + layer->tensor[1].offset,
-                     .xt = layer->below->yt,
-                     .dyt = layer->above->dzt,
-                     .moment = layer->kept};
+static dp_norm_args args(const dp_layer *layer, const dp_pass *p) {
+    size_t weight = layer->tensor[0].offset, bias = layer->tensor[1].offset;
+    return (dp_norm_args){.N = p->N,
+                          .block = p->block,
+                          .eps = 1e-5F,
+                          .below = layer->below,
+                          .above = layer->above,
+                          .w = p->params + weight,
+                          .b = p->params + bias,
+                          .moment = layer->kept,
+                          .dw = p->grads ? p->grads + weight : NULL,
+                          .db = p->grads ? p->grads + bias : NULL};
 }
 
 static void forward(const dp_layer *layer, const dp_pass *p) {
-    dp_norm norm = norm_of(layer, p);
-    norm.yt = layer->above->yt;
-    p->set->norm_forward(p->team, &norm);
+    dp_norm_args a = args(layer, p);
+    p->set->norm_forward(p->team, &a);
 }
 
 static void backward(const dp_layer *layer, const dp_pass *p) {
-    dp_norm norm = norm_of(layer, p);
-    norm.dxt = layer->below->dzt;
-    p->set->norm_dinput(p->team, &norm);
+    dp_norm_args a = args(layer, p);
+    p->set->norm_dinput(p->team, &a);
 }
 
 static void gradient(const dp_layer *layer, const dp_pass *p) {
-    dp_norm norm = norm_of(layer, p);
-    norm.dw = p->grads + layer->tensor[0].offset;
-    norm.db = p->grads + layer->tensor[1].offset;
-    p->set->norm_dweight(p->team, &norm);
+    dp_norm_args a = args(layer, p);
+    p->set->norm_dweight(p->team, &a);
 }
 
 const dp_layer_kind dp_layer_layernorm = {.name = "layernorm",

@@ -6,28 +6,21 @@ static dp_status shape(dp_layer *layer, const char *argument) {
     return dp_layer_read_window(layer, argument, argument, false, layer->in.C);
 }
 
+static dp_pool_args args(const dp_layer *layer, const dp_pass *p) {
+    return (dp_pool_args){.window = dp_layer_window(layer),
+                          .N = p->N,
+                          .below = layer->below,
+                          .above = layer->above};
+}
+
 static void forward(const dp_layer *layer, const dp_pass *p) {
-    const dp_activation *above = layer->above;
-    dp_pool pool = {.window = dp_layer_window(layer),
-                    .N = p->N,
-                    .xt = layer->below->yt,
-                    .act = above->act,
-                    .zt = above->zt,
-                    .yt = above->yt};
-    p->set->maxpool_forward(p->team, &pool);
+    dp_pool_args a = args(layer, p);
+    p->set->maxpool_forward(p->team, &a);
 }
 
 static void backward(const dp_layer *layer, const dp_pass *p) {
-    const dp_activation *below = layer->below;
-    dp_pool pool = {.window = dp_layer_window(layer),
-                    .N = p->N,
-                    .xt = below->yt,
-                    .dyt = layer->above->dzt,
-                    .act = below->act,
-                    .zt = below->zt,
-                    .yt = below->yt,
-                    .dxt = below->dzt};
-    p->set->maxpool_backward(p->team, &pool);
+    dp_pool_args a = args(layer, p);
+    p->set->maxpool_backward(p->team, &a);
 }
 
 const dp_layer_kind dp_layer_maxpool = {.name = "maxpool",

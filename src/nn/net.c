@@ -93,6 +93,23 @@ void dp_net_cut(dp_net *net, size_t least) {
     }
 }
 
+int dp_net_samples(const dp_model *model, bool training) {
+    const size_t cache = 32 << 20;   /* of all cores */
+    size_t most = 4 * model->floats; /* reading the parameters again has its price, too */
+    size_t sample = (size_t)dp_shape_size(model->input);
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        size_t floats = (size_t)dp_shape_size(layer->out) + (size_t)layer->scratch;
+        sample += layer->kind->forward ? floats * (training ? 2 : 1) : 0;
+    }
+    most = most > cache / sizeof(float) ? most : cache / sizeof(float);
+    int n = DP_MICROBATCH;
+    while (n > DP_STRIP && (size_t)n * sample > most) {
+        n /= 2;
+    }
+    return n;
+}
+
 dp_status dp_net_create(const dp_model *model, int capacity, bool training,
                         dp_net **out) {
     size_t layers = (size_t)model->nlayers;

@@ -54,19 +54,20 @@ dp_status dp_layer_read_window(dp_layer *layer, const char *argument, const char
     *S = *S > 0 ? *S : padded ? 1 : *K;
     dp_shape in = layer->in;
     if (!in.image) {
-        return dp_fail(DP_EUSAGE,
-                       "model.layers: '%s:%s' needs images, but gets %d plain values; put "
-                       "it before flatten and dense, or use dense:N",
-                       layer->name, argument, in.C);
+        return dp_fail(
+            DP_EUSAGE,
+            "model.layers: '%s:%s' needs images, but gets %d plain values; put "
+            "it before flatten and dense, or use dense:N",
+            layer->name, argument, in.C);
     }
     double small = in.H < in.W ? in.H : in.W;
     if (*K > small + 2 * *P) {
-        return dp_fail(DP_EUSAGE,
-                       "model.layers: '%s:%s' gets [%d,%d,%d], for which a window of %d x "
-                       "%d is too large; K may be at most %d%s",
-                       layer->name, argument, in.C, in.H, in.W, (int)*K, (int)*K,
-                       (int)(small + 2 * *P),
-                       padded ? ", or more with more padding (+P)" : "");
+        return dp_fail(
+            DP_EUSAGE,
+            "model.layers: '%s:%s' gets [%d,%d,%d], for which a window of %d x "
+            "%d is too large; K may be at most %d%s",
+            layer->name, argument, in.C, in.H, in.W, (int)*K, (int)*K,
+            (int)(small + 2 * *P), padded ? ", or more with more padding (+P)" : "");
     }
     double height = (double)(int)((in.H + 2 * *P - *K) / *S) + 1;
     double width = (double)(int)((in.W + 2 * *P - *K) / *S) + 1;
