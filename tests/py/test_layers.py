@@ -284,6 +284,14 @@ def test_mistakes_show_the_layer_and_what_would_fit(lab, layers, mentions):
     lab.run("run.ini").fails(2, *mentions)
 
 
+def test_help_names_every_layer(lab):
+    lab.config(model__layers="batchnorm")
+    known = lab.run("run.ini").expect(2).errors[0].split("there are: ")[1].split()
+    assert len(known) > 10
+    told = " ".join(lab.run("help", "model.layers").expect(0).out.split())
+    assert not [word for word in known if word not in told]
+
+
 def test_tables_have_no_images(lab):
     rows = "".join(f"{i},{i % 3},{i % 2}\n" for i in range(20))
     (lab.dir / "t.csv").write_text("a,b,y\n" + rows)
