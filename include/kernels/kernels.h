@@ -132,6 +132,57 @@ typedef struct dp_scale {
     const float *inv_std; /* [columns] */
 } dp_scale;
 
+/** Square windows on images, as in convolution and pooling: output pixel (y, x) sees rows
+ *  [y S - P, y S - P + K) of the input and columns likewise; past the edges are zeros.
+ *  Pixel (y, x) of channel c is feature (c H + y) W + x. */
+typedef struct dp_window {
+    int C, H, W; /* of the input */
+    int K, S, P; /* K x K pixels; from one to the next; padding on each side */
+    int OH, OW;  /* of the output: (H + 2P - K) / S + 1, rounded down */
+} dp_window;
+
+/** A convolution of N samples, from C channels to O: above->F = O OH OW. Weights, biases
+ *  and their gradients are only 4-byte aligned. */
+typedef struct dp_conv_args {
+    dp_window window;
+    int N, O;
+    int begin, end; /* channels that forward and dweight compute: multiples of 16 (end may
+                     * be O) */
+    int block;      /* samples in a block of the block tree */
+    const dp_activation *below, *above;
+    const float *W, *b; /* [O][C][K][K], [O] */
+    float *dW, *db;     /* likewise */
+} dp_conv_args;
+
+/** Pooling of the channels of N samples. */
+typedef struct dp_pool_args {
+    dp_window window; /* P = 0 */
+    int N;
+    const dp_activation *below, *above;
+} dp_pool_args;
+
+/** Normalisation of the F = below->F features of each of N samples. Weights, biases and
+ *  their gradients are only 4-byte aligned. */
+typedef struct dp_norm_args {
+    int N, block;
+    float eps;
+    const dp_activation *below, *above;
+    const float *w, *b; /* [F] */
+    float *moment;      /* [S][2][64]: mean, 1 / sqrt(variance + eps); forward: or NULL */
+    float *dw, *db;     /* [F] */
+} dp_norm_args;
+
+/** Dropout of the features of N samples. */
+typedef struct dp_dropout_args {
+    int N;
+    float P; /* of a feature to be 0 */
+    uint64_t seed;
+    uint32_t step, layer;
+    const int32_t *row; /* [N] of the table */
+    const dp_activation *below, *above;
+    float *factor; /* [S][F][64] */
+} dp_dropout_args;
+
 typedef struct dp_kernels {
     const char *name;        /* "avx512", "avx2", "portable" */
     int lanes;               /* floats in a vector */
@@ -168,6 +219,54 @@ typedef struct dp_kernels {
      *  fma(dy[n][o], x[n][i], acc) in order (db: acc + dy[n][o]); blocks are added along
      *  dp_tree over the ceil(N/block) local blocks. */
     void (*dweight)(dp_team team, const dp_dense_args *a);
+
+    /** z = W * x + b, y = f(z) of above: below->yt, W, b -> above->zt, yt; channels
+     *  [begin, end) only.
+     *  Each output: acc = b[o] + 0, then fma(W[o][c][i][j], x, acc) over (c, i, j) in
+     *  order; terms in the padding are left out. */
+    void (*conv_forward)(dp_team team, const dp_conv_args *conv);
+
+    /** above->dzt, W -> below->dzt, times f'(.) of below.
+     *  Each output: acc = 0, then fma(W[o][c][i][j], dz, acc) over (o, i, j) in order. */
+    void (*conv_dinput)(dp_team team, const dp_conv_args *conv);
+
+    /** above->dzt, below->yt -> dW, db of channels [begin, end), overwritten.
+     *  For each sample acc = 0, then fma(dz, x, acc) over the output's pixels in order
+     *  (db: acc + dz); x is 0 in the padding. The samples of a block are added along
+     *  dp_tree over their number, then the blocks as in dweight. */
+    void (*conv_dweight)(dp_team team, const dp_conv_args *conv);
+
+    /** The largest of each window, NaN where one is NaN; then f of above: below->yt ->
+     *  above->zt, yt. */
+    void (*maxpool_forward)(dp_team team, const dp_pool_args *pool);
+
+    /** above->dzt -> below->dzt: dz goes to the window's largest pixel, the first of
+     *  equals; where windows meet, sums in the order of the outputs; times f'(.) of
+     *  below. */
+    void (*maxpool_backward)(dp_team team, const dp_pool_args *pool);
+
+    /** The mean of each window: the sum in order, divided by K K. As maxpool. */
+    void (*avgpool_forward)(dp_team team, const dp_pool_args *pool);
+    void (*avgpool_backward)(dp_team team, const dp_pool_args *pool);
+
+    /** y = h w + b with h = (x - mean) / sqrt(variance + eps), for each sample: below->yt,
+     *  w, b -> moment, above->yt. Sums over features in 4 interleaved chains, (0 + 1) + (2
+     *  + 3). */
+    void (*norm_forward)(dp_team team, const dp_norm_args *norm);
+
+    /** With g = dy w: dx = (g - mean g - h mean(g h)) / sqrt(variance + eps): above->dzt,
+     *  below->yt, w, moment -> below->dzt, without f' of below. */
+    void (*norm_dinput)(dp_team team, const dp_norm_args *norm);
+
+    /** dw = sum of dy h, db = sum of dy, as in dweight: above->dzt, below->yt, moment ->
+     *  dw, db. */
+    void (*norm_dweight)(dp_team team, const dp_norm_args *norm);
+
+    /** factor = 0 with probability P, else 1 / (1 - P), and y = x factor: below->yt ->
+     *  factor, above->yt. The factor of feature f is 0 where word f % 4 of
+     *  dp_rng_words(seed, DP_FOR_LAYER, step, layer << 56 | row << 24 | f / 4) is below P
+     *  2^32. */
+    void (*dropout)(dp_team team, const dp_dropout_args *dropout);
 
     /** Softmax cross-entropy on logits, fused with its gradient.
      *  zt[S][C][64] label[N] -> loss[N], correct[N] (1 if argmax, first of equals, is the

@@ -13,9 +13,10 @@
 #include "kernels/kernels.h"
 
 /** A sample's features as PyTorch has them: C channels of H x W, in this order. Flat ones
- *  are [F,1,1]. */
+ *  are [F,1,1] and no image. */
 typedef struct dp_shape {
     int C, H, W;
+    bool image; /* has three dimensions in PyTorch */
 } dp_shape;
 
 static inline int dp_shape_size(dp_shape s) {
@@ -55,12 +56,16 @@ typedef struct dp_layer_kind {
     bool reads_rows;
     /** Forward and gradient leave out the zeros of below->lit, where it is not NULL. */
     bool skips_zeros;
+    /** Takes plain values: images have to be flattened. */
+    bool flat;
+    /** In evaluation what goes in comes out. */
+    bool training_only;
     /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and
      *  the tensors by dp_layer_add_tensor. One that takes its input as flat says so in
      *  layer->in.
      *  Errors: DP_EUSAGE naming the layer */
     dp_status (*shape)(dp_layer *layer, const char *argument);
-    /** below->yt -> above->yt. */
+    /** below->yt -> above->yt. NULL: what goes in comes out. */
     void (*forward)(const dp_layer *layer, const dp_pass *pass);
     /** above->dzt -> below->dzt: the input gradient. */
     void (*backward)(const dp_layer *layer, const dp_pass *pass);

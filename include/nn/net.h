@@ -45,7 +45,14 @@ typedef struct dp_net {
     size_t bytes;
 } dp_net;
 
-enum { DP_NET_SLICES = 4 }; /* of a layer, at most */
+enum {
+    DP_NET_SLICES = 4,    /* of a layer, at most */
+    DP_MICROBATCH = 1024, /* samples of a microbatch, at most */
+};
+
+/** Samples of a microbatch of this model, from 64 to DP_MICROBATCH: fewer where their
+ *  activations would not stay in cache. No result depends on it. */
+int dp_net_samples(const dp_model *model, bool training);
 
 /** training: with gradients, and what they are made of. Each layer is one slice.
  *  Owner: the caller; dp_net_destroy. */

@@ -7,8 +7,6 @@
 #include "nn/loss.h"
 #include "nn/net.h"
 
-enum { DP_MICROBATCH = 1024 }; /* samples of a microbatch, at most */
-
 typedef struct dp_batch {
     int capacity, outputs;
     int32_t *label; /* [capacity]; owner: this */

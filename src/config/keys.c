@@ -62,8 +62,12 @@ const dp_key dp_keys[] = {
      "Uses the first n training samples only; 0: all of them.", .hi = COUNT},
 
     {KEY(model, layers, text), "", DP_FIXED,
-     "Hidden layers, such as dense:512 relu dense:512 relu; the output layer is added, "
-     "and none gives a linear model."},
+     "Hidden layers, such as dense:512 relu or conv:24@5 relu maxpool:2; the output "
+     "layer "
+     "is added, and none gives a linear model. There are dense:N, conv:C@K[/S][+P] (C "
+     "outputs, kernel K x K, stride S, zero padding P), maxpool:K[/S] and avgpool:K[/S] "
+     "(stride K unless S), flatten, dropout:P, layernorm, relu, tanh, sigmoid, gelu, "
+     "leaky_relu and softplus."},
     {KEY(model, init, choice), "torch", DP_FIXED,
      "How parameters start: torch (as nn.Linear does), he, xavier, constant "
      "(init_weight, init_bias), or from a file (init_file).",

@@ -53,6 +53,21 @@ static ALWAYS_INLINE vf vf_select(vm m, vf yes, vf no) {
 static ALWAYS_INLINE vi vi_select(vm m, vi yes, vi no) {
     return (vi)_mm512_mask_blend_epi32(m, (__m512i)no, (__m512i)yes);
 }
+static ALWAYS_INLINE vf vf_sqrt(vf x) {
+    return (vf)_mm512_sqrt_ps((__m512)x);
+}
+/* a < b, unsigned */
+static ALWAYS_INLINE vm vu_lt(vu a, vu b) {
+    return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b);
+}
+/* The upper halves of the 64-bit products a b; *low: the lower ones. */
+static ALWAYS_INLINE vu vu_multiply(vu a, vu b, vu *low) {
+    __m512i even = _mm512_mul_epu32((__m512i)a, (__m512i)b);
+    __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32),
+                                   _mm512_srli_epi64((__m512i)b, 32));
+    *low = (vu)_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+    return (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+}
 /* LANES bytes as floats */
 static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
     return (vf)_mm512_cvtepi32_ps(

@@ -52,6 +52,23 @@ static ALWAYS_INLINE vi vi_select(vm m, vi yes, vi no) {
 static ALWAYS_INLINE vf vf_select(vm m, vf yes, vf no) {
     return (vf)vi_select(m, (vi)yes, (vi)no);
 }
+static ALWAYS_INLINE vf vf_sqrt(vf x) {
+    return (vf){__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
+                __builtin_sqrtf(x[3])};
+}
+/* a < b, unsigned */
+static ALWAYS_INLINE vm vu_lt(vu a, vu b) {
+    return (vm)(a < b);
+}
+/* The upper halves of the 64-bit products a b; *low: the lower ones. */
+static ALWAYS_INLINE vu vu_multiply(vu a, vu b, vu *low) {
+    vu high = {0};
+    for (int k = 0; k < LANES; k++) {
+        high[k] = (uint32_t)((uint64_t)a[k] * b[k] >> 32);
+    }
+    *low = a * b;
+    return high;
+}
 /* LANES bytes as floats */
 static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
     return (vf){p[0], p[1], p[2], p[3]};

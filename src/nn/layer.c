@@ -7,6 +7,12 @@
 /* One row a kind: dp_layer_<kind> of layer_<kind>.c. */
 #define KINDS_(ROW)                                                                      \
     ROW(dense)                                                                           \
+    ROW(conv)                                                                            \
+    ROW(maxpool)                                                                         \
+    ROW(avgpool)                                                                         \
+    ROW(flatten)                                                                         \
+    ROW(dropout)                                                                         \
+    ROW(layernorm)                                                                       \
     ROW(activation)
 
 #define DECLARED(kind) extern const dp_layer_kind dp_layer_##kind;

@@ -15,8 +15,8 @@ static dp_status shape(dp_layer *layer, const char *argument) {
             argument ? ":" : "", argument ? argument : "", WIDEST);
     }
     int O = (int)width, I = dp_shape_size(layer->in);
-    layer->in = (dp_shape){I, 1, 1};
-    layer->out = (dp_shape){O, 1, 1};
+    layer->in = (dp_shape){I, 1, 1, false};
+    layer->out = (dp_shape){O, 1, 1, false};
     layer->rows = O;
     layer->flops = 2.0 * I * O;
     dp_layer_add_tensor(layer, "weight", 2, (int[]){O, I}, (dp_initial){I, O, 0});
@@ -59,6 +59,7 @@ const dp_layer_kind dp_layer_dense = {.name = "dense",
                                       .writes_rows = true,
                                       .reads_rows = true,
                                       .skips_zeros = true,
+                                      .flat = true,
                                       .shape = shape,
                                       .forward = forward,
                                       .backward = backward,

@@ -54,12 +54,16 @@ static size_t carve_activations(dp_net *net, bool training) {
     return used;
 }
 
-/* An activation right behind a layer that can do it on its way becomes that layer's. */
-static void fuse(dp_net *net) {
+/* An activation right behind a layer that can do it on its way becomes that layer's.
+ * Layers that do nothing are left out. */
+static void fuse(dp_net *net, bool training) {
     const dp_model *model = net->model;
     for (int l = 0; l < model->nlayers; l++) {
         dp_layer *layer = &net->layers[net->nlayers];
         *layer = model->layers[l];
+        if (!layer->kind->forward || (layer->kind->training_only && !training)) {
+            continue;
+        }
         if (layer->kind->fuses && l + 1 < model->nlayers && model->layers[l + 1].act) {
             layer->act = model->layers[++l].act;
         }
@@ -111,6 +115,23 @@ void dp_net_cut(dp_net *net, size_t least) {
     }
 }
 
+int dp_net_samples(const dp_model *model, bool training) {
+    const size_t cache = 32 << 20;   /* of all cores */
+    size_t most = 4 * model->floats; /* reading the parameters again has its price, too */
+    size_t sample = (size_t)dp_shape_size(model->input);
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        size_t floats = (size_t)dp_shape_size(layer->out) + (size_t)layer->scratch;
+        sample += layer->kind->forward ? floats * (training ? 2 : 1) : 0;
+    }
+    most = most > cache / sizeof(float) ? most : cache / sizeof(float);
+    int n = DP_MICROBATCH;
+    while (n > DP_STRIP && (size_t)n * sample > most) {
+        n /= 2;
+    }
+    return n;
+}
+
 dp_status dp_net_create(const dp_model *model, int capacity, bool training,
                         dp_net **out) {
     size_t layers = (size_t)model->nlayers;
@@ -121,7 +142,7 @@ dp_status dp_net_create(const dp_model *model, int capacity, bool training,
     net->model = model;
     net->capacity = capacity;
     net->activations[0].F = dp_shape_size(model->input);
-    fuse(net);
+    fuse(net, training);
     dp_net_cut(net, 0);
     size_t floats = carve_activations(net, training);
     dp_status s = dp_memory_alloc(floats, sizeof *net->slab, (void **)&net->slab);

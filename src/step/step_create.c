@@ -169,7 +169,8 @@ static dp_status create_exchange(dp_stepper *st) {
 /* What needs no other rank. */
 static dp_status create_own(dp_stepper *st, int batch) {
     st->block = (int)st->config->parallel.block;
-    st->max_blocks = st->block >= DP_MICROBATCH ? 1 : DP_MICROBATCH / st->block;
+    int samples = dp_net_samples(st->model, true);
+    st->max_blocks = st->block >= samples ? 1 : samples / st->block;
     int capacity = st->max_blocks * st->block;
     capacity = capacity < batch ? capacity : batch;
     count_gradients(st, batch, st->data->train_n % batch);
