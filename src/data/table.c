@@ -55,7 +55,8 @@ static const char *fault_of(const dp_read_request *request, double v) {
                                   : " is too large for a float";
     case DP_BINARY:
         return v == 0 || v == 1 ? NULL
-                                : " is neither 0 nor 1, which loss.name = bce takes";
+                                : " is neither 0 nor 1, which loss.name = bce takes; for "
+                                  "more classes use cross_entropy";
     case DP_CLASSES:
         break;
     }
