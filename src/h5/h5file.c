@@ -197,8 +197,8 @@ bool dp_h5_is_ours(const char *path) {
     return done > 0 && has_magic(head, (size_t)done);
 }
 
-/* Only looks at the file: HDF5 reads it from the disk. */
-static dp_status look(dp_h5 *f) {
+/* Only the length: HDF5 reads the file from the disk. */
+static dp_status measure(dp_h5 *f) {
     int fd = -1;
     DP_TRY(dp_open_regular(f->path, f->code, NULL, &fd, &f->size));
     close(fd);
@@ -206,7 +206,7 @@ static dp_status look(dp_h5 *f) {
 }
 
 static dp_status open_file(dp_h5 *f, bool ours) {
-    DP_TRY(ours ? load(f) : look(f));
+    DP_TRY(ours ? load(f) : measure(f));
     return dp_h5_reader_start(f, dp_h5_serve);
 }
 

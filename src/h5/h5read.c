@@ -20,7 +20,7 @@ static dp_h5_request request(int what, const char *object, const char *name) {
 static dp_status ask_exactly(dp_h5 *f, const dp_h5_request *q, void *out, size_t room) {
     dp_h5_answer a = {.bytes = out, .room = room};
     DP_TRY(dp_h5_ask(f, q, &a));
-    return a.size == room ? DP_OK : dp_h5_nonsense(f, q->object);
+    return a.size == room ? DP_OK : dp_h5_bad_answer(f, q->object);
 }
 
 bool dp_h5_has(dp_h5 *file, const char *object) {
@@ -37,7 +37,7 @@ dp_status dp_h5_shape(dp_h5 *file, const char *name, dp_h5_type *type, int *ndim
     dp_h5_extent s;
     DP_TRY(ask_exactly(file, &q, &s, sizeof s));
     if (s.ndim < 0 || s.ndim > DP_H5_DIMS) {
-        return dp_h5_nonsense(file, name);
+        return dp_h5_bad_answer(file, name);
     }
     *type = s.type;
     *ndim = s.ndim;
@@ -63,7 +63,7 @@ static dp_status ask_texts(dp_h5 *file, const dp_h5_request *q, dp_h5_answer *a,
     }
     *n = (int)ends;
     bool good = ends <= INT32_MAX && (a->size == 0 || all[a->size - 1] == '\0');
-    return good ? DP_OK : dp_h5_nonsense(file, q->object);
+    return good ? DP_OK : dp_h5_bad_answer(file, q->object);
 }
 
 dp_status dp_h5_get_text(dp_h5 *file, const char *name, char **out) {
@@ -72,7 +72,7 @@ dp_status dp_h5_get_text(dp_h5 *file, const char *name, char **out) {
     int n = 0;
     dp_status status = ask_texts(file, &q, &a, &n);
     if (status == DP_OK && n != 1) {
-        status = dp_h5_nonsense(file, name);
+        status = dp_h5_bad_answer(file, name);
     }
     if (status != DP_OK) {
         free(a.bytes);
@@ -89,7 +89,7 @@ static dp_status get_numbers(dp_h5 *file, const dp_h5_request *q, dp_h5_answer *
     DP_TRY(dp_h5_ask(file, q, a));
     size_t count = a->size / dp_h5_type_size(q->type);
     *n = (int)count;
-    return count <= INT32_MAX ? DP_OK : dp_h5_nonsense(file, q->object);
+    return count <= INT32_MAX ? DP_OK : dp_h5_bad_answer(file, q->object);
 }
 
 /* The texts with pointers to them before them. */
@@ -164,7 +164,7 @@ static dp_status get_column(dp_h5 *file, const char *table, const dp_h5_column *
     DP_TRY(dp_h5_ask(file, &q, &a));
     bool absent = a.size == 0;
     if (!absent && a.size != a.room) {
-        return dp_h5_nonsense(file, table);
+        return dp_h5_bad_answer(file, table);
     }
     for (int64_t i = 0; i < n; i++) {
         memcpy(rows + (size_t)i * size + column->offset,
@@ -180,7 +180,7 @@ dp_status dp_h5_get_table(dp_h5 *file, const char *name, int ncolumns,
     int64_t n = 0;
     DP_TRY(ask_exactly(file, &q, &n, sizeof n));
     if (n < 0 || !dp_h5_plausible(file, (uint64_t)n, 8)) {
-        return dp_h5_nonsense(file, name);
+        return dp_h5_bad_answer(file, name);
     }
     void *all = NULL, *field = NULL;
     dp_status status = dp_memory_alloc((size_t)n, size, &all);

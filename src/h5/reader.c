@@ -33,7 +33,7 @@ typedef struct header {
 
 /* ---- in the child ---- */
 
-static void tell(int fd, const void *bytes, size_t n) {
+static void send_all(int fd, const void *bytes, size_t n) {
     for (const char *p = bytes; n > 0;) {
         ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
         if (done < 0 && errno != EINTR) {
@@ -59,22 +59,22 @@ void dp_h5_send(dp_h5 *f, const void *bytes, size_t n) {
     if (n == 0) {
         return;
     }
-    tell(f->channel, &(header){.kind = DATA, .size = n}, sizeof(header));
-    tell(f->channel, bytes, n);
+    send_all(f->channel, &(header){.kind = DATA, .size = n}, sizeof(header));
+    send_all(f->channel, bytes, n);
 }
 
 void dp_h5_send_end(dp_h5 *f, dp_status status) {
     const char *text = status == DP_OK ? "" : dp_status_message();
     header h = {.kind = END, .status = status, .size = strlen(text) + 1};
-    tell(f->channel, &h, sizeof h);
-    tell(f->channel, text, h.size);
+    send_all(f->channel, &h, sizeof h);
+    send_all(f->channel, text, h.size);
 }
 
 /* ---- in the parent ---- */
 
 /* Ends the child. Returns how it had ended before, as waitpid does; 0: not at all. */
-static int stop(dp_h5_reader *r) {
-    const struct timespec moment = {.tv_nsec = 1000000};
+static int reap(dp_h5_reader *r) {
+    const struct timespec pause = {.tv_nsec = 1000000};
     int how = 0;
     pid_t done = 0;
     if (r->pid == 0) {
@@ -82,7 +82,7 @@ static int stop(dp_h5_reader *r) {
     }
     /* The socket closes a little before a crashed process can be waited for. */
     for (int i = 0; i < 200 && (done = waitpid(r->pid, &how, WNOHANG)) == 0; i++) {
-        nanosleep(&moment, NULL);
+        nanosleep(&pause, NULL);
     }
     if (done == 0) {
         kill(r->pid, SIGKILL);
@@ -98,7 +98,7 @@ void dp_h5_reader_stop(dp_h5 *f) {
     if (r != NULL) {
         shutdown(r->fd, SHUT_RDWR); /* it leaves where it waits for a request */
         close(r->fd);
-        (void)stop(r);
+        (void)reap(r);
         free(r);
     }
     f->reader = NULL;
@@ -106,9 +106,9 @@ void dp_h5_reader_stop(dp_h5 *f) {
 
 /* Why there is no answer. What the system did to the child is no word against the
  * file. */
-static dp_status blame(const dp_h5 *f, const char *object) {
+static dp_status lost_child(const dp_h5 *f, const char *object) {
     char how[96] = "gave up";
-    int end = stop(f->reader);
+    int end = reap(f->reader);
     if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
         return dp_h5_no_memory(f, object);
     }
@@ -123,23 +123,22 @@ static dp_status blame(const dp_h5 *f, const char *object) {
     } else if (WIFSIGNALED(end)) {
         snprintf(how, sizeof how, "crashed (%s)", strsignal(WTERMSIG(end)));
     }
-    return dp_fail(
-        f->code,
-        "%s: the HDF5 library %s when it read %s: the file is likely damaged%s%s",
-        f->path, how, object, f->doubt[0] ? "; " : "", f->doubt);
+    return dp_h5_wrong(
+        f, "the HDF5 library %s when it read %s: the file is likely damaged%s%s", how,
+        object, f->doubt[0] ? "; " : "", f->doubt);
 }
 
-dp_status dp_h5_nonsense(const dp_h5 *f, const char *object) {
-    return dp_fail(f->code, "%s: reading %s gives nonsense: the file is likely damaged",
-                   f->path, object);
+dp_status dp_h5_bad_answer(const dp_h5 *f, const char *object) {
+    return dp_h5_wrong(f, "reading %s gives nonsense: the file is likely damaged",
+                       object);
 }
 
 /* The next n bytes of the child. */
-static dp_status hear(const dp_h5 *f, const char *object, void *out, size_t n) {
+static dp_status receive(const dp_h5 *f, const char *object, void *out, size_t n) {
     for (char *p = out; n > 0;) {
         ssize_t done = recv(f->reader->fd, p, n, 0);
         if (done == 0 || (done < 0 && errno != EINTR)) {
-            return blame(f, object);
+            return lost_child(f, object);
         }
         p += done > 0 ? done : 0;
         n -= done > 0 ? (size_t)done : 0;
@@ -148,8 +147,8 @@ static dp_status hear(const dp_h5 *f, const char *object, void *out, size_t n) {
 }
 
 /* n more bytes of an answer; `grows`: into memory that grows. */
-static dp_status receive(const dp_h5 *f, const char *object, uint64_t n, bool grows,
-                         dp_h5_answer *a) {
+static dp_status receive_data(const dp_h5 *f, const char *object, uint64_t n, bool grows,
+                              dp_h5_answer *a) {
     if (grows && n <= SIZE_MAX - a->size) {
         a->room = a->size + n;
         if (dp_memory_resize(&a->bytes, a->room) != DP_OK) {
@@ -157,28 +156,28 @@ static dp_status receive(const dp_h5 *f, const char *object, uint64_t n, bool gr
         }
     }
     if (n > a->room - a->size) {
-        return dp_h5_nonsense(f, object);
+        return dp_h5_bad_answer(f, object);
     }
-    DP_TRY(hear(f, object, (char *)a->bytes + a->size, n));
+    DP_TRY(receive(f, object, (char *)a->bytes + a->size, n));
     a->size += n;
     return DP_OK;
 }
 
 /* A whole answer, whose own status and text come last. */
-static dp_status receive_all(const dp_h5 *f, const char *object, dp_h5_answer *a,
-                             dp_status *status, char text[4096]) {
+static dp_status receive_messages(const dp_h5 *f, const char *object, dp_h5_answer *a,
+                                  dp_status *status, char text[4096]) {
     bool grows = a->bytes == NULL;
     for (;;) {
         header h;
-        DP_TRY(hear(f, object, &h, sizeof h));
+        DP_TRY(receive(f, object, &h, sizeof h));
         if (h.kind == DATA && h.size > 0) {
-            DP_TRY(receive(f, object, h.size, grows, a));
+            DP_TRY(receive_data(f, object, h.size, grows, a));
             continue;
         }
         if (h.kind != END || h.size == 0 || h.size > 4096) {
-            return dp_h5_nonsense(f, object);
+            return dp_h5_bad_answer(f, object);
         }
-        DP_TRY(hear(f, object, text, h.size));
+        DP_TRY(receive(f, object, text, h.size));
         text[h.size - 1] = '\0';
         *status = h.status;
         return DP_OK;
@@ -186,13 +185,13 @@ static dp_status receive_all(const dp_h5 *f, const char *object, dp_h5_answer *a
 }
 
 /* After a failure on the way the child is out of step: it is ended. */
-static dp_status take(dp_h5 *f, const char *object, dp_h5_answer *a) {
+static dp_status receive_answer(dp_h5 *f, const char *object, dp_h5_answer *a) {
     char text[4096] = "";
     dp_h5_reader *r = f->reader;
     dp_status status = DP_OK;
-    r->lost = receive_all(f, object, a, &status, text);
+    r->lost = receive_messages(f, object, a, &status, text);
     if (r->lost != DP_OK) {
-        (void)stop(r);
+        (void)reap(r);
         snprintf(r->why, sizeof r->why, "%s", dp_status_message());
         return r->lost;
     }
@@ -205,12 +204,11 @@ dp_status dp_h5_ask(dp_h5 *f, const dp_h5_request *q, dp_h5_answer *a) {
     }
     /* It fits the socket's buffer. A child that is gone is noticed by what it answers. */
     (void)!send(f->reader->fd, q, sizeof *q, MSG_NOSIGNAL);
-    return take(f, q->object, a);
+    return receive_answer(f, q->object, a);
 }
 
-/* Whoever started us may not have wanted to hear of his children's ends; we do of
- * ours. */
-static void hear_of_ends(void) {
+/* Who started us may have had SIGCHLD ignored: then waitpid tells nothing. */
+static void restore_sigchld(void) {
     struct sigaction now;
     if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_IGN) {
         signal(SIGCHLD, SIG_DFL);
@@ -220,7 +218,7 @@ static void hear_of_ends(void) {
 dp_status dp_h5_reader_start(dp_h5 *f, void (*serve)(dp_h5 *f, pid_t parent)) {
     int pair[2] = {-1, -1};
     pid_t parent = getpid(), pid = -1;
-    hear_of_ends();
+    restore_sigchld();
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0) {
         pid = fork();
     }
@@ -242,5 +240,5 @@ dp_status dp_h5_reader_start(dp_h5 *f, void (*serve)(dp_h5 *f, pid_t parent)) {
     f->reader->pid = pid;
     f->reader->fd = pair[0];
     dp_h5_answer none = {.bytes = &none}; /* room for 0 bytes */
-    return take(f, "its first bytes", &none);
+    return receive_answer(f, "its first bytes", &none);
 }

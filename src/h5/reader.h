@@ -34,7 +34,7 @@ typedef struct dp_h5_extent {
 
 /* ---- in the parent ---- */
 
-/** Forks a child that does `serve`, and hears how it could open the file. */
+/** Forks a child that does `serve`, and receives how it could open the file. */
 dp_status dp_h5_reader_start(dp_h5 *file, void (*serve)(dp_h5 *file, pid_t parent));
 
 /** Where the bytes of an answer go: into bytes[0..room), or, where `bytes` is NULL, into
@@ -49,7 +49,7 @@ typedef struct dp_h5_answer {
 dp_status dp_h5_ask(dp_h5 *file, const dp_h5_request *request, dp_h5_answer *answer);
 
 /** Fails: the answer's length is impossible. */
-dp_status dp_h5_nonsense(const dp_h5 *file, const char *object);
+dp_status dp_h5_bad_answer(const dp_h5 *file, const char *object);
 
 /** Ends the child, if there is one. */
 void dp_h5_reader_stop(dp_h5 *file);

@@ -105,7 +105,7 @@ static dp_status open_dataset(dp_h5 *f, const char *name, dataset *d) {
 }
 
 /* Why H5Dread failed. A compression that only h5py or a plugin has comes first: HDF5's
- * own reason speaks of a folder of plugins. */
+ * own reason names a folder of plugins. */
 static dp_status read_failed(const dp_h5 *f, const char *name, const dataset *d) {
     enum { LZF = 32000 };
     dp_status status = dp_h5_fail(f, "read", name);
