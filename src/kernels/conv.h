@@ -4,22 +4,24 @@
  * In strips a channel's pixel is a row of 64 samples, so a pixel's sums are the tile of a
  * dense layer whose inputs lie where a table says: no im2col. The table is the same for
  * all pixels of a row that are away from the edges; those near them have shorter ones.
- * Taps go in chunks, whose rows of x stay in L1 while all channels are computed and from
- * pixel to pixel; between them the sums are stored in `out`. */
+ * Taps go by boxes, whose rows of x stay in L1 while all channels are computed and from
+ * pixel to pixel, and whose weights are copied in the order in which tiles read them;
+ * between boxes the sums are stored in `out`. */
 #ifndef DP_KERNELS_CONV_H
 #define DP_KERNELS_CONV_H
 
 #include "act_relu.h"
-#include "split.h"
+#include "conv_box.h"
 #include <assert.h>
 
 enum {
-    CONV_CHUNK = 128, /* taps: 32 KB of whole strips */
-    CONV_ROWS = 12,   /* channels of a tile in any kernel set, at most */
+    CONV_ROWS = 12,  /* channels of a tile in any kernel set, at most */
+    CONV_GROUP = 64, /* channels whose weights are copied together */
+    CONV_LIT = 4096, /* values of a sample of which is known which are zero, at most */
 };
 
 typedef struct conv_tap {
-    int32_t x, w; /* floats from the pixel's x, and from the channel's weights */
+    int32_t x, w; /* floats from the pixel's x, and from the tile's weights */
 } conv_tap;
 
 typedef struct conv_sum {
@@ -36,43 +38,78 @@ typedef struct conv_sum {
     const dp_activation *at; /* that act makes; back: that its derivative is taken at */
 } conv_sum;
 
+/* What is the same for many pixels: channels [m, m + n) of quarters [0, quarters) of a
+ * strip, and a box. */
+typedef struct conv_part {
+    int strip, quarters, wide; /* wide: quarters of a tile */
+    int m, n, tiles, height;   /* height: channels of a tile, at most */
+    conv_box box;
+    bool first, last;    /* of the boxes */
+    const uint8_t *lit;  /* [J XH XW] of the strip; NULL: all */
+    const float *packed; /* [tiles][taps][height] */
+} conv_part;
+
 /* Positions of the kernel along one axis that meet x: k, k + k_step, ... at pixel at, at
  * + at_step, ... */
 typedef struct conv_axis {
     int n, k, k_step, at, at_step;
 } conv_axis;
 
-static conv_axis conv_meet(const conv_sum *g, int y, int pixels) {
+/* Those for pixel y of the result that are in [begin, end); x has `pixels`. */
+static conv_axis conv_meet(const conv_sum *g, int y, int pixels, int begin, int end) {
     int K = g->window->K, S = g->window->S, P = g->window->P;
-    if (!g->back) {
-        int first = y * S - P, k = first < 0 ? -first : 0;
-        int n = imin(K, pixels - first) - k;
-        return (conv_axis){n > 0 ? n : 0, k, 1, first + k, 1};
+    conv_axis a = {.k_step = 1, .at_step = 1};
+    if (g->back) {
+        /* Outputs q that have seen y: 0 <= y + P - q S < K. */
+        a = (conv_axis){.k_step = S, .at = imin((y + P) / S, pixels - 1), .at_step = -1};
+        a.k = y + P - a.at * S;
+        a.n = a.k < K ? imin(ceil_div(K - a.k, S), a.at + 1) : 0;
+    } else {
+        int first = y * S - P;
+        a.k = first < 0 ? -first : 0;
+        a.n = imin(K, pixels - first) - a.k;
+        a.at = first + a.k;
     }
-    /* Outputs q that have seen y: 0 <= y + P - q S < K. */
-    int q = imin((y + P) / S, pixels - 1), k = y + P - q * S;
-    int n = k < K ? imin(ceil_div(K - k, S), q + 1) : 0;
-    return (conv_axis){n, k, S, q, -1};
+    int skip = a.k < begin ? ceil_div(begin - a.k, a.k_step) : 0;
+    a.k += skip * a.k_step;
+    a.at += skip * a.at_step;
+    a.n = imin(a.n - skip, a.k < end ? ceil_div(end - a.k, a.k_step) : 0);
+    a.n = a.n > 0 ? a.n : 0;
+    return a;
 }
 
-/* Taps [begin, end) of a pixel, channel by channel. */
-static void conv_list(const conv_sum *g, conv_axis rows, conv_axis cols, int begin,
-                      int end, conv_tap *taps) {
-    if (begin >= end) {
-        return;
+/* A pixel's taps in the box, channel by channel; their number. */
+static int conv_list(const conv_sum *g, const conv_part *p, conv_axis rows,
+                     conv_axis cols, conv_tap *taps) {
+    const conv_box *b = &p->box;
+    conv_tap *to = taps;
+    for (int c = 0; c < b->nc; c++) {
+        for (int i = 0; i < rows.n; i++) {
+            int row = (b->c + c) * g->XH + rows.at + i * rows.at_step;
+            int x = row * g->XW;
+            int w = (c * b->ni + rows.k + i * rows.k_step - b->i) * b->nj + cols.k - b->j;
+            for (int j = 0; j < cols.n; j++) {
+                *to = (conv_tap){(x + j * cols.at_step) * DP_STRIP,
+                                 (w + j * cols.k_step) * p->height};
+                to += !p->lit || p->lit[x + cols.at + j * cols.at_step];
+            }
+        }
     }
-    int c = begin % cols.n, r = begin / cols.n % rows.n, j = begin / cols.n / rows.n;
-    for (int t = begin; t < end; t++) {
-        int row = rows.at + r * rows.at_step;
-        *taps++ =
-            (conv_tap){((j * g->XH + row) * g->XW + c * cols.at_step) * DP_STRIP,
-                       (int)(j * g->step) + (rows.k + r * rows.k_step) * g->window->K +
-                           cols.k + c * cols.k_step};
-        if (++c == cols.n) {
-            c = 0;
-            if (++r == rows.n) {
-                r = 0;
-                j++;
+    return (int)(to - taps);
+}
+
+/* The box's weights, in the order of tiles, taps and channels. */
+static void conv_pack(const conv_sum *g, const conv_part *p, float *to) {
+    const conv_box *b = &p->box;
+    int K = g->window->K;
+    for (int i = 0; i < p->tiles; i++) {
+        int m = p->m + partition_begin(p->n, i, p->tiles);
+        int rows = p->m + partition_begin(p->n, i + 1, p->tiles) - m;
+        for (int t = 0; t < b->nc * b->ni * b->nj; t++, to += p->height) {
+            int c = b->c + t / b->nj / b->ni;
+            int k = (b->i + t / b->nj % b->ni) * K + b->j + t % b->nj;
+            for (int r = 0; r < rows; r++) {
+                to[r] = g->W[(m + r) * g->row + c * g->step + k];
             }
         }
     }
@@ -81,9 +118,8 @@ static void conv_list(const conv_sum *g, conv_axis rows, conv_axis cols, int beg
 typedef struct conv_tile {
     const conv_tap *taps;
     int ntaps;
-    ptrdiff_t row;      /* floats from a channel's weights to the next one's */
-    ptrdiff_t plane;    /* and from its pixel in z */
-    const float *x, *w; /* of the pixel, of the tile's first channel */
+    ptrdiff_t plane;    /* floats from a channel's pixel in z to the next one's */
+    const float *x, *w; /* of the pixel, of the tile */
     const float *b;     /* NULL for 0 */
     bool first;         /* start from b, else from z */
     float *z;
@@ -92,9 +128,10 @@ typedef struct conv_tile {
         *mask; /* not NULL: z = 0 at the end where this, relu's y, is not above 0 */
 } conv_tile;
 
+/* Sums end with + 0: then it makes no difference which zeros were left out of them. */
 static ALWAYS_INLINE void conv_kernel(int rows, int vecs, const conv_tile *t) {
     vf acc[CONV_ROWS][4];
-    ptrdiff_t row = t->row, plane = t->plane;
+    ptrdiff_t plane = t->plane;
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
@@ -112,7 +149,7 @@ static ALWAYS_INLINE void conv_kernel(int rows, int vecs, const conv_tile *t) {
         }
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
-            vf wr = vf_set(w[r * row]);
+            vf wr = vf_set(w[r]);
 #pragma GCC unroll 4
             for (int v = 0; v < vecs; v++) {
                 acc[r][v] = vf_fma(wr, xk[v], acc[r][v]);
@@ -124,7 +161,8 @@ static ALWAYS_INLINE void conv_kernel(int rows, int vecs, const conv_tile *t) {
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++) {
             ptrdiff_t at = r * plane + v * LANES;
-            vf z = t->relu ? relu_value(acc[r][v]) : acc[r][v];
+            vf z = acc[r][v] + 0.0f;
+            z = t->relu ? relu_value(z) : z;
             vf_store(t->z + at, t->mask ? relu_chain(vf_load(t->mask + at), z) : z);
         }
     }
@@ -167,78 +205,107 @@ static void conv_any_tile(int rows, int quarters, const conv_tile *t) {
     }
 }
 
-/* All channels of a pixel: the taps of t on top of what is in `out`. pixel: floats from a
- * plane's first. */
-static void conv_pixel(const conv_sum *g, conv_tile t, size_t strip, size_t pixel, int q0,
-                       int q1) {
-    int wide = TILE_QUARTERS == 1 ? 1 : q1 - q0;
-    int tiles = ceil_div(g->m1 - g->m0, tile_rows(false, wide));
+/* All channels of the part at a pixel, `pixel` floats from a plane's first. */
+static void conv_pixel(const conv_sum *g, const conv_part *p, conv_tile t, size_t pixel) {
+    size_t strip = (size_t)p->strip * (size_t)(g->M * t.plane);
+    ptrdiff_t weights = (ptrdiff_t)p->box.nc * p->box.ni * p->box.nj * p->height;
     const float *x = t.x;
-    for (int i = 0; i < tiles; i++) {
-        int m = g->m0 + partition_begin(g->m1 - g->m0, i, tiles);
-        int rows = g->m0 + partition_begin(g->m1 - g->m0, i + 1, tiles) - m;
+    bool masked = t.mask != NULL;
+    for (int i = 0; i < p->tiles; i++) {
+        int m = p->m + partition_begin(p->n, i, p->tiles);
+        int rows = p->m + partition_begin(p->n, i + 1, p->tiles) - m;
         size_t at = strip + (size_t)m * (size_t)t.plane + pixel;
-        t.w = g->W + m * g->row;
+        t.w = p->packed + i * weights;
         t.b = g->b ? g->b + m : NULL;
-        for (int q = q0 * QUARTER; q < q1 * QUARTER; q += wide * QUARTER) {
+        for (int q = 0; q < p->quarters * QUARTER; q += p->wide * QUARTER) {
             t.x = x + q;
             t.z = g->out + at + q;
-            if (t.mask) {
-                t.mask = g->at->yt + at + q;
-            }
-            conv_any_tile(rows, wide, &t);
+            t.mask = masked ? g->at->yt + at + q : NULL;
+            conv_any_tile(rows, p->wide, &t);
         }
     }
 }
 
-/* The activation, or its derivative, on a finished row of pixels. */
-static void conv_act(const conv_sum *g, size_t at, size_t n) {
-    if (g->back) {
-        const float *z = g->at->zt ? g->at->zt + at : NULL;
-        g->act->backward(z, g->at->yt + at, g->out + at, n);
-    } else {
-        g->act->forward(g->out + at, g->at->yt + at, n);
+/* The activation, or its derivative, on a finished row of pixels of a channel. */
+static void conv_act(const conv_sum *g, const conv_part *p, size_t at) {
+    bool whole = p->quarters == STRIP_QUARTERS;
+    size_t n = (size_t)(p->quarters * QUARTER) * (whole ? (size_t)g->YW : 1);
+    for (int x = 0; x < (whole ? 1 : g->YW); x++, at += DP_STRIP) {
+        if (g->back) {
+            const float *z = g->at->zt ? g->at->zt + at : NULL;
+            g->act->backward(z, g->at->yt + at, g->out + at, n);
+        } else {
+            g->act->forward(g->out + at, g->at->yt + at, n);
+        }
     }
 }
 
-/* Row y of quarters [q0,q1) of strip s. */
-static void conv_row(const conv_sum *g, int s, int q0, int q1, int y) {
-    size_t plane = (size_t)(g->YH * g->YW) * DP_STRIP, strip = (size_t)s * g->M * plane;
+/* Row y of the result. */
+static void conv_row(const conv_sum *g, const conv_part *p, int y) {
+    const conv_box *b = &p->box;
+    size_t plane = (size_t)(g->YH * g->YW) * DP_STRIP;
     bool relu = g->act && g->act->forward == relu_forward;
-    int K = g->window->K;
-    conv_axis rows = conv_meet(g, y, g->XH);
-    int most = g->J * rows.n * (g->back ? ceil_div(K, g->window->S) : K);
-    int chunks = most > CONV_CHUNK ? ceil_div(most, CONV_CHUNK) : 1;
-    for (int c = 0; c < chunks; c++) {
-        conv_tap taps[CONV_CHUNK];
-        conv_tile t = {
-            .taps = taps, .row = g->row, .plane = (ptrdiff_t)plane, .first = c == 0};
-        if (c == chunks - 1 && relu) {
-            t.relu = !g->back;
-            t.mask = g->back ? g->at->yt : NULL;
+    conv_tap taps[CONV_TAPS];
+    conv_tile t = {.taps = taps, .plane = (ptrdiff_t)plane, .first = p->first};
+    if (p->last && relu) {
+        t.relu = !g->back;
+        t.mask = g->back ? g->at->yt : NULL;
+    }
+    conv_axis rows = conv_meet(g, y, g->XH, b->i, b->i + b->ni), before = {.n = -1};
+    for (int x = 0; x < g->YW; x++) {
+        conv_axis cols = conv_meet(g, x, g->XW, b->j, b->j + b->nj);
+        if (cols.n != before.n || cols.k != before.k || p->lit) {
+            t.ntaps = conv_list(g, p, rows, cols, taps);
+            before = cols;
         }
-        conv_axis before = {.n = -1};
-        for (int x = 0; x < g->YW; x++) {
-            conv_axis cols = conv_meet(g, x, g->XW);
-            if (cols.n != before.n || cols.k != before.k) {
-                int count = g->J * rows.n * cols.n;
-                int begin = partition_begin(count, c, chunks);
-                t.ntaps = partition_begin(count, c + 1, chunks) - begin;
-                conv_list(g, rows, cols, begin, begin + t.ntaps, taps);
-                before = cols;
-            }
-            t.x = g->x + ((size_t)s * g->J * g->XH * g->XW + cols.at) * DP_STRIP;
-            conv_pixel(g, t, strip, (size_t)(y * g->YW + x) * DP_STRIP, q0, q1);
+        if (t.ntaps > 0 || p->first || p->last) {
+            t.x =
+                g->x + ((ptrdiff_t)p->strip * g->J * g->XH * g->XW + cols.at) * DP_STRIP;
+            conv_pixel(g, p, t, (size_t)(y * g->YW + x) * DP_STRIP);
         }
     }
-    bool whole = q1 - q0 == STRIP_QUARTERS;
-    size_t n = (size_t)(q1 - q0) * QUARTER * (whole ? (size_t)g->YW : 1);
-    for (int m = g->m0; m < g->m1 && g->act && !relu; m++) {
-        for (int x = 0; x < (whole ? 1 : g->YW); x++) {
-            conv_act(g,
-                     strip + m * plane + (size_t)(y * g->YW + x) * DP_STRIP +
-                         (size_t)q0 * QUARTER,
-                     n);
+    for (int m = p->m; m < p->m + p->n && p->last && g->act && !relu; m++) {
+        size_t channel = (size_t)(p->strip * g->M + m) * plane;
+        conv_act(g, p, channel + (size_t)(y * g->YW) * DP_STRIP);
+    }
+}
+
+/* Which values of a strip's samples are not all zero; true if enough are that it pays to
+ * know. */
+static bool conv_find_lit(const conv_sum *g, const conv_part *p, uint8_t *lit) {
+    int n = g->J * g->XH * g->XW, dark = 0;
+    if (n > CONV_LIT) {
+        return false;
+    }
+    const float *x = g->x + (size_t)p->strip * n * DP_STRIP;
+    for (int k = 0; k < n; k++, x += DP_STRIP) {
+        lit[k] = conv_lit(x, p->quarters * QUARTER);
+        dark += !lit[k];
+    }
+    return 16 * dark > n;
+}
+
+/* Rows [begin, end) of a strip, channels [m0, m1). */
+static void conv_strip(const conv_sum *g, int strip, int begin, int end, int m0, int m1) {
+    float packed[(CONV_GROUP + CONV_ROWS) * CONV_TAPS] __attribute__((aligned(64)));
+    uint8_t lit[CONV_LIT];
+    conv_cut cut = conv_cut_taps(g->J, g->window->K);
+    conv_part p = {.strip = strip, .packed = packed};
+    p.quarters = imin(ceil_div(g->N - strip * DP_STRIP, QUARTER), STRIP_QUARTERS);
+    p.wide = TILE_QUARTERS == 1 ? 1 : p.quarters;
+    p.height = tile_rows(false, p.wide);
+    p.lit = conv_find_lit(g, &p, lit) ? lit : NULL;
+    for (p.m = m0; p.m < m1; p.m += p.n) {
+        p.n = imin(m1 - p.m, CONV_GROUP);
+        p.tiles = ceil_div(p.n, p.height);
+        for (int k = 0; k < cut.boxes; k++) {
+            p.box = conv_cut_box(&cut, k);
+            p.first = k == 0;
+            p.last = k == cut.boxes - 1;
+            conv_pack(g, &p, packed);
+            for (int y = begin; y < end; y++) {
+                conv_row(g, &p, y);
+            }
         }
     }
 }
@@ -247,12 +314,11 @@ static void conv_row(const conv_sum *g, int s, int q0, int q1, int y) {
 static void conv_thread(const conv_sum *g, dp_team team) {
     int strips = ceil_div(g->N, DP_STRIP);
     subgrid p = split_grid(team, strips * g->YH, 1, ceil_div(g->m1 - g->m0, QUARTER));
-    conv_sum mine = *g;
-    mine.m1 = imin(g->m0 + p.b1 * QUARTER, g->m1);
-    mine.m0 = g->m0 + p.b0 * QUARTER;
-    for (int i = p.a0; i < p.a1; i++) {
-        int s = i / g->YH, left = g->N - s * DP_STRIP;
-        conv_row(&mine, s, 0, imin(ceil_div(left, QUARTER), STRIP_QUARTERS), i % g->YH);
+    int m0 = g->m0 + p.b0 * QUARTER, m1 = imin(g->m0 + p.b1 * QUARTER, g->m1);
+    for (int row = p.a0, next = 0; row < p.a1; row = next) {
+        int s = row / g->YH;
+        next = imin((s + 1) * g->YH, p.a1);
+        conv_strip(g, s, row - s * g->YH, next - s * g->YH, m0, m1);
     }
 }
 

@@ -11,17 +11,16 @@
 #define DP_KERNELS_CONV_DWEIGHT_H
 
 #include "base/tree.h"
-#include "split.h"
+#include "conv_box.h"
 #include <assert.h>
 
 enum {
-    CW_TAPS = 4,        /* of a tile, at most */
-    CW_UNIT_TAPS = 128, /* of a unit */
-    CW_WEIGHTS = 2048,  /* of a unit, without biases */
-    CW_PIXELS = 64,     /* of a rectangle: dY of a tile's channels stays in L1 */
-    CW_DY = 1536,       /* pixels of all channels in the copy of dY: 96 KB */
-    CW_X = 2048,        /* pixels of all channels in the copy of x: 128 KB */
-    CW_LEVELS = 20,     /* of the tree's stack */
+    CW_TAPS = 4,       /* of a tile, at most */
+    CW_WEIGHTS = 2048, /* of a unit, without biases */
+    CW_PIXELS = 64,    /* of a rectangle: dY of a tile's channels stays in L1 */
+    CW_DY = 1536,      /* pixels of all channels in the copy of dY: 96 KB */
+    CW_X = 2048,       /* pixels of all channels in the copy of x: 128 KB */
+    CW_LEVELS = 20,    /* of the tree's stack */
 };
 
 /* Channels of a tile. */
@@ -29,11 +28,11 @@ static int cw_rows(int taps) {
     return LANES == 16 ? 6 : taps == 4 ? 3 : taps == 3 ? 4 : 6;
 }
 
-/* Weights that are computed together: channels [o, o + no) of the output, and of each
- * channel [c, c + nc) of the input the rows [i, i + ni) and columns [j, j + nj) of the
- * kernel. `bias`: the output channels' biases, too. */
+/* Weights that are computed together: a box of channels [o, o + no) of the output.
+ * `bias`: the output channels' biases, too. */
 typedef struct cw_unit {
-    int o, no, c, nc, i, ni, j, nj;
+    int o, no, taps;
+    conv_box box;
     bool bias;
 } cw_unit;
 
@@ -162,17 +161,25 @@ static void cw_copy_dy(const dp_conv_args *c, const cw_unit *u, cw_rect r, int q
     const float *from = c->above->dzt +
                         (size_t)(quarter / STRIP_QUARTERS) * c->O * plane +
                         quarter % STRIP_QUARTERS * QUARTER;
-    for (int o = u->o; o < u->o + u->no; o++) {
+    for (int o = u->o; o < u->o + u->no; o++, bias += QUARTER) {
+        vf sum[QUARTER_VECS];
+        for (int v = 0; v < QUARTER_VECS; v++) {
+            sum[v] = vf_load(bias + v * LANES);
+        }
         for (int y = r.y; y < r.y + r.ny; y++) {
             const float *row =
                 from + (size_t)o * plane + (size_t)(y * w->OW + r.x) * DP_STRIP;
             for (int x = 0; x < r.nx; x++, row += DP_STRIP, to += QUARTER) {
-                cw_copy(to, row);
-                for (int v = 0; v < QUARTER && u->bias; v += LANES) {
-                    float *sum = bias + (o - u->o) * QUARTER + v;
-                    vf_store(sum, vf_load(sum) + vf_load(row + v));
+#pragma GCC unroll 4
+                for (int v = 0; v < QUARTER_VECS; v++) {
+                    vf d = vf_load(row + v * LANES);
+                    vf_store(to + v * LANES, d);
+                    sum[v] = sum[v] + d;
                 }
             }
+        }
+        for (int v = 0; v < QUARTER_VECS; v++) {
+            vf_store(bias + v * LANES, sum[v]);
         }
     }
 }
@@ -184,8 +191,8 @@ static void cw_copy_x(const dp_conv_args *c, const cw_unit *u, cw_rect r, int ro
     size_t plane = (size_t)(w->H * w->W) * DP_STRIP;
     const float *from = c->below->yt + (size_t)(quarter / STRIP_QUARTERS) * w->C * plane +
                         quarter % STRIP_QUARTERS * QUARTER;
-    int y0 = r.y * w->S - w->P + u->i, x0 = r.x * w->S - w->P + u->j;
-    for (int k = u->c; k < u->c + u->nc; k++) {
+    int y0 = r.y * w->S - w->P + u->box.i, x0 = r.x * w->S - w->P + u->box.j;
+    for (int k = u->box.c; k < u->box.c + u->box.nc; k++) {
         for (int y = y0; y < y0 + rows; y++) {
             const float *row = from + (size_t)k * plane + (ptrdiff_t)y * w->W * DP_STRIP;
             for (int x = x0; x < x0 + cols; x++, to += QUARTER) {
@@ -202,8 +209,8 @@ static void cw_copy_x(const dp_conv_args *c, const cw_unit *u, cw_rect r, int ro
 /* The unit's sums over a rectangle of pixels. */
 static void cw_add_rect(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
                         cw_buffers *buf) {
-    int S = c->window.S, taps = u->nc * u->ni * u->nj;
-    int rows = (r.ny - 1) * S + u->ni, cols = (r.nx - 1) * S + u->nj;
+    int S = c->window.S, taps = u->taps;
+    int rows = (r.ny - 1) * S + u->box.ni, cols = (r.nx - 1) * S + u->box.nj;
     cw_copy_dy(c, u, r, quarter, buf->dy, buf->sums + u->no * taps * QUARTER);
     cw_copy_x(c, u, r, rows, cols, quarter, buf->x);
     cw_tile t = {.plane = r.ny * r.nx * QUARTER,
@@ -223,9 +230,9 @@ static void cw_add_rect(const dp_conv_args *c, const cw_unit *u, cw_rect r, int 
             int begin = partition_begin(taps, g, groups);
             int n = partition_begin(taps, g + 1, groups) - begin;
             for (int k = 0; k < n; k++) {
-                int tap = begin + k, line = tap / u->nj;
-                int row = line / u->ni * rows + line % u->ni;
-                t.tap[k] = (ptrdiff_t)(row * cols + tap % u->nj) * QUARTER;
+                int tap = begin + k, line = tap / u->box.nj;
+                int row = line / u->box.ni * rows + line % u->box.ni;
+                t.tap[k] = (ptrdiff_t)(row * cols + tap % u->box.nj) * QUARTER;
             }
             t.sums = buf->sums + (o * taps + begin) * QUARTER;
             cw_any_tile(partition_begin(u->no, i + 1, tiles) - o, n, &t);
@@ -287,8 +294,8 @@ static cw_rect cw_size(const dp_conv_args *c, const cw_unit *u) {
         r = (cw_rect){.ny = 1, .nx = pixels};
     }
     for (;;) {
-        int rows = (r.ny - 1) * w->S + u->ni, cols = (r.nx - 1) * w->S + u->nj;
-        if ((int64_t)u->nc * rows * cols <= CW_X) {
+        int rows = (r.ny - 1) * w->S + u->box.ni, cols = (r.nx - 1) * w->S + u->box.nj;
+        if ((int64_t)u->box.nc * rows * cols <= CW_X) {
             break;
         }
         if (r.ny > 1) {
@@ -303,7 +310,7 @@ static cw_rect cw_size(const dp_conv_args *c, const cw_unit *u) {
 
 static void cw_run(const dp_conv_args *c, const cw_unit *u, cw_buffers *buf) {
     const dp_window *w = &c->window;
-    int taps = u->nc * u->ni * u->nj, weights = u->no * (taps + u->bias);
+    int taps = u->taps, weights = u->no * (taps + u->bias);
     int groups = ceil_div(weights, QUARTER), depth = 0;
     cw_rect size = cw_size(c, u);
     for (int q = 0; q * QUARTER < c->N; q++) {
@@ -326,42 +333,30 @@ static void cw_run(const dp_conv_args *c, const cw_unit *u, cw_buffers *buf) {
         if (k >= u->no * taps) {
             c->db[u->o + k - u->no * taps] = sum;
         } else {
-            int o = u->o + k / taps, tap = k % taps, line = tap / u->nj;
-            int channel = u->c + line / u->ni, i = u->i + line % u->ni;
+            int o = u->o + k / taps, tap = k % taps, line = tap / u->box.nj;
+            int channel = u->box.c + line / u->box.ni, i = u->box.i + line % u->box.ni;
             size_t row = ((size_t)o * w->C + channel) * w->K + i;
-            c->dW[row * w->K + u->j + tap % u->nj] = sum;
+            c->dW[row * w->K + u->box.j + tap % u->box.nj] = sum;
         }
     }
 }
 
-/* This thread's part: output channels by parts of the C K K taps, each of whole channels,
- * or of rows of one, or of a part of a row. */
+/* This thread's part: output channels by boxes. */
 static void conv_dweight(dp_team team, const dp_conv_args *c) {
-    int C = c->window.C, K = c->window.K;
-    int nc = imin(C, imin(K, CW_UNIT_TAPS) * imin(K, CW_UNIT_TAPS) <= CW_UNIT_TAPS
-                         ? CW_UNIT_TAPS / (K * K)
-                         : 1);
-    nc = ceil_div(C, ceil_div(C, nc));
-    int nj = imin(K, CW_UNIT_TAPS), ni = imin(K, CW_UNIT_TAPS / nj);
-    int channels = ceil_div(C, nc), rows = ceil_div(K, ni), cols = ceil_div(K, nj);
-    int taps = nc * ni * nj, no = imin(c->end - c->begin, CW_WEIGHTS / taps);
-    no = imin(no, CW_DY / imin(CW_PIXELS, c->window.OH * c->window.OW));
-    subgrid p =
-        split_grid(team, c->end - c->begin, cw_rows(CW_TAPS), channels * rows * cols);
+    const dp_window *w = &c->window;
+    conv_cut cut = conv_cut_taps(w->C, w->K);
+    int no = imin(CW_WEIGHTS / (cut.nc * cut.ni * cut.nj),
+                  CW_DY / imin(CW_PIXELS, w->OH * w->OW));
+    subgrid p = split_grid(team, c->end - c->begin, cw_rows(CW_TAPS), cut.boxes);
+    int channels = p.a1 - p.a0, parts = ceil_div(channels, no);
     cw_buffers buf;
     for (int k = p.b0; k < p.b1; k++) {
-        cw_unit u = {.c = k / cols / rows * nc,
-                     .i = k / cols % rows * ni,
-                     .j = k % cols * nj,
-                     .bias = k == 0};
-        u.nc = imin(nc, C - u.c);
-        u.ni = imin(ni, K - u.i);
-        u.nj = imin(nj, K - u.j);
-        int blocks = p.a1 > p.a0 ? ceil_div(p.a1 - p.a0, no) : 0;
-        for (int b = 0; b < blocks; b++) {
-            int begin = p.a0 + partition_begin(p.a1 - p.a0, b, blocks);
-            u.o = c->begin + begin;
-            u.no = p.a0 + partition_begin(p.a1 - p.a0, b + 1, blocks) - begin;
+        cw_unit u = {.box = conv_cut_box(&cut, k), .bias = k == 0};
+        u.taps = u.box.nc * u.box.ni * u.box.nj;
+        for (int b = 0; b < parts; b++) {
+            u.o = partition_begin(channels, b, parts);
+            u.no = partition_begin(channels, b + 1, parts) - u.o;
+            u.o += c->begin + p.a0;
             cw_run(c, &u, &buf);
         }
     }
