@@ -22,7 +22,7 @@ enum { DP_STEP_COLUMNS = 8 };
 extern const dp_h5_column dp_step_columns[DP_STEP_COLUMNS];
 
 /** Columns of the table of profiles. */
-enum { DP_PROFILE_COLUMNS = 13 };
+enum { DP_PROFILE_COLUMNS = 14 };
 extern const dp_h5_column dp_profile_columns[DP_PROFILE_COLUMNS];
 
 /** One checkpoint file, finished in memory. Owner: the caller, who ends it with

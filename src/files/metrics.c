@@ -16,7 +16,8 @@ static const char UNITS[] =
     "test_loss: mean over samples; lr: as used by the step; grad_norm: L2 norm before "
     "clipping; val_accuracy, test_accuracy: fraction of samples; seconds, *_seconds: s; "
     "samples_per_second: 1/s; val_mae, test_mae: the target's unit; val_r2, test_r2: "
-    "none; checkpoint: step of the newest when this was written, 0 before the first";
+    "none; skipped: fraction of operations; checkpoint: step of the newest when this was "
+    "written, 0 before the first";
 
 const dp_h5_column dp_step_columns[] = {
     DP_I64(dp_step_row, step),    DP_I64(dp_step_row, epoch),
@@ -39,6 +40,7 @@ const dp_h5_column dp_profile_columns[] = {
     DP_F64(dp_profile_row, wait_min_seconds),
     DP_F64(dp_profile_row, wait_mean_seconds),
     DP_F64(dp_profile_row, wait_max_seconds),
+    DP_F64(dp_profile_row, skipped),
 };
 
 enum { STEPS, EPOCHS, PROFILE, TABLES };

@@ -144,7 +144,8 @@ static dp_profile_row profile(dp_run *run) {
                             .compute_max_seconds = compute[2],
                             .wait_min_seconds = wait[0],
                             .wait_mean_seconds = wait[1],
-                            .wait_max_seconds = wait[2]};
+                            .wait_max_seconds = wait[2],
+                            .skipped = t.flops > 0 ? t.skipped / t.flops : 0};
 }
 
 static void add_rows(dp_run *run, const dp_epoch_row *row) {
