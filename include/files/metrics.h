@@ -28,13 +28,16 @@ typedef struct dp_epoch_row {
 /** A row of /profile, seconds of an epoch summed over its steps (of one that was
  *  interrupted, over those since). The first columns are those of rank 0, thread 0 (idle:
  *  waiting for other threads); the last compare all ranks: compute is what a rank works,
- *  wait what it spends in the exchange and for its threads. */
+ *  wait what it spends in the exchange and for its threads.
+ *  flops_per_second counts the floating-point operations of rank 0's samples, and
+ *  skipped_flops_per_second those of them that zeros of the input made needless. */
 typedef struct dp_profile_row {
     int64_t epoch;
     double data_seconds, forward_seconds, backward_seconds, reduce_seconds,
         update_seconds, idle_seconds;
     double compute_min_seconds, compute_mean_seconds, compute_max_seconds;
     double wait_min_seconds, wait_mean_seconds, wait_max_seconds;
+    double flops_per_second, skipped_flops_per_second;
 } dp_profile_row;
 
 /** The run's facts for the root attributes. Its texts are borrowed for the life of a
@@ -59,7 +62,7 @@ typedef struct dp_metrics dp_metrics;
 
 /** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
  *  columns of /epochs. All rows stay in memory, as they are in the file: 64 bytes a step,
- *  208 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
+ *  216 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             dp_metrics **out);
 

@@ -71,6 +71,10 @@ void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks);
  *  all gradients are complete then, and reported. */
 void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks);
 
+/** Floating-point operations of the loaded microbatch of N samples that its forward pass
+ *  and gradients leave out, since they are products of zeros of the input. */
+double dp_net_skipped(const dp_net *net, int N);
+
 /** The logits of the last forward pass. */
 static inline const dp_activation *dp_net_logits(const dp_net *net) {
     return &net->activations[net->nlayers];

@@ -45,12 +45,14 @@ static const dp_h5_column profile_columns[] = {
     F64(dp_profile_row, wait_min_seconds),
     F64(dp_profile_row, wait_mean_seconds),
     F64(dp_profile_row, wait_max_seconds),
+    F64(dp_profile_row, flops_per_second),
+    F64(dp_profile_row, skipped_flops_per_second),
 };
 
 const dp_table dp_tables[] = {
     [DP_STEPS] = {"/steps", step_columns, {8, 8}, sizeof(dp_step_row)},
     [DP_EPOCHS] = {"/epochs", epoch_columns, {9, 13}, sizeof(dp_epoch_row)},
-    [DP_PROFILE] = {"/profile", profile_columns, {13, 13}, sizeof(dp_profile_row)},
+    [DP_PROFILE] = {"/profile", profile_columns, {15, 15}, sizeof(dp_profile_row)},
 };
 
 enum { NAME = 64 };

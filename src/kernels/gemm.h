@@ -88,7 +88,7 @@ static ALWAYS_INLINE void tile_sums(enum order order, int rows, int vecs, const 
         for (int r = 0; r < rows; r++) {
             __builtin_prefetch(t->w + (rows + r) * row + t->term[k].w);
         }
-        next = imin(k + QUARTER, t->K);
+        next = imin(k + QUARTER / 2, t->K);
 #pragma GCC unroll 4
         for (int i = k; i < next; i++) {
             const float *wi[MAX_ROWS / 3];

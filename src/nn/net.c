@@ -249,6 +249,17 @@ void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
     report(net, &pass, hooks, &reported, made);
 }
 
+double dp_net_skipped(const dp_net *net, int N) {
+    const dp_lit *lit = net->activations[0].lit;
+    int F = net->activations[0].F;
+    double terms = 0;
+    for (int s = 0; lit && s * DP_STRIP < N; s++) {
+        int left = N - s * DP_STRIP, samples = left < DP_STRIP ? left : DP_STRIP;
+        terms += (double)samples * (F - lit->terms[s] + F - lit->columns);
+    }
+    return terms * net->layers[0].flops / F;
+}
+
 int dp_net_bad_layer(const dp_net *net, int N) {
     for (int l = 0; l < net->nlayers; l++) {
         const dp_activation *s = &net->activations[l + 1];

@@ -144,7 +144,9 @@ static dp_profile_row profile(dp_run *run) {
                             .compute_max_seconds = compute[2],
                             .wait_min_seconds = wait[0],
                             .wait_mean_seconds = wait[1],
-                            .wait_max_seconds = wait[2]};
+                            .wait_max_seconds = wait[2],
+                            .flops_per_second = t.flops / run->epoch_seconds,
+                            .skipped_flops_per_second = t.skipped / run->epoch_seconds};
 }
 
 static void add_rows(dp_run *run, const dp_epoch_row *row) {

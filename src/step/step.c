@@ -96,9 +96,6 @@ static double microbatch(worker *w, dp_team team, const int32_t *rows, int N,
                          const dp_update_plan *plan) {
     dp_stepper *st = w->st;
     const dp_net *net = st->net;
-    if (team.id == 0) {
-        st->samples = N;
-    }
     const dp_hooks hooks = {.context = w,
                             .barrier = wait_for_team,
                             .need = st->overlap ? slice_needed : NULL,
@@ -122,6 +119,11 @@ static double microbatch(worker *w, dp_team team, const int32_t *rows, int N,
     dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
     w->times->data += dp_lap(w->clock);
     w->busy = &w->times->forward;
+    if (team.id == 0) {
+        st->samples = N;
+        st->times.flops += N * dp_model_flops(st->model);
+        st->times.skipped += dp_net_skipped(net, N);
+    }
     dp_net_forward(net, pass, &hooks);
     wait_for_team(w, team);
     st->loss->apply(pass.set, team, &targets, logits->yt, logits->dzt);
