@@ -39,6 +39,8 @@ SET_portable :=
 SRC      := $(filter-out src/kernels/set.c src/cli/main.c,$(wildcard src/*/*.c))
 OBJ      := $(SRC:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/src/kernels/set_%.o)
 LIB      := $(BUILD)/libtrainer.a
+# The kernels' specification, for tests and benchmark.
+REF      := $(BUILD)/tests/ref.o
 
 # Objects are made anew when the commands that make them change; one file knows the commit.
 FLAGS    := $(CC) $(MPICC) $(CPPFLAGS) $(CFLAGS) $(LDLIBS) $(KERNEL_O) $(foreach set,$(SETS),$(SET_$(set)))
@@ -70,7 +72,7 @@ $(BUILD)/flags: FORCE
 $(BUILD)/commit: FORCE
 	$(call write_if_new,$(COMMIT))
 
-$(OBJ) $(SAN_OBJ) $(BUILD)/src/cli/main.o: $(BUILD)/flags
+$(OBJ) $(REF) $(SAN_OBJ) $(BUILD)/src/cli/main.o: $(BUILD)/flags
 $(BUILD)/src/base/version.o: $(BUILD)/commit
 $(BUILD)/src/base/version.o: CPPFLAGS += -DDP_COMMIT='"$(COMMIT)"'
 
@@ -89,9 +91,9 @@ $(BUILD)/%.o: %.c
 # Tests: one Criterion program a file in tests/unit, one program for mpirun a file in tests/mpi.
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 MULTI    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mpi/*.c))
-$(BUILD)/tests/unit/%: tests/unit/%.c $(SAN_OBJ) $(LIB)
+$(BUILD)/tests/unit/%: tests/unit/%.c $(REF) $(SAN_OBJ) $(LIB)
 	@mkdir -p $(@D) && echo "  LINK $@"
-	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(SAN_OBJ) $(LIB) -lcriterion $(LDLIBS)
+	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(REF) $(SAN_OBJ) $(LIB) -lcriterion $(LDLIBS)
 $(BUILD)/tests/mpi/%: tests/mpi/%.c $(SAN_OBJ) $(LIB)
 	@mkdir -p $(@D) && echo "  LINK $@"
 	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(SAN_OBJ) $(LIB) $(LDLIBS)

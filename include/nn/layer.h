@@ -13,30 +13,14 @@
 #include "kernels/kernels.h"
 
 /** A sample's features as PyTorch has them: C channels of H x W, in this order. Flat ones
- *  are [F,1,1]. */
+ *  are [F,1,1] and no image. */
 typedef struct dp_shape {
     int C, H, W;
+    bool image; /* has three dimensions in PyTorch */
 } dp_shape;
 
 static inline int dp_shape_size(dp_shape s) {
     return s.C * s.H * s.W;
-}
-
-/** The activations between two layers, of a microbatch of up to `capacity` samples;
- *  layouts as in kernels.h. Owner: the net. */
-typedef struct dp_activation {
-    int F;             /* features */
-    const dp_act *act; /* y = act(z); NULL: y is z */
-    float *zt;         /* [S][F][64], only if act needs z; else NULL */
-    float *yt;         /* [S][F][64] */
-    float *y;   /* [N][dp_ld(F)], in training if the layer above reads it; else NULL */
-    float *dzt; /* [S][F][64]: loss gradient by z, training only; else NULL */
-} dp_activation;
-
-/** Feature f of sample n. */
-static inline float dp_activation_at(const dp_activation *s, int n, int f) {
-    size_t strip = (size_t)(n / DP_STRIP);
-    return s->yt[(strip * (size_t)s->F + (size_t)f) * DP_STRIP + (size_t)(n % DP_STRIP)];
 }
 
 /** What each pass takes beside the layer. Random numbers are a function of seed, step,
@@ -70,12 +54,18 @@ typedef struct dp_layer_kind {
     bool writes_rows;
     /** `gradient` reads below->y. */
     bool reads_rows;
+    /** Forward and gradient leave out the zeros of below->lit, where it is not NULL. */
+    bool skips_zeros;
+    /** Takes plain values: images have to be flattened. */
+    bool flat;
+    /** In evaluation what goes in comes out. */
+    bool training_only;
     /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and
      *  the tensors by dp_layer_add_tensor. One that takes its input as flat says so in
      *  layer->in.
      *  Errors: DP_EUSAGE naming the layer */
     dp_status (*shape)(dp_layer *layer, const char *argument);
-    /** below->yt -> above->yt. */
+    /** below->yt -> above->yt. NULL: what goes in comes out. */
     void (*forward)(const dp_layer *layer, const dp_pass *pass);
     /** above->dzt -> below->dzt: the input gradient. */
     void (*backward)(const dp_layer *layer, const dp_pass *pass);
@@ -126,6 +116,10 @@ void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int 
 
 /** This thread's part of an array of n floats, a multiple of 16: [*begin, *begin +
  *  returned), in whole vectors of 16. */
-size_t dp_layer_thread_range(dp_team team, size_t n, size_t *begin);
+static inline size_t dp_layer_thread_range(dp_team team, size_t n, size_t *begin) {
+    size_t vectors = n / 16;
+    *begin = vectors * (size_t)team.id / (size_t)team.n * 16;
+    return vectors * (size_t)(team.id + 1) / (size_t)team.n * 16 - *begin;
+}
 
 #endif

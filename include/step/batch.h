@@ -7,8 +7,6 @@
 #include "nn/loss.h"
 #include "nn/net.h"
 
-enum { DP_MICROBATCH = 1024 }; /* samples of a microbatch, at most */
-
 typedef struct dp_batch {
     int capacity, outputs;
     int32_t *label; /* [capacity]; owner: this */
@@ -19,6 +17,10 @@ typedef struct dp_batch {
 
 dp_status dp_batch_create(int capacity, int outputs, dp_batch **out);
 void dp_batch_destroy(dp_batch **batch);
+
+/** Loads rows[0..N) into the net's input. Whole team; barrier afterwards. */
+void dp_batch_load_input(dp_team team, const dp_net *net, const dp_scale *scale,
+                         const dp_table *table, const int32_t *rows, int N);
 
 /** Loads rows[0..N) into the net's input, and their labels or targets, of which each
  *  thread copies a range. Whole team; barrier afterwards. */

@@ -19,7 +19,7 @@ static const dp_kernels *set;
 
 /* What the kernels take beside a problem's own arrays. */
 static struct {
-    const problem *p;
+    problem *p;
     float *b, *x, *y, *db; /* b[O], x[N][dp_ld(I)], y[N][dp_ld(O)], db[O] */
     int kind, calls;
 } now;
@@ -38,17 +38,23 @@ static void prepare(problem *p, int kind, int threads) {
 }
 
 static void product(dp_team team) {
-    const problem *p = now.p;
+    problem *p = now.p;
     const dp_act *act = p->relu ? dp_act_find(set, "relu") : NULL;
-    if (now.kind == FORWARD) {
-        set->forward(team, p->N, p->I, p->O, 0, p->O, p->xt, p->W, now.b, act, NULL,
-                     p->out, p->relu ? now.y : NULL);
-    } else if (now.kind == DINPUT) {
-        set->dinput(team, p->N, p->I, p->O, p->dyt, p->W, act, NULL, p->xt, p->out);
-    } else {
-        set->dweight(team, p->N, p->I, p->O, 0, p->O, p->relu ? BLOCK : STRIP, now.x,
-                     p->dyt, p->out, now.db);
-    }
+    dp_activation below = {.F = p->I, .act = act, .yt = p->xt, .y = now.x, .dzt = p->out};
+    dp_activation above = {
+        .F = p->O, .act = act, .yt = p->out, .y = p->relu ? now.y : NULL, .dzt = p->dyt};
+    const dp_dense_args args = {.N = p->N,
+                                .end = p->O,
+                                .block = p->relu ? BLOCK : STRIP,
+                                .below = &below,
+                                .above = &above,
+                                .W = p->W,
+                                .b = now.b,
+                                .dW = p->out,
+                                .db = now.db};
+    (now.kind == FORWARD  ? set->forward
+     : now.kind == DINPUT ? set->dinput
+                          : set->dweight)(team, &args);
 }
 
 static void products(dp_team team, void *arg) {

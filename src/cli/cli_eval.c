@@ -2,53 +2,63 @@
 #include "base/log.h"
 #include "cli.h"
 #include "run/evaluate.h"
-#include "run/session.h"
 #include "step/team.h"
 #include <math.h>
+#include <stdlib.h>
 
-/* arg: a session with its data. */
-static dp_status score(void *arg) {
-    const dp_session *session = arg;
-    const dp_dataset *data = session->data;
-    if (data->test.n == 0) {
-        return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
+typedef struct job {
+    const dp_session *session;
+    const char *split;
+    int32_t *rows; /* [n] of the session's table; NULL: all n */
+    int n;
+} job;
+
+static dp_status score(dp_evaluator *evaluator, const job *j) {
+    dp_score score;
+    DP_TRY(dp_evaluate(evaluator, &j->session->data->test, j->rows, j->n, &score));
+    if (!isfinite(score.loss)) {
+        return dp_fail(DP_EDIVERGED,
+                       "the loss on the %s set is %g: the parameters are too large for "
+                       "these samples",
+                       j->split, score.loss);
     }
+    if (j->session->loss->accuracy) {
+        dp_log("%s: loss %.4f  accuracy %.2f%%  (%d samples)", j->split, score.loss,
+               100 * score.accuracy, score.n);
+    } else {
+        dp_log("%s: loss %.6g  R2 %.4f  MAE %.6g  (%d samples)", j->split, score.loss,
+               score.r2, score.mae, score.n);
+    }
+    return DP_OK;
+}
+
+/* arg: a job. */
+static dp_status in_team(void *arg) {
+    const job *j = arg;
+    const dp_session *session = j->session;
     dp_evaluator *evaluator = NULL;
     dp_status s = dp_evaluator_create(
         session->comm, session->model, session->loss, &session->scale,
         (int)session->config.parallel.block, session->threads, &evaluator);
     s = dp_comm_agree(session->comm, s);
-    dp_score score;
     if (s == DP_OK) {
-        s = dp_evaluate(evaluator, &data->test, NULL, data->test.n, &score);
-    }
-    if (s == DP_OK && !isfinite(score.loss)) {
-        s = dp_fail(DP_EDIVERGED,
-                    "the loss on the test set is %g: the parameters are too large for "
-                    "these samples",
-                    score.loss);
-    }
-    if (s == DP_OK && session->loss->accuracy) {
-        dp_log("test: loss %.4f  accuracy %.2f%%  (%d samples)", score.loss,
-               100 * score.accuracy, score.n);
-    } else if (s == DP_OK) {
-        dp_log("test: loss %.6g  R2 %.4f  MAE %.6g  (%d samples)", score.loss, score.r2,
-               score.mae, score.n);
+        s = score(evaluator, j);
     }
     dp_evaluator_destroy(&evaluator);
     return s;
 }
 
-dp_status dp_cli_eval(dp_comm *comm, int argc, char **argv) {
-    if (argc < 1) {
-        return dp_fail(
-            DP_EUSAGE,
-            "a checkpoint is missing, as in: trainer eval runs/mlp/checkpoints/last.h5");
+static dp_status eval(const dp_cli *cli, job *j) {
+    DP_TRY(dp_session_read_split(cli->session, j->split, &j->rows, &j->n));
+    if (j->n == 0) {
+        return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
     }
-    dp_session *session = NULL;
-    dp_status s = dp_session_open(comm, argv[0], argc - 1, argv + 1, &session);
-    s = s != DP_OK ? s : dp_session_read(session, NULL, false);
-    s = s != DP_OK ? s : dp_team_open(session->threads, score, session);
-    dp_session_destroy(&session);
+    return dp_team_open(cli->session->threads, in_team, j);
+}
+
+dp_status dp_cli_eval(const dp_cli *cli) {
+    job j = {.session = cli->session, .split = cli->split};
+    dp_status s = eval(cli, &j);
+    free(j.rows);
     return s;
 }

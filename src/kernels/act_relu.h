@@ -1,3 +1,6 @@
+#ifndef DP_KERNELS_ACT_RELU_H
+#define DP_KERNELS_ACT_RELU_H
+
 #include "act.h"
 
 /* y = max(z, 0), and NaN stays NaN: a comparison with NaN is false. */
@@ -16,3 +19,5 @@ static void relu_forward(const float *z, float *y, size_t n) {
 static void relu_backward(const float *z, const float *y, float *d, size_t n) {
     act_chain(relu_chain, y, d, n);
 }
+
+#endif

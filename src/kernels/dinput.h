@@ -7,27 +7,26 @@ static ALWAYS_INLINE void dinput_epilogue(const gemm *g, int s, int q0, int q1, 
     if (!g->act) {
         return;
     }
-    size_t strip = (size_t)s * g->M * DP_STRIP;
     bool whole = q1 - q0 == STRIP_QUARTERS;
     size_t n = (size_t)(q1 - q0) * QUARTER * (whole ? (size_t)rows : 1);
     for (int r = m; r < m + (whole ? 1 : rows); r++) {
-        size_t at = strip + (size_t)r * DP_STRIP + (size_t)q0 * QUARTER;
+        size_t at = dp_strip_at(g->M, s * DP_STRIP + q0 * QUARTER, r);
         g->act->backward(g->at_zt ? g->at_zt + at : NULL, g->at_yt + at, g->out + at, n);
     }
 }
 
-static void dinput(dp_team team, int N, int I, int O, const float *dyt, const float *W,
-                   const dp_act *act, const float *zt, const float *yt, float *dxt) {
-    gemm g = {.M = I,
-              .K = O,
+static void dinput(dp_team team, const dp_dense_args *a) {
+    const dp_activation *below = a->below, *above = a->above;
+    gemm g = {.M = below->F,
+              .K = above->F,
               .row = 1,
-              .step = I,
-              .W = W,
-              .x = dyt,
-              .out = dxt,
-              .N = N,
-              .act = act,
-              .at_zt = zt,
-              .at_yt = yt};
-    gemm_thread(&g, true, 0, I, team, dinput_epilogue);
+              .step = below->F,
+              .W = a->W,
+              .x = above->dzt,
+              .out = below->dzt,
+              .N = a->N,
+              .act = below->act,
+              .at_zt = below->zt,
+              .at_yt = below->yt};
+    gemm_thread(&g, COLUMN, 0, below->F, team, dinput_epilogue);
 }

@@ -5,7 +5,7 @@
  * are one cache line. The tree is a stack of finished tiles in L1, and dW is written
  * once. */
 #include "base/tree.h"
-#include "split.h"
+#include "lit.h"
 #include <assert.h>
 
 enum {
@@ -223,9 +223,8 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
         int begin = leaf * b->block, end = imin(begin + b->block, b->N);
         for (int n = begin; n < end; n++) {
             if (n == begin || n % QUARTER == 0) {
-                const float *d = dyt + ((size_t)(n / DP_STRIP) * O + o) * DP_STRIP;
-                to_batch_major(d + n % DP_STRIP / QUARTER * QUARTER, outputs, QUARTER,
-                               turned, QUARTER);
+                to_batch_major(dyt + dp_strip_at(O, n / QUARTER * QUARTER, o), outputs,
+                               QUARTER, turned, QUARTER);
             }
             for (int v = 0; v < QUARTER_VECS; v++) {
                 acc[v] = acc[v] + vf_load(turned + n % QUARTER * QUARTER + v * LANES);
@@ -287,16 +286,24 @@ static int dweight_inputs_in_l2(int N, int block) {
     return (turns ? imin(panels, PANELS) : panels) * TILE_INPUTS;
 }
 
-static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block,
-                    const float *x, const float *dyt, float *dW, float *db) {
+static void dweight(dp_team team, const dp_dense_args *a) {
+    int N = a->N, I = a->below->F, O = a->above->F, o0 = a->begin, o1 = a->end;
+    const float *x = a->below->y, *dyt = a->above->dzt;
     assert(N >= 1 && 0 <= o0 && o1 <= O);
     blocks b;
-    blocks_init(&b, N, block);
-    subgrid p = split_grid(team, o1 - o0, 4, ceil_div(I, QUARTER));
+    blocks_init(&b, N, a->block);
+    /* Compact inputs are summed at the beginning of each row of dW, then expanded. */
+    const dp_lit *lit = a->below->lit;
+    int columns = lit ? lit->columns : I;
+    bool compact = columns < I;
+    subgrid p = compact ? split_rows(team, o1 - o0, ceil_div(columns, QUARTER))
+                        : split_grid(team, o1 - o0, 4, ceil_div(I, QUARTER));
     int end = o0 + p.a1;
-    int i1 = imin(p.b1 * QUARTER, I), l2_inputs = dweight_inputs_in_l2(N, block);
-    dweight_tile t = {
-        .blocks = &b, .I = I, .ld = dp_ld(I), .strip = (ptrdiff_t)O * DP_STRIP};
+    int i1 = imin(p.b1 * QUARTER, columns), l2_inputs = dweight_inputs_in_l2(N, a->block);
+    dweight_tile t = {.blocks = &b,
+                      .I = I,
+                      .ld = dp_ld(compact ? columns + QUARTER : I),
+                      .strip = (ptrdiff_t)O * DP_STRIP};
     /* A few samples leave room in L1 for the next tile's inputs, many don't. */
     t.x_ahead = N <= 2 * DP_STRIP ? TILE_INPUTS : PREFETCH_ROWS * t.ld;
     t.dy_ahead = N > DP_STRIP ? t.strip : 0;
@@ -306,15 +313,18 @@ static void dweight(dp_team team, int N, int I, int O, int o0, int o1, int block
             int left = end - o;
             rows = left > 2 * DW_ROWS ? DW_ROWS : left > DW_ROWS ? (left + 1) / 2 : left;
             t.x = x + i;
-            t.dyt = dyt + (size_t)o * DP_STRIP;
-            t.dW = dW + (size_t)o * I + i;
+            t.dyt = dyt + dp_strip_at(O, 0, o);
+            t.dW = a->dW + (size_t)o * I + i;
             dweight_row(rows, t, i, imin(i + l2_inputs, i1));
+            for (int r = 0; r < rows && compact && i + l2_inputs >= i1; r++) {
+                expand_row(lit, I, a->dW + (ptrdiff_t)(o + r) * I);
+            }
         }
     }
     int groups = ceil_div(o1 - o0, QUARTER);
     for (int g = partition_begin(groups, team.id, team.n);
          g < partition_begin(groups, team.id + 1, team.n); g++) {
         int o = o0 + g * QUARTER;
-        dbias(&b, O, dyt, o, imin(o1 - o, QUARTER), db + o);
+        dbias(&b, O, dyt, o, imin(o1 - o, QUARTER), a->db + o);
     }
 }

@@ -6,13 +6,13 @@
  * batch-major copy. */
 static ALWAYS_INLINE void forward_epilogue(const gemm *g, int s, int q0, int q1, int m,
                                            int rows) {
-    size_t strip = (size_t)s * g->M * DP_STRIP;
+    int n0 = s * DP_STRIP + q0 * QUARTER;
     if (g->act && q1 - q0 == STRIP_QUARTERS) {
-        size_t at = strip + (size_t)m * DP_STRIP;
+        size_t at = dp_strip_at(g->M, n0, m);
         g->act->forward(g->out + at, g->yt + at, (size_t)rows * DP_STRIP);
     } else if (g->act) {
         for (int r = m; r < m + rows; r++) {
-            size_t at = strip + (size_t)r * DP_STRIP + (size_t)q0 * QUARTER;
+            size_t at = dp_strip_at(g->M, n0, r);
             g->act->forward(g->out + at, g->yt + at, (size_t)(q1 - q0) * QUARTER);
         }
     }
@@ -24,28 +24,29 @@ static ALWAYS_INLINE void forward_epilogue(const gemm *g, int s, int q0, int q1,
     for (int f = m / QUARTER * QUARTER; f < end; f += QUARTER) {
         for (int q = q0; q < q1; q++) {
             int n = s * DP_STRIP + q * QUARTER;
-            to_batch_major(g->yt + strip + (size_t)f * DP_STRIP + q * QUARTER,
-                           imin(g->M - f, QUARTER), imin(g->N - n, QUARTER),
-                           g->y + n * ld + f, ld);
+            to_batch_major(g->yt + dp_strip_at(g->M, n, f), imin(g->M - f, QUARTER),
+                           imin(g->N - n, QUARTER), g->y + n * ld + f, ld);
         }
     }
 }
 
-static void forward(dp_team team, int N, int I, int O, int o0, int o1, const float *xt,
-                    const float *W, const float *b, const dp_act *act, float *zt,
-                    float *yt, float *y) {
-    assert(o0 % QUARTER == 0 && (o1 % QUARTER == 0 || o1 == O) && o1 <= O);
+static void forward(dp_team team, const dp_dense_args *a) {
+    const dp_activation *below = a->below, *above = a->above;
+    int O = above->F;
+    assert(a->begin % QUARTER == 0 && (a->end % QUARTER == 0 || a->end == O) &&
+           a->end <= O);
     gemm g = {.M = O,
-              .K = I,
-              .row = I,
+              .K = below->lit ? below->lit->columns : below->F,
+              .row = below->F,
               .step = 1,
-              .W = W,
-              .b = b,
-              .x = xt,
-              .out = zt ? zt : yt,
-              .N = N,
-              .act = act,
-              .yt = yt,
-              .y = y};
-    gemm_thread(&g, false, o0, o1, team, forward_epilogue);
+              .W = a->W,
+              .b = a->b,
+              .x = below->yt,
+              .lit = below->lit,
+              .out = above->zt ? above->zt : above->yt,
+              .N = a->N,
+              .act = above->act,
+              .yt = above->yt,
+              .y = above->y};
+    gemm_thread(&g, ROW, a->begin, a->end, team, forward_epilogue);
 }

@@ -1,4 +1,4 @@
-/* Choosing the kernel set of this CPU, and sizes of the two layouts. */
+/* Choosing the kernel set of this CPU. */
 #include "kernels/kernels.h"
 #include <assert.h>
 #include <stdio.h>
@@ -19,15 +19,6 @@ static const dp_kernels *const sets[] = {
     &dp_kernels_portable,
 };
 enum { SETS = sizeof sets / sizeof *sets };
-
-int dp_ld(int F) {
-    int lines = F / 16 + (F % 16 != 0);
-    return (lines | 1) * 16;
-}
-
-size_t dp_strip_floats(int N, int F) {
-    return (size_t)(N / DP_STRIP + (N % DP_STRIP != 0)) * (size_t)F * DP_STRIP;
-}
 
 const dp_kernels *dp_kernels_find(const char *name) {
     for (int i = 0; i < SETS; i++) {

@@ -4,11 +4,6 @@
 #include "split.h"
 #include "vmath.h"
 
-/* zt at class 0 of sample n; class c is c * 64 floats further. */
-static ALWAYS_INLINE size_t strip_at(int C, int n) {
-    return (size_t)(n / DP_STRIP) * C * DP_STRIP + n % DP_STRIP;
-}
-
 static inline void sample_range(dp_team team, int N, int *begin, int *end) {
     int quarters = ceil_div(N, QUARTER);
     *begin = partition_begin(quarters, team.id, team.n) * QUARTER;
@@ -110,7 +105,7 @@ static void cross_entropy(dp_team team, int N, int C, const float *zt,
         int valid = valid_lanes(N, n);
         vi labels = {0};
         memcpy(&labels, label + n, (size_t)valid * sizeof *label);
-        size_t at = strip_at(C, n);
+        size_t at = dp_strip_at(C, n, 0);
         vm right;
         vf l = entropy_lanes(e, zt + at, labels, dzt ? dzt + at : NULL, valid, &right);
         store_valid(loss + n, l, valid);
@@ -135,7 +130,7 @@ static void mse(dp_team team, int N, int O, const float *zt, const float *target
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
         int valid = valid_lanes(N, n);
-        size_t at = strip_at(O, n);
+        size_t at = dp_strip_at(O, n, 0);
         vf sum = vf_set(0.0f);
         for (int o = 0; o < O; o++) {
             vf y = targets(target + (size_t)n * O, O, o, valid);
@@ -157,7 +152,7 @@ static void bce(dp_team team, int N, int O, const float *zt, const float *target
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
         int valid = valid_lanes(N, n);
-        size_t at = strip_at(O, n);
+        size_t at = dp_strip_at(O, n, 0);
         vf sum = zero;
         vi wrong = vi_set(0);
         for (int o = 0; o < O; o++) {
@@ -184,7 +179,7 @@ static void softmax(dp_team team, int N, int C, const float *zt, float *p) {
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
         int valid = valid_lanes(N, n);
-        const float *z = zt + strip_at(C, n);
+        const float *z = zt + dp_strip_at(C, n, 0);
         vi arg;
         vf m = max_logit(C, z, &arg), sum = vf_set(0.0f);
         for (int c = 0; c < C; c++) {

@@ -12,11 +12,17 @@
 #include "act_sigmoid.h"
 #include "act_softplus.h"
 #include "act_tanh.h"
+#include "conv.h"
+#include "conv_dweight.h"
 #include "dinput.h"
+#include "dropout.h"
 #include "dweight.h"
 #include "forward.h"
+#include "lit.h"
 #include "load.h"
 #include "loss.h"
+#include "norm.h"
+#include "pool.h"
 #include "rows.h"
 
 #define JOIN_(a, b) a##b
@@ -87,11 +93,24 @@ const dp_kernels JOIN(dp_kernels_, DP_SET) = {
     .name = TEXT(DP_SET),
     .lanes = LANES,
     .supported = set_supported,
+    .scan = scan,
+    .list = list,
     .load = load,
     .rows = rows,
     .forward = forward,
     .dinput = dinput,
     .dweight = dweight,
+    .conv_forward = conv_forward,
+    .conv_dinput = conv_dinput,
+    .conv_dweight = conv_dweight,
+    .maxpool_forward = maxpool_forward,
+    .maxpool_backward = maxpool_backward,
+    .avgpool_forward = avgpool_forward,
+    .avgpool_backward = avgpool_backward,
+    .norm_forward = norm_forward,
+    .norm_dinput = norm_dinput,
+    .norm_dweight = norm_dweight,
+    .dropout = dropout,
     .cross_entropy = cross_entropy,
     .mse = mse,
     .bce = bce,

@@ -51,10 +51,30 @@ static ALWAYS_INLINE vf vf_select(vm m, vf yes, vf no) {
 static ALWAYS_INLINE vi vi_select(vm m, vi yes, vi no) {
     return (vi)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)m);
 }
+static ALWAYS_INLINE vf vf_sqrt(vf x) {
+    return (vf)_mm256_sqrt_ps((__m256)x);
+}
+/* a < b, unsigned */
+static ALWAYS_INLINE vm vu_lt(vu a, vu b) {
+    return (vm)(a < b);
+}
+/* The upper halves of the 64-bit products a b; *low: the lower ones. */
+static ALWAYS_INLINE vu vu_multiply(vu a, vu b, vu *low) {
+    __m256i even = _mm256_mul_epu32((__m256i)a, (__m256i)b);
+    __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32),
+                                   _mm256_srli_epi64((__m256i)b, 32));
+    *low = (vu)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+    return (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+}
 /* LANES bytes as floats */
 static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
     return (vf)_mm256_cvtepi32_ps(
         _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+/* lane from[l] of x in each lane l; 0 where it is negative */
+static ALWAYS_INLINE vf vf_take(vf x, vi from) {
+    return (vf)((vi)_mm256_permutevar8x32_ps((__m256)x, (__m256i)from) & ~(from >> 31));
 }
 
 static ALWAYS_INLINE void transpose8(const float *src, ptrdiff_t ss, float *dst,

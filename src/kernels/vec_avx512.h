@@ -53,10 +53,31 @@ static ALWAYS_INLINE vf vf_select(vm m, vf yes, vf no) {
 static ALWAYS_INLINE vi vi_select(vm m, vi yes, vi no) {
     return (vi)_mm512_mask_blend_epi32(m, (__m512i)no, (__m512i)yes);
 }
+static ALWAYS_INLINE vf vf_sqrt(vf x) {
+    return (vf)_mm512_sqrt_ps((__m512)x);
+}
+/* a < b, unsigned */
+static ALWAYS_INLINE vm vu_lt(vu a, vu b) {
+    return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b);
+}
+/* The upper halves of the 64-bit products a b; *low: the lower ones. */
+static ALWAYS_INLINE vu vu_multiply(vu a, vu b, vu *low) {
+    __m512i even = _mm512_mul_epu32((__m512i)a, (__m512i)b);
+    __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32),
+                                   _mm512_srli_epi64((__m512i)b, 32));
+    *low = (vu)_mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+    return (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+}
 /* LANES bytes as floats */
 static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
     return (vf)_mm512_cvtepi32_ps(
         _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+/* lane from[l] of x in each lane l; 0 where it is negative */
+static ALWAYS_INLINE vf vf_take(vf x, vi from) {
+    __mmask16 some = _mm512_cmpge_epi32_mask((__m512i)from, _mm512_setzero_si512());
+    return (vf)_mm512_maskz_permutexvar_ps(some, (__m512i)from, (__m512)x);
 }
 
 /* dst[j][i] = src[i][j] for i, j < 16; rows `ss` and `ds` floats apart, aligned. */

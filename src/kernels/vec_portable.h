@@ -52,9 +52,32 @@ static ALWAYS_INLINE vi vi_select(vm m, vi yes, vi no) {
 static ALWAYS_INLINE vf vf_select(vm m, vf yes, vf no) {
     return (vf)vi_select(m, (vi)yes, (vi)no);
 }
+static ALWAYS_INLINE vf vf_sqrt(vf x) {
+    return (vf){__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
+                __builtin_sqrtf(x[3])};
+}
+/* a < b, unsigned */
+static ALWAYS_INLINE vm vu_lt(vu a, vu b) {
+    return (vm)(a < b);
+}
+/* The upper halves of the 64-bit products a b; *low: the lower ones. */
+static ALWAYS_INLINE vu vu_multiply(vu a, vu b, vu *low) {
+    vu high = {0};
+    for (int k = 0; k < LANES; k++) {
+        high[k] = (uint32_t)((uint64_t)a[k] * b[k] >> 32);
+    }
+    *low = a * b;
+    return high;
+}
 /* LANES bytes as floats */
 static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
     return (vf){p[0], p[1], p[2], p[3]};
+}
+
+/* lane from[l] of x in each lane l; 0 where it is negative */
+static ALWAYS_INLINE vf vf_take(vf x, vi from) {
+    return (vf){from[0] < 0 ? 0 : x[from[0] & 3], from[1] < 0 ? 0 : x[from[1] & 3],
+                from[2] < 0 ? 0 : x[from[2] & 3], from[3] < 0 ? 0 : x[from[3] & 3]};
 }
 
 /* dst[j][i] = src[i][j] for i, j < 16; rows `ss` and `ds` floats apart, aligned. */

@@ -80,46 +80,44 @@ static dp_status start_tensor(dp_model *model, const dp_config *config, int t,
     return DP_OK;
 }
 
+static dp_status tensor_from_file(dp_model *model, dp_h5 *file, const char *path,
+                                  const dp_tensor *tensor) {
+    char name[64] = "/model/";
+    strcat(name, tensor->name);
+    dp_h5_type type;
+    dp_tensor has = {0};
+    int64_t dims[8] = {0};
+    if (!dp_h5_has(file, name)) {
+        return dp_fail(DP_EFILE, "%s: there is no %s; the model is %s", path, name,
+                       model->text);
+    }
+    DP_TRY(dp_h5_shape(file, name, &type, &has.ndim, dims));
+    for (int d = 0; d < DP_DIMS; d++) {
+        has.dim[d] = dims[d] <= INT_MAX ? (int)dims[d] : INT_MAX;
+    }
+    if (!dp_tensor_same_shape(&has, tensor)) {
+        char is[DP_SHAPE_TEXT], needs[DP_SHAPE_TEXT];
+        return dp_fail(DP_EFILE, "%s: %s has the shape %s, the model needs %s", path,
+                       name, dp_tensor_shape(&has, is), dp_tensor_shape(tensor, needs));
+    }
+    float *p = model->params + tensor->offset;
+    DP_TRY(dp_h5_get(file, name, DP_H5_F32, (int64_t)tensor->count, p));
+    for (size_t i = 0; i < tensor->count; i++) {
+        if (!isfinite(p[i])) {
+            return dp_fail(DP_EDIVERGED,
+                           "%s: %s: value %zu is %g: training can't begin from it", path,
+                           name, i, (double)p[i]);
+        }
+    }
+    return DP_OK;
+}
+
 static dp_status from_file(dp_model *model, const char *path) {
     dp_h5 *file = NULL;
-    dp_status s = dp_h5_open_any(path, DP_EFILE, &file);
-    if (s != DP_OK) {
-        return s;
-    }
+    DP_TRY(dp_h5_open_any(path, DP_EFILE, &file));
+    dp_status s = DP_OK;
     for (int t = 0; s == DP_OK && t < model->ntensors; t++) {
-        const dp_tensor *tensor = &model->tensors[t];
-        char name[64] = "/model/";
-        strcat(name, tensor->name);
-        dp_h5_type type;
-        dp_tensor has = {0};
-        int64_t dims[8] = {0};
-        if (!dp_h5_has(file, name)) {
-            s = dp_fail(DP_EFILE, "%s: there is no %s; the model is %s", path, name,
-                        model->text);
-            break;
-        }
-        s = dp_h5_shape(file, name, &type, &has.ndim, dims);
-        if (s != DP_OK) {
-            break;
-        }
-        for (int d = 0; d < DP_DIMS; d++) {
-            has.dim[d] = dims[d] <= INT_MAX ? (int)dims[d] : INT_MAX;
-        }
-        if (!dp_tensor_same_shape(&has, tensor)) {
-            char is[DP_SHAPE_TEXT], needs[DP_SHAPE_TEXT];
-            s = dp_fail(DP_EFILE, "%s: %s has the shape %s, the model needs %s", path,
-                        name, dp_tensor_shape(&has, is), dp_tensor_shape(tensor, needs));
-            break;
-        }
-        float *p = model->params + tensor->offset;
-        s = dp_h5_get(file, name, DP_H5_F32, (int64_t)tensor->count, p);
-        for (size_t i = 0; s == DP_OK && i < tensor->count; i++) {
-            if (!isfinite(p[i])) {
-                s = dp_fail(DP_EDIVERGED,
-                            "%s: %s: value %zu is %g: training can't begin from it", path,
-                            name, i, (double)p[i]);
-            }
-        }
+        s = tensor_from_file(model, file, path, &model->tensors[t]);
     }
     if (s == DP_OK) {
         dp_h5_note(file);
@@ -135,12 +133,11 @@ dp_status dp_model_init(dp_model *model, const dp_config *config) {
         }
         return from_file(model, config->model.init_file);
     }
-    dp_status s = DP_OK;
     for (int l = 0, t = 0; l < model->nlayers; l++) {
         const dp_layer *layer = &model->layers[l];
-        for (int k = 0; k < layer->ntensors && s == DP_OK; k++, t++) {
-            s = start_tensor(model, config, t, &layer->start[k]);
+        for (int k = 0; k < layer->ntensors; k++, t++) {
+            DP_TRY(start_tensor(model, config, t, &layer->start[k]));
         }
     }
-    return s;
+    return DP_OK;
 }

@@ -7,6 +7,12 @@
 /* One row a kind: dp_layer_<kind> of layer_<kind>.c. */
 #define KINDS_(ROW)                                                                      \
     ROW(dense)                                                                           \
+    ROW(conv)                                                                            \
+    ROW(maxpool)                                                                         \
+    ROW(avgpool)                                                                         \
+    ROW(flatten)                                                                         \
+    ROW(dropout)                                                                         \
+    ROW(layernorm)                                                                       \
     ROW(activation)
 
 #define DECLARED(kind) extern const dp_layer_kind dp_layer_##kind;
@@ -57,23 +63,4 @@ dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_
     *out = (dp_layer){.kind = kind, .index = index, .in = in, .act = act};
     out->name = act ? act->name : kind->name;
     return kind->shape(out, colon ? colon + 1 : NULL);
-}
-
-void dp_layer_add_tensor(dp_layer *layer, const char *name, int ndim, const int *dim,
-                         dp_initial start) {
-    assert(layer->ntensors < DP_LAYER_TENSORS && ndim >= 1 && ndim <= DP_DIMS);
-    layer->start[layer->ntensors] = start;
-    dp_tensor *t = &layer->tensor[layer->ntensors++];
-    *t = (dp_tensor){.ndim = ndim, .count = 1};
-    snprintf(t->name, sizeof t->name, "%d.%s", layer->index, name);
-    for (int d = 0; d < ndim; d++) {
-        t->dim[d] = dim[d];
-        t->count *= (size_t)dim[d];
-    }
-}
-
-size_t dp_layer_thread_range(dp_team team, size_t n, size_t *begin) {
-    size_t vectors = n / 16;
-    *begin = vectors * (size_t)team.id / (size_t)team.n * 16;
-    return vectors * (size_t)(team.id + 1) / (size_t)team.n * 16 - *begin;
 }

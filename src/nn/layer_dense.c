@@ -15,8 +15,8 @@ static dp_status shape(dp_layer *layer, const char *argument) {
             argument ? ":" : "", argument ? argument : "", WIDEST);
     }
     int O = (int)width, I = dp_shape_size(layer->in);
-    layer->in = (dp_shape){I, 1, 1};
-    layer->out = (dp_shape){O, 1, 1};
+    layer->in = (dp_shape){I, 1, 1, false};
+    layer->out = (dp_shape){O, 1, 1, false};
     layer->rows = O;
     layer->flops = 2.0 * I * O;
     dp_layer_add_tensor(layer, "weight", 2, (int[]){O, I}, (dp_initial){I, O, 0});
@@ -24,26 +24,33 @@ static dp_status shape(dp_layer *layer, const char *argument) {
     return DP_OK;
 }
 
+static dp_dense_args args(const dp_layer *layer, const dp_pass *p) {
+    size_t weight = layer->tensor[0].offset, bias = layer->tensor[1].offset;
+    return (dp_dense_args){.N = p->N,
+                           .begin = p->begin,
+                           .end = p->end,
+                           .block = p->block,
+                           .below = layer->below,
+                           .above = layer->above,
+                           .W = p->params + weight,
+                           .b = p->params + bias,
+                           .dW = p->grads ? p->grads + weight : NULL,
+                           .db = p->grads ? p->grads + bias : NULL};
+}
+
 static void forward(const dp_layer *layer, const dp_pass *p) {
-    const dp_activation *below = layer->below, *above = layer->above;
-    p->set->forward(p->team, p->N, below->F, above->F, p->begin, p->end, below->yt,
-                    p->params + layer->tensor[0].offset,
-                    p->params + layer->tensor[1].offset, above->act, above->zt, above->yt,
-                    above->y);
+    dp_dense_args a = args(layer, p);
+    p->set->forward(p->team, &a);
 }
 
 static void backward(const dp_layer *layer, const dp_pass *p) {
-    const dp_activation *below = layer->below, *above = layer->above;
-    p->set->dinput(p->team, p->N, below->F, above->F, above->dzt,
-                   p->params + layer->tensor[0].offset, below->act, below->zt, below->yt,
-                   below->dzt);
+    dp_dense_args a = args(layer, p);
+    p->set->dinput(p->team, &a);
 }
 
 static void gradient(const dp_layer *layer, const dp_pass *p) {
-    const dp_activation *below = layer->below, *above = layer->above;
-    p->set->dweight(p->team, p->N, below->F, above->F, p->begin, p->end, p->block,
-                    below->y, above->dzt, p->grads + layer->tensor[0].offset,
-                    p->grads + layer->tensor[1].offset);
+    dp_dense_args a = args(layer, p);
+    p->set->dweight(p->team, &a);
 }
 
 const dp_layer_kind dp_layer_dense = {.name = "dense",
@@ -51,6 +58,8 @@ const dp_layer_kind dp_layer_dense = {.name = "dense",
                                       .fuses = true,
                                       .writes_rows = true,
                                       .reads_rows = true,
+                                      .skips_zeros = true,
+                                      .flat = true,
                                       .shape = shape,
                                       .forward = forward,
                                       .backward = backward,

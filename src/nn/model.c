@@ -7,29 +7,44 @@
 
 enum { MAX_LAYERS = 256 };
 
+/* Whether the images that come out of the last layer were made by a layer that knows
+ * them as such: the input's are taken as plain values. */
+static bool has_images(const dp_model *model) {
+    for (int l = model->nlayers - 1; l >= 0 && model->layers[l].out.image; l--) {
+        const dp_layer *layer = &model->layers[l];
+        if (!layer->act && !layer->kind->training_only) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static dp_status add_layer(dp_model *model, const char *word) {
     int l = model->nlayers;
-    if (l == MAX_LAYERS) {
+    if (l >= MAX_LAYERS) {
         return dp_fail(DP_EUSAGE, "model.layers: more than %d layers", MAX_LAYERS - 1);
     }
     dp_shape in = l > 0 ? model->layers[l - 1].out : model->input;
-    dp_status s = dp_layer_parse(model->set, word, l, in, &model->layers[l]);
+    dp_layer *layer = &model->layers[l];
+    DP_TRY(dp_layer_parse(model->set, word, l, in, layer));
+    if (layer->kind->flat && in.image && has_images(model)) {
+        DP_TRY(add_layer(model, "flatten"));
+        return add_layer(model, word);
+    }
+    size_t used = strlen(model->text);
+    snprintf(model->text + used, sizeof model->text - used, "%s%s", l > 0 ? " " : "",
+             word);
     model->nlayers++;
-    return s;
+    return DP_OK;
 }
 
 static dp_status parse(dp_model *model, const char *layers) {
+    model->layers = dp_alloc(MAX_LAYERS, sizeof *model->layers);
     char words[2 * DP_TEXT];
-    size_t used = 0;
     snprintf(words, sizeof words, "%s dense:%d", layers, model->outputs);
     char *save = NULL;
     for (char *w = strtok_r(words, " \t", &save); w; w = strtok_r(NULL, " \t", &save)) {
-        used += (size_t)snprintf(model->text + used, sizeof model->text - used, "%s%s",
-                                 used > 0 ? " " : "", w);
-        dp_status s = add_layer(model, w);
-        if (s != DP_OK) {
-            return s;
-        }
+        DP_TRY(add_layer(model, w));
     }
     return DP_OK;
 }
@@ -64,28 +79,26 @@ static dp_status lay_out(dp_model *model) {
         }
     }
     model->chunk[model->nchunks] = model->floats;
-    void *p = NULL;
-    dp_status s = dp_memory_alloc(model->floats, sizeof(float), &p);
-    model->params = p;
-    return s;
+    return dp_memory_alloc(model->floats, sizeof(float), (void **)&model->params);
 }
 
 dp_shape dp_model_input(int nshape, const int *shape, int features) {
-    return nshape == 3 ? (dp_shape){shape[0], shape[1], shape[2]}
-                       : (dp_shape){features, 1, 1};
+    return nshape == 3 ? (dp_shape){shape[0], shape[1], shape[2], true}
+                       : (dp_shape){features, 1, 1, false};
+}
+
+static dp_status fill(dp_model *model, const char *layers) {
+    DP_TRY(parse(model, layers));
+    return lay_out(model);
 }
 
 dp_status dp_model_create(const dp_kernels *set, const char *layers, dp_shape input,
                           int outputs, dp_model **out) {
     dp_model *model = dp_alloc(1, sizeof *model);
-    model->layers = dp_alloc(MAX_LAYERS, sizeof *model->layers);
     model->set = set;
     model->input = input;
     model->outputs = outputs;
-    dp_status s = parse(model, layers);
-    if (s == DP_OK) {
-        s = lay_out(model);
-    }
+    dp_status s = fill(model, layers);
     if (s != DP_OK) {
         dp_model_destroy(&model);
         return s;

@@ -12,17 +12,39 @@ static float *carve(dp_net *net, size_t *used, size_t floats) {
     return p;
 }
 
+/* All of 4 bytes, but for the flags. */
+static void carve_lit(dp_net *net, size_t *used, int F) {
+    size_t strips = ((size_t)net->capacity + DP_STRIP - 1) / DP_STRIP;
+    size_t wide = ((size_t)F + 15) / 16 * 16;
+    net->lit = (dp_lit){.strips = (int)strips,
+                        .terms = (void *)carve(net, used, strips),
+                        .term = (void *)carve(net, used, 2 * strips * (size_t)F),
+                        .seen = (void *)carve(net, used, (strips + 1) * wide / 4),
+                        .dark = (void *)carve(net, used, strips * (1 + wide / 16)),
+                        .squeeze = (void *)carve(net, used, wide),
+                        .expand = (void *)carve(net, used, wide),
+                        .first = (void *)carve(net, used, wide)};
+}
+
 static size_t carve_activations(dp_net *net, bool training) {
     size_t used = 0;
     for (int i = 0; i < net->nactivations; i++) {
         dp_activation *s = &net->activations[i];
         size_t strips = dp_strip_floats(net->capacity, s->F);
-        bool rows = training && i < net->nlayers && net->layers[i].kind->reads_rows;
+        const dp_layer_kind *reader = i < net->nlayers ? net->layers[i].kind : NULL;
+        /* A compact input goes through its rows in evaluation too. */
+        bool compact = i == 0 && reader->skips_zeros;
+        bool rows = (training && reader && reader->reads_rows) || compact;
         s->yt = carve(net, &used, strips);
         s->zt = s->act && s->act->needs_z ? carve(net, &used, strips) : NULL;
         s->y =
             rows ? carve(net, &used, (size_t)net->capacity * (size_t)dp_ld(s->F)) : NULL;
         s->dzt = training && i > 0 ? carve(net, &used, strips) : NULL;
+    }
+    if (net->layers[0].kind->skips_zeros) {
+        dp_activation *input = &net->activations[0];
+        input->lit = &net->lit;
+        carve_lit(net, &used, input->F);
     }
     for (int l = 0; l < net->nlayers && training; l++) {
         dp_layer *layer = &net->layers[l];
@@ -32,12 +54,16 @@ static size_t carve_activations(dp_net *net, bool training) {
     return used;
 }
 
-/* An activation right behind a layer that can do it on its way becomes that layer's. */
-static void fuse(dp_net *net) {
+/* An activation right behind a layer that can do it on its way becomes that layer's.
+ * Layers that do nothing are left out. */
+static void fuse(dp_net *net, bool training) {
     const dp_model *model = net->model;
     for (int l = 0; l < model->nlayers; l++) {
         dp_layer *layer = &net->layers[net->nlayers];
         *layer = model->layers[l];
+        if (!layer->kind->forward || (layer->kind->training_only && !training)) {
+            continue;
+        }
         if (layer->kind->fuses && l + 1 < model->nlayers && model->layers[l + 1].act) {
             layer->act = model->layers[++l].act;
         }
@@ -89,6 +115,23 @@ void dp_net_cut(dp_net *net, size_t least) {
     }
 }
 
+int dp_net_samples(const dp_model *model, bool training) {
+    const size_t cache = 32 << 20;   /* of all cores */
+    size_t most = 4 * model->floats; /* reading the parameters again has its price, too */
+    size_t sample = (size_t)dp_shape_size(model->input);
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        size_t floats = (size_t)dp_shape_size(layer->out) + (size_t)layer->scratch;
+        sample += layer->kind->forward ? floats * (training ? 2 : 1) : 0;
+    }
+    most = most > cache / sizeof(float) ? most : cache / sizeof(float);
+    int n = DP_MICROBATCH;
+    while (n > DP_STRIP && (size_t)n * sample > most) {
+        n /= 2;
+    }
+    return n;
+}
+
 dp_status dp_net_create(const dp_model *model, int capacity, bool training,
                         dp_net **out) {
     size_t layers = (size_t)model->nlayers;
@@ -99,16 +142,14 @@ dp_status dp_net_create(const dp_model *model, int capacity, bool training,
     net->model = model;
     net->capacity = capacity;
     net->activations[0].F = dp_shape_size(model->input);
-    fuse(net);
+    fuse(net, training);
     dp_net_cut(net, 0);
     size_t floats = carve_activations(net, training);
-    void *p = NULL;
-    dp_status s = dp_memory_alloc(floats, sizeof(float), &p);
+    dp_status s = dp_memory_alloc(floats, sizeof *net->slab, (void **)&net->slab);
     if (s != DP_OK) {
         dp_net_destroy(&net);
         return s;
     }
-    net->slab = p;
     net->bytes = floats * sizeof(float);
     carve_activations(net, training);
     *out = net;
@@ -152,7 +193,7 @@ void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
         call(layer->kind->forward, net, slice, &pass);
         if (!layer->kind->writes_rows && above->y && slice->begin == 0) {
             barrier(&pass, hooks);
-            pass.set->rows(pass.team, pass.N, above->F, above->yt, above->y);
+            pass.set->rows(pass.team, pass.N, above);
         }
     }
 }
@@ -206,6 +247,17 @@ void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
         }
     }
     report(net, &pass, hooks, &reported, made);
+}
+
+double dp_net_skipped(const dp_net *net, int N) {
+    const dp_lit *lit = net->activations[0].lit;
+    int F = net->activations[0].F;
+    double terms = 0;
+    for (int s = 0; lit && s * DP_STRIP < N; s++) {
+        int left = N - s * DP_STRIP, samples = left < DP_STRIP ? left : DP_STRIP;
+        terms += (double)samples * (F - lit->terms[s] + F - lit->columns);
+    }
+    return terms * net->layers[0].flops / F;
 }
 
 int dp_net_bad_layer(const dp_net *net, int N) {

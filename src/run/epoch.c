@@ -144,14 +144,16 @@ static dp_profile_row profile(dp_run *run) {
                             .compute_max_seconds = compute[2],
                             .wait_min_seconds = wait[0],
                             .wait_mean_seconds = wait[1],
-                            .wait_max_seconds = wait[2]};
+                            .wait_max_seconds = wait[2],
+                            .flops_per_second = t.flops / run->epoch_seconds,
+                            .skipped_flops_per_second = t.skipped / run->epoch_seconds};
 }
 
 static void add_rows(dp_run *run, const dp_epoch_row *row) {
     dp_profile_row p = profile(run);
-    if (run->metrics && (dp_metrics_epoch(run->metrics, row) != DP_OK ||
-                         dp_metrics_profile(run->metrics, &p) != DP_OK)) {
-        dp_warn("%s", dp_status_message());
+    if (run->metrics) {
+        dp_metrics_add(run->metrics, DP_EPOCHS, row);
+        dp_metrics_add(run->metrics, DP_PROFILE, &p);
     }
 }
 

@@ -25,7 +25,8 @@ dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_los
                               const dp_scale *scale, int block, int threads,
                               dp_evaluator **out) {
     dp_evaluator *ev = dp_alloc(1, sizeof *ev);
-    int capacity = block > DP_MICROBATCH ? block : DP_MICROBATCH / block * block;
+    int samples = dp_net_samples(model, false);
+    int capacity = block > samples ? block : samples / block * block;
     *ev = (dp_evaluator){.comm = comm,
                          .model = model,
                          .loss = loss,

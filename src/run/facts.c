@@ -261,9 +261,11 @@ static dp_status check_progress(const exam *e) {
 /* Rows are in order and of this run. */
 static dp_status check_rows(const exam *e) {
     const dp_snapshot *s = e->s;
+    const dp_epoch_row *epochs = s->rows.of[DP_EPOCHS];
+    const dp_step_row *steps = s->rows.of[DP_STEPS];
     int64_t last = 0;
-    for (int64_t i = 0; i < s->rows.nepochs; i++) {
-        const dp_epoch_row *r = &s->rows.epochs[i];
+    for (int64_t i = 0; i < s->rows.n[DP_EPOCHS]; i++) {
+        const dp_epoch_row *r = &epochs[i];
         if (r->epoch <= last || r->epoch > s->epoch || r->step != r->epoch * e->steps) {
             return wrong(e, "/metrics/epochs",
                          "row %lld (from 0) has epoch %lld, step %lld", (long long)i,
@@ -272,8 +274,8 @@ static dp_status check_rows(const exam *e) {
         last = r->epoch;
     }
     last = 0;
-    for (int64_t i = 0; i < s->rows.nsteps; i++) {
-        const dp_step_row *r = &s->rows.steps[i];
+    for (int64_t i = 0; i < s->rows.n[DP_STEPS]; i++) {
+        const dp_step_row *r = &steps[i];
         if (r->step <= last || r->step > s->step ||
             r->epoch != (r->step - 1) / e->steps + 1) {
             return wrong(e, "/metrics/steps",

@@ -137,7 +137,7 @@ static dp_status check_same(dp_comm *comm, const dp_dataset *data) {
 
 dp_status dp_node_data_open(dp_comm *comm, const dp_config *config, dp_dataset **data,
                             dp_shared **memory) {
-    bool first = dp_comm_node_rank(comm) == 0;
+    bool first = dp_comm_topology(comm)->node_rank == 0;
     dp_status s = dp_comm_agree(comm, first ? dp_dataset_open(config, data) : DP_OK);
     if (s != DP_OK || dp_comm_size(comm) == 1) {
         return s;
@@ -152,7 +152,7 @@ dp_status dp_node_data_open(dp_comm *comm, const dp_config *config, dp_dataset *
     if (s != DP_OK) {
         return s;
     }
-    bool no_shm = (*memory)->members < dp_comm_node_size(comm);
+    bool no_shm = (*memory)->members < dp_comm_topology(comm)->node_size;
     if (first && !no_shm) {
         move_in(*data, &h, (*memory)->common);
     }

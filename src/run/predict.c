@@ -57,21 +57,22 @@ static dp_status predict_rows(void *arg) {
     const dp_session *s = mine->s;
     dp_prediction *p = mine->p;
     int O = p->outputs, end = mine->end;
-    size_t count = (size_t)DP_MICROBATCH * (size_t)O;
+    int most = dp_net_samples(s->model, false);
+    size_t count = (size_t)most * (size_t)O;
     dp_net *net = NULL;
     float *logit = NULL, *value = NULL;
     dp_status status = dp_memory_alloc(count, sizeof *logit, (void **)&logit);
     status =
         status != DP_OK ? status : dp_memory_alloc(count, sizeof *value, (void **)&value);
     status =
-        status != DP_OK ? status : dp_net_create(s->model, DP_MICROBATCH, false, &net);
+        status != DP_OK ? status : dp_net_create(s->model, most, false, &net);
     bool labels = s->loss->labels, binary = !labels && s->loss->accuracy;
     const dp_forward forward = {.net = net,
                                 .scale = &s->scale,
                                 .threads = s->threads,
                                 .probability = labels ? value : NULL};
-    for (int i = mine->begin; status == DP_OK && i < end; i += DP_MICROBATCH) {
-        int N = end - i < DP_MICROBATCH ? end - i : DP_MICROBATCH;
+    for (int i = mine->begin; status == DP_OK && i < end; i += most) {
+        int N = end - i < most ? end - i : most;
         dp_forward_run(&forward, &s->data->test, p->row + i, N);
         for (int k = 0; k < N * O; k++) {
             logit[k] = dp_activation_at(dp_net_logits(net), k / O, k % O);

@@ -13,7 +13,8 @@ typedef struct facts {
     int nshape, shape[DP_DATA_DIMS];
     int features, outputs, nclasses, ncolumns, nmean;
     bool bytes;
-    size_t text; /* bytes of all names, each with its end */
+    char fingerprint[72]; /* as dp_dataset has it */
+    size_t text;          /* bytes of all names, each with its end */
 } facts;
 
 static size_t names_length(int n, char *const *names) {
@@ -56,6 +57,7 @@ static dp_status read_facts(const char *path, int noverrides, char *const *overr
     f->ncolumns = from->ncolumns;
     f->nmean = from->nmean;
     f->bytes = from->bytes;
+    memcpy(f->fingerprint, from->fingerprint, sizeof f->fingerprint);
     f->text = names_length(from->nclasses, from->classes) +
               names_length(from->ncolumns, from->columns);
     return DP_OK;
@@ -107,6 +109,7 @@ static dp_status make_data(const facts *f, const char *text, bool labels,
     data->classes = labels ? f->nclasses : 0;
     data->outputs = f->outputs;
     data->nmean = f->nmean;
+    memcpy(data->fingerprint, f->fingerprint, sizeof f->fingerprint);
     size_t n = (size_t)f->nmean;
     s = unpack(f->nclasses, &text, &data->class_name);
     s = s != DP_OK ? s : unpack(f->ncolumns, &text, &data->train.column);
@@ -229,25 +232,26 @@ dp_status dp_session_read(dp_session *session, const char *path, bool optional) 
     return dp_comm_agree(comm, s);
 }
 
-static dp_status read_split(dp_session *s, const char *split, dp_dataset **out) {
-    bool val = strcmp(split, "val") == 0;
-    if (!val && strcmp(split, "train") != 0) {
-        return dp_fail(DP_EUSAGE, "--split %s: must be train, val or test", split);
-    }
+/* The training file again, with the splits of the run. */
+static dp_status read_again(const dp_session *s, dp_dataset **out) {
+    enum { TRAIN = 16 }; /* digits of the fingerprint that are of the training table */
     DP_TRY(dp_dataset_open(&s->config, out));
-    if (val && (*out)->val_n == 0) {
-        return dp_fail(DP_EUSAGE, "--split val: the run held nothing out: its config has "
-                                  "data.validation = 0");
-    }
-    return DP_OK;
+    return strncmp((*out)->fingerprint, s->data->fingerprint, TRAIN) == 0
+               ? DP_OK
+               : dp_fail(DP_EDATA,
+                         "the training data are not those of the run (fingerprint "
+                         "%.12s, was %.12s): which samples it took is not known",
+                         (*out)->fingerprint, s->data->fingerprint);
 }
 
-dp_status dp_session_read_split(dp_session *session, const char *split, int32_t **rows,
-                                int *n) {
+static dp_status read_own(dp_session *session, bool val, int32_t **rows, int *n) {
     dp_dataset *d = NULL;
-    dp_status s = dp_comm_agree(session->comm, read_split(session, split, &d));
+    dp_status s = dp_comm_agree(session->comm, read_again(session, &d));
+    if (s == DP_OK && val && d->val_n == 0) {
+        s = dp_fail(DP_EUSAGE, "--split val: the run held nothing out: its config has "
+                               "data.validation = 0");
+    }
     if (s == DP_OK) {
-        bool val = strcmp(split, "val") == 0;
         *n = val ? d->val_n : d->train_n;
         *rows = dp_alloc((size_t)*n, sizeof **rows);
         memcpy(*rows, val ? d->val_row : d->train_row, (size_t)*n * sizeof **rows);
@@ -256,4 +260,18 @@ dp_status dp_session_read_split(dp_session *session, const char *split, int32_t 
     }
     dp_dataset_destroy(&d);
     return s;
+}
+
+dp_status dp_session_read_split(dp_session *session, const char *split, int32_t **rows,
+                                int *n) {
+    *rows = NULL;
+    if (strcmp(split, "test") == 0) {
+        DP_TRY(dp_session_read(session, NULL, false));
+        *n = session->data->test.n;
+        return DP_OK;
+    }
+    bool val = strcmp(split, "val") == 0;
+    return val || strcmp(split, "train") == 0
+               ? read_own(session, val, rows, n)
+               : dp_fail(DP_EUSAGE, "--split %s: must be train, val or test", split);
 }

@@ -25,7 +25,7 @@ static dp_status open_files(dp_run *run) {
                           .kernels = session->set->name,
                           .ranks = dp_comm_size(run->comm),
                           .threads = dp_session_step_threads(session),
-                          .nodes = dp_comm_nodes(run->comm),
+                          .nodes = dp_comm_topology(run->comm)->nodes,
                           .parameters = (int64_t)session->model->parameters,
                           .train_samples = session->data->train_n,
                           .val_samples = session->data->val_n,
@@ -38,7 +38,7 @@ static dp_status open_files(dp_run *run) {
     }
     if (s == DP_OK && run->start == DP_START_RESUME) {
         s = dp_metrics_load(run->metrics, run->progress.step, run->progress.epoch);
-        s = s != DP_OK ? s : dp_metrics_append(run->metrics, &run->resume_from->rows);
+        dp_metrics_append(run->metrics, &run->resume_from->rows);
         dp_metrics_checkpoint(run->metrics, run->resume_from->step);
         run->placed = 1;
     }

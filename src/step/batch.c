@@ -1,18 +1,23 @@
 /* The buffers of a microbatch. */
 #include "step/batch.h"
 #include "base/memory.h"
+#include "step/team.h"
 #include <stdlib.h>
 #include <string.h>
 
+static dp_status allocate(dp_batch *b) {
+    size_t n = (size_t)b->capacity, targets = n * (size_t)b->outputs;
+    DP_TRY(dp_memory_alloc(n, sizeof *b->label, (void **)&b->label));
+    DP_TRY(dp_memory_alloc(targets, sizeof *b->target, (void **)&b->target));
+    DP_TRY(dp_memory_alloc(n, sizeof *b->loss, (void **)&b->loss));
+    return dp_memory_alloc(n, sizeof *b->correct, (void **)&b->correct);
+}
+
 dp_status dp_batch_create(int capacity, int outputs, dp_batch **out) {
-    size_t n = (size_t)capacity;
     dp_batch *b = dp_alloc(1, sizeof *b);
     b->capacity = capacity;
     b->outputs = outputs;
-    dp_status s = dp_memory_alloc(n, sizeof *b->label, (void **)&b->label);
-    s = s ? s : dp_memory_alloc(n * (size_t)outputs, sizeof(float), (void **)&b->target);
-    s = s ? s : dp_memory_alloc(n, sizeof *b->loss, (void **)&b->loss);
-    s = s ? s : dp_memory_alloc(n, sizeof *b->correct, (void **)&b->correct);
+    dp_status s = allocate(b);
     if (s != DP_OK) {
         dp_batch_destroy(&b);
         return s;
@@ -32,12 +37,25 @@ void dp_batch_destroy(dp_batch **batch) {
     *batch = NULL;
 }
 
+void dp_batch_load_input(dp_team team, const dp_net *net, const dp_scale *scale,
+                         const dp_table *table, const int32_t *rows, int N) {
+    const dp_kernels *set = net->model->set;
+    const dp_activation *input = &net->activations[0];
+    if (input->lit) {
+        set->scan(team, N, table->raw, rows, scale, input);
+        dp_team_barrier(team);
+        if (team.id == 0) {
+            set->list(N, scale, input);
+        }
+        dp_team_barrier(team);
+    }
+    set->load(team, N, table->raw, rows, scale, input);
+}
+
 void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
                    const dp_scale *scale, const dp_table *table, const int32_t *rows,
                    int N) {
-    const dp_activation *input = &net->activations[0];
-    net->model->set->load(team, N, input->F, table->raw, rows, scale, input->yt,
-                          input->y);
+    dp_batch_load_input(team, net, scale, table, rows, N);
     size_t width = (size_t)batch->outputs;
     for (int n = N * team.id / team.n; n < N * (team.id + 1) / team.n; n++) {
         if (table->label) {

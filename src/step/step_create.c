@@ -143,12 +143,8 @@ static dp_status create_shared(dp_stepper *st) {
     size_t floats = model->floats;
     size_t squares = ((size_t)model->nchunks + 7) / 8 * 8 * sizeof(double);
     size_t slabs = 1 + (size_t)st->nslots;
-    dp_status s =
-        dp_shared_create(st->comm, squares + slabs * floats * sizeof(float),
-                         dp_exchange_own_bytes(floats, st->ngrads), &st->shared);
-    if (s != DP_OK) {
-        return s;
-    }
+    DP_TRY(dp_shared_create(st->comm, squares + slabs * floats * sizeof(float),
+                            dp_exchange_own_bytes(floats, st->ngrads), &st->shared));
     st->squares = st->shared->common;
     float *slab = (float *)((char *)st->shared->common + squares);
     dp_model_move_params(model, slab);
@@ -156,9 +152,52 @@ static dp_status create_shared(dp_stepper *st) {
         st->slot[k] = slab + (size_t)(k + 1) * floats;
     }
     st->accumulated = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
-    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
-    st->exchange = dp_exchange_create(st->shared, floats, tree);
     return DP_OK;
+}
+
+static dp_status create_exchange(dp_stepper *st) {
+    size_t largest = 0, rank = (size_t)dp_comm_rank(st->comm);
+    for (int b = 0; b < st->nbuckets; b++) {
+        const size_t *bound = st->bucket[b].bound + rank;
+        largest = bound[1] - bound[0] > largest ? bound[1] - bound[0] : largest;
+    }
+    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
+    return dp_exchange_create(st->shared, st->model->floats, largest, tree,
+                              &st->exchange);
+}
+
+/* What needs no other rank. */
+static dp_status create_own(dp_stepper *st, int batch) {
+    st->block = (int)st->config->parallel.block;
+    int samples = dp_net_samples(st->model, true);
+    st->max_blocks = st->block >= samples ? 1 : samples / st->block;
+    int capacity = st->max_blocks * st->block;
+    capacity = capacity < batch ? capacity : batch;
+    count_gradients(st, batch, st->data->train_n % batch);
+    DP_TRY(dp_net_create(st->model, capacity, true, &st->net));
+    DP_TRY(dp_batch_create(capacity, st->model->outputs, &st->batch));
+    return find_optimizer(st);
+}
+
+static dp_status create_overlap(dp_stepper *st) {
+    if (st->nbuckets > 1) {
+        return dp_overlap_create(st, &st->overlap);
+    }
+    if (dp_comm_size(st->comm) > 1 && strcmp(st->config->parallel.overlap, "on") == 0) {
+        const char *why = no_overlap(st);
+        dp_warn("parallel.overlap=on has no effect: %s",
+                why ? why : "only one layer has parameters");
+    }
+    return DP_OK;
+}
+
+/* Each function fails on all ranks, or on some of them and they agree on it. */
+static dp_status create(dp_stepper *st, int batch) {
+    DP_TRY(dp_comm_agree(st->comm, create_own(st, batch)));
+    DP_TRY(create_shared(st));
+    find_buckets(st);
+    DP_TRY(dp_comm_agree(st->comm, create_exchange(st)));
+    return dp_comm_agree(st->comm, create_overlap(st));
 }
 
 dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
@@ -173,27 +212,7 @@ dp_status dp_stepper_create(dp_comm *comm, const dp_config *config,
     st->loss = loss;
     st->scale = *scale;
     st->threads = threads;
-    st->block = (int)config->parallel.block;
-    st->max_blocks = st->block >= DP_MICROBATCH ? 1 : DP_MICROBATCH / st->block;
-    long capacity = (long)st->max_blocks * st->block;
-    capacity = capacity < batch ? capacity : batch;
-    dp_status s = dp_net_create(model, (int)capacity, true, &st->net);
-    s = s != DP_OK ? s : dp_batch_create((int)capacity, model->outputs, &st->batch);
-    s = s != DP_OK ? s : find_optimizer(st);
-    count_gradients(st, batch, data->train_n % batch);
-    s = dp_comm_agree(comm, s);
-    s = s != DP_OK ? s : create_shared(st);
-    if (s == DP_OK) {
-        find_buckets(st);
-        s = st->nbuckets > 1 ? dp_overlap_create(st, &st->overlap) : DP_OK;
-        if (!st->overlap && dp_comm_size(comm) > 1 &&
-            strcmp(config->parallel.overlap, "on") == 0) {
-            const char *why = no_overlap(st);
-            dp_warn("parallel.overlap=on has no effect: %s",
-                    why ? why : "only one layer has parameters");
-        }
-        s = dp_comm_agree(comm, s);
-    }
+    dp_status s = create(st, batch);
     if (s != DP_OK) {
         dp_stepper_destroy(&st);
         return s;
@@ -247,7 +266,7 @@ void dp_stepper_gather(dp_stepper *st) {
     dp_stepper_wait_params(st);
     for (int k = 0; k < st->nslots; k++) {
         for (int b = 0; b < st->nbuckets; b++) {
-            dp_slices slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
+            dp_sliced_array slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
             dp_exchange_gather(st->exchange, 1, &slot);
         }
     }

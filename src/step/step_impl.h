@@ -70,6 +70,9 @@ typedef struct dp_update_plan {
     float scale; /* 1 / batch: makes a sum the mean */
 } dp_update_plan;
 
+/* step_update.c: the plan of step t's update on a batch of n samples. */
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, double lr, int64_t t);
+
 /* step_update.c: the summed gradient of an owned chunk: accumulated where it is to be,
  * and its squared norm; and the chunk's update. */
 void dp_step_accumulate_chunk(dp_stepper *st, int c, const float *sum, float scale);
@@ -84,9 +87,9 @@ void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
 /* step_update.c: the first chunk of the slab that begins at or after `at`. */
 int dp_step_chunk_from(const dp_model *model, size_t at);
 
-/* step.c: the norm of the mean gradient, and the factor of clipping to `clip`. */
+/* step_update.c: the norm of the mean gradient, and clipping to optimizer.clip_norm. */
 double dp_step_norm(const dp_stepper *st);
-double dp_step_clip_scale(double clip, double norm);
+void dp_step_clip(const dp_stepper *st, dp_update *u);
 
 /* overlap.c: the communication thread exchanges a bucket's gradients as soon as they are
  * computed, while the team computes those of the layers below, updates the owned slice,

@@ -1,6 +1,25 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
 #include "step_impl.h"
 
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, double lr, int64_t t) {
+    dp_update_plan plan = {.step = t,
+                           .blocks = dp_tree_blocks(n, st->block),
+                           .u = dp_optimizer_prepare(st->config, lr, t),
+                           .scale = (float)(1.0 / n)};
+    plan.u.scale = st->accumulated ? 1.0F : plan.scale; /* what is accumulated is means */
+    return plan;
+}
+
+double dp_step_norm(const dp_stepper *st) {
+    return sqrt(dp_tree_sum(st->squares, st->model->nchunks));
+}
+
+/* As PyTorch's clip_grad_norm_. */
+void dp_step_clip(const dp_stepper *st, dp_update *u) {
+    double f = st->config->optimizer.clip_norm / (dp_step_norm(st) + 1e-6);
+    u->scale *= (float)(f < 1 ? f : 1);
+}
+
 void dp_step_accumulate_chunk(dp_stepper *st, int c, const float *sum, float scale) {
     const dp_model *model = st->model;
     size_t at = model->chunk[c], n = model->chunk[c + 1] - at;

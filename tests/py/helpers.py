@@ -2,6 +2,7 @@
 
 Nothing here knows the source: the tests see argv, exit codes, output and files."""
 
+import functools
 import gzip
 import hashlib
 import os
@@ -63,6 +64,14 @@ def environment(plain, **extra):
     env["OMP_WAIT_POLICY"] = "passive"  # ranks x threads share few cores here
     env.update(extra)
     return {name: value for name, value in env.items() if value is not None}
+
+
+def build_shim(folder, source):
+    """What is preloaded into a trainer: a C file of tests/."""
+    shim = Path(folder) / f"{Path(source).stem}.so"
+    subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-shared",
+                    "-fPIC", "-o", shim, REPO / "tests" / source, "-ldl", "-lpthread"], check=True)
+    return shim
 
 
 class Result:
@@ -362,6 +371,7 @@ def running(pid):
         return False
 
 
+@functools.cache
 def kernel_sets():
     """The kernel sets that `trainer --version` names."""
     out = launch("--version", cwd="/tmp").expect(0).out

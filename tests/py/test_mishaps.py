@@ -4,16 +4,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import h5py
 import pytest
 
-from helpers import REPO, TRAINER, assert_same_bits, environment, launch
+from helpers import TRAINER, assert_same_bits, build_shim, environment, launch
 
-sys.path.insert(0, str(REPO / "tests"))
-import torture  # noqa: E402
 
 LONG = {"train__epochs": 100000, "metrics__flush": 0.1, "checkpoint__every": 50,
         "checkpoint__best": "none"}
@@ -101,7 +98,7 @@ def test_folder_removed_during_the_run_is_exit_4(lab):
 
 def test_second_interrupt_ends_at_once(lab, tmp_path):
     """While the first one's checkpoint takes its time."""
-    shim = torture.build_shim(tmp_path)
+    shim = build_shim(tmp_path, "fault.c")
     job = lab.start(lab.config(**LONG), env={"LD_PRELOAD": str(shim), "FAULT_SLOW": "30000",
                                              "FAULT_DIR": str(lab.out().path.resolve())})
     job.wait_for(lab.out().metrics.exists)

@@ -6,21 +6,17 @@ Skipped where its packages are missing (slurmctld slurmd slurm-client munge) and
 import os
 import re
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from helpers import REPO, TRAINER, Lab, assert_same_bits
+from helpers import REPO, TRAINER, Lab, assert_same_bits, build_shim
 from sweeps import Cluster, no_slurm, script
 
 CANNOT = no_slurm()
 pytestmark = [pytest.mark.slow, pytest.mark.together,
               pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
-
-sys.path.insert(0, str(REPO / "tests"))
-import torture  # noqa: E402
 
 # Every node is a host of its own by name, and a checkpoint takes 0.1 s, so that a run lasts.
 # Ranks of a node that is cut off have nobody to write to, so each has a file.
@@ -49,7 +45,7 @@ class Slurm(Cluster):
         self.dir = self.lab.dir
         self.dir.mkdir()
         self.host = script(folder / "host", HOST.format(
-            shim=torture.build_shim(folder), trainer=TRAINER, runs=self.dir / "runs"))
+            shim=build_shim(folder, "fault.c"), trainer=TRAINER, runs=self.dir / "runs"))
         self.control("start", "9", "2")
 
     def env(self):

@@ -10,13 +10,11 @@ from unittest import mock
 
 import pytest
 
-from helpers import REPO, TRAINER
+from helpers import REPO, TRAINER, build_shim
 from sweeps import Bench, Cluster, no_slurm, script, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 sys.path.insert(0, str(REPO / "scripts"))
-sys.path.insert(0, str(REPO / "tests"))
-import torture  # noqa: E402
 from sweeplib import slurm as ours  # noqa: E402
 
 CANNOT = no_slurm()
@@ -43,7 +41,8 @@ def cluster(tmp_path_factory):
 
 
 def bench(folder, data, cluster):
-    slow = script(folder / "slow", SLOW.format(shim=torture.build_shim(folder), trainer=TRAINER))
+    shim = build_shim(folder, "fault.c")
+    slow = script(folder / "slow", SLOW.format(shim=shim, trainer=TRAINER))
     return Bench(folder, data, {"TRAINER": slow, **cluster.env()}, train__epochs=40)
 
 

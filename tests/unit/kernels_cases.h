@@ -2,8 +2,8 @@
 #ifndef DP_TESTS_KERNELS_CASES_H
 #define DP_TESTS_KERNELS_CASES_H
 
+#include "../ref.h"
 #include "base/memory.h"
-#include "kernels/ref.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -40,11 +40,6 @@ static inline float *noise(size_t n) {
     return p;
 }
 
-static inline size_t strip_at(int F, int n, int f) {
-    return ((size_t)(n / DP_STRIP) * (size_t)F + (size_t)f) * DP_STRIP +
-           (size_t)(n % DP_STRIP);
-}
-
 /* Plain [N][F] to strips; lanes past N hold `pad`. */
 static inline float *to_strips(int N, int F, const float *plain, float pad) {
     size_t size = dp_strip_floats(N, F);
@@ -54,7 +49,7 @@ static inline float *to_strips(int N, int F, const float *plain, float pad) {
     }
     for (int n = 0; n < N; n++) {
         for (int f = 0; f < F; f++) {
-            t[strip_at(F, n, f)] = plain[(size_t)n * F + f];
+            t[dp_strip_at(F, n, f)] = plain[(size_t)n * F + f];
         }
     }
     return t;

@@ -54,28 +54,56 @@ static void results_destroy(results *r) {
     }
 }
 
+/* What the kernels of a dense layer take: gelu above and below, or no activation. */
+typedef struct dense {
+    dp_activation below, above;
+    dp_dense_args args;
+} dense;
+
+static void dense_init(dense *d, const dp_kernels *set, const char *act, shape s,
+                       const inputs *in, const results *r) {
+    const dp_act *f = act ? dp_act_find(set, act) : NULL;
+    d->below = (dp_activation){.F = s.I,
+                               .act = f,
+                               .zt = f ? in->xt : NULL,
+                               .yt = in->xt,
+                               .y = in->x,
+                               .dzt = r->dxt};
+    d->above = (dp_activation){
+        .F = s.O, .act = f, .zt = r->zt, .yt = r->yt, .y = r->y, .dzt = in->dyt};
+    d->args = (dp_dense_args){.N = s.N,
+                              .end = s.O,
+                              .block = s.block,
+                              .below = &d->below,
+                              .above = &d->above,
+                              .W = in->W,
+                              .b = in->b,
+                              .dW = r->dW,
+                              .db = r->db};
+}
+
 /* Forward with gelu above, dX with gelu below (it needs z, so all pointers are used);
  * forward and dW from the last `rows` outputs, or what is left of a multiple of it, to
  * the first. */
 static results run_by_rows(const dp_kernels *set, int threads, int rows, shape s,
                            const inputs *in) {
     size_t above = dp_strip_floats(s.N, s.O), below = dp_strip_floats(s.N, s.I);
-    const dp_act *gelu = dp_act_find(set, "gelu");
     results r = {floats(above),
                  floats(above),
                  floats((size_t)s.N * (size_t)dp_ld(s.O)),
                  floats(below),
                  floats((size_t)s.O * (size_t)s.I),
                  floats((size_t)s.O)};
+    dense d;
+    dense_init(&d, set, "gelu", s, in, &r);
     for (int t = 0; t < threads; t++) {
         dp_team team = {t, threads};
-        set->dinput(team, s.N, s.I, s.O, in->dyt, in->W, gelu, in->xt, in->xt, r.dxt);
+        set->dinput(team, &d.args);
         for (int o = (s.O - 1) / rows * rows; o >= 0; o -= rows) {
-            int end = o + rows < s.O ? o + rows : s.O;
-            set->forward(team, s.N, s.I, s.O, o, end, in->xt, in->W, in->b, gelu, r.zt,
-                         r.yt, r.y);
-            set->dweight(team, s.N, s.I, s.O, o, end, s.block, in->x, in->dyt, r.dW,
-                         r.db);
+            d.args.begin = o;
+            d.args.end = o + rows < s.O ? o + rows : s.O;
+            set->forward(team, &d.args);
+            set->dweight(team, &d.args);
         }
     }
     return r;
@@ -101,15 +129,15 @@ static void compare_with_ref(shape s, const inputs *in, const results *r) {
     dp_dweight_ref(s.N, s.I, s.O, in->X, in->dY, dW, db);
     for (int n = 0; n < s.N; n++) {
         for (int o = 0; o < s.O; o++) {
-            double z = Z[(size_t)n * s.O + o], y = r->yt[strip_at(s.O, n, o)];
-            expect_near(r->zt[strip_at(s.O, n, o)], z, s.I, "zt", s);
+            double z = Z[(size_t)n * s.O + o], y = r->yt[dp_strip_at(s.O, n, o)];
+            expect_near(r->zt[dp_strip_at(s.O, n, o)], z, s.I, "zt", s);
             expect_near(y, dp_act_ref("gelu", z), s.I, "yt", s);
             cr_assert_eq(r->y[(size_t)n * (size_t)dp_ld(s.O) + (size_t)o], y);
         }
         for (int i = 0; i < s.I; i++) {
             double slope = dp_act_slope_ref("gelu", in->X[(size_t)n * s.I + i]);
-            expect_near(r->dxt[strip_at(s.I, n, i)], slope * dX[(size_t)n * s.I + i], s.O,
-                        "dxt", s);
+            expect_near(r->dxt[dp_strip_at(s.I, n, i)], slope * dX[(size_t)n * s.I + i],
+                        s.O, "dxt", s);
         }
     }
     for (size_t k = 0; k < OI; k++) {
@@ -217,13 +245,15 @@ Test(gemm, slices_of_a_team_do_not_overlap)
                 memset(out[a], 0xff, sizes[a] * sizeof(float));
             }
             dp_team team = {call / 2, threads};
-            int o0 = call % 2 ? 32 : 0, o1 = call % 2 ? s.O : 32;
-            set->forward(team, s.N, s.I, s.O, o0, o1, in.xt, in.W, in.b, NULL, NULL,
-                         out[0], out[1]);
-            set->dweight(team, s.N, s.I, s.O, o0, o1, s.block, in.x, in.dyt, out[3],
-                         out[4]);
+            dense d;
+            dense_init(&d, set, NULL, s, &in,
+                       &(results){NULL, out[0], out[1], out[2], out[3], out[4]});
+            d.args.begin = call % 2 ? 32 : 0;
+            d.args.end = call % 2 ? s.O : 32;
+            set->forward(team, &d.args);
+            set->dweight(team, &d.args);
             if (call % 2) {
-                set->dinput(team, s.N, s.I, s.O, in.dyt, in.W, NULL, NULL, NULL, out[2]);
+                set->dinput(team, &d.args);
             }
             for (int a = 0; a < 5; a++) {
                 for (size_t k = 0; k < sizes[a]; k++) {
@@ -234,11 +264,11 @@ Test(gemm, slices_of_a_team_do_not_overlap)
         }
         for (int n = 0; n < s.N; n++) {
             for (int o = 0; o < s.O; o++) {
-                cr_assert_eq(writers[0][strip_at(s.O, n, o)], 1);
+                cr_assert_eq(writers[0][dp_strip_at(s.O, n, o)], 1);
                 cr_assert_eq(writers[1][(size_t)n * (size_t)dp_ld(s.O) + (size_t)o], 1);
             }
             for (int i = 0; i < s.I; i++) {
-                cr_assert_eq(writers[2][strip_at(s.I, n, i)], 1);
+                cr_assert_eq(writers[2][dp_strip_at(s.I, n, i)], 1);
             }
         }
         for (int a = 3; a < 5; a++) {
@@ -302,23 +332,24 @@ Test(gemm, forward_and_dinput_are_one_fma_chain_an_output)
     inputs in = inputs_create(s);
     float *zt = floats(dp_strip_floats(s.N, s.O)),
           *dxt = floats(dp_strip_floats(s.N, s.I));
-    set->forward((dp_team){0, 1}, s.N, s.I, s.O, 0, s.O, in.xt, in.W, in.b, NULL, NULL,
-                 zt, NULL);
-    set->dinput((dp_team){0, 1}, s.N, s.I, s.O, in.dyt, in.W, NULL, NULL, NULL, dxt);
+    dense d;
+    dense_init(&d, set, NULL, s, &in, &(results){.yt = zt, .dxt = dxt});
+    set->forward((dp_team){0, 1}, &d.args);
+    set->dinput((dp_team){0, 1}, &d.args);
     for (int n = 0; n < s.N; n += 3) {
         for (int o = 0; o < s.O; o += 7) {
             float acc = in.b[o];
             for (int i = 0; i < s.I; i++) {
                 acc = fmaf(in.W[(size_t)o * s.I + i], in.X[(size_t)n * s.I + i], acc);
             }
-            cr_assert_eq(zt[strip_at(s.O, n, o)], acc, "z[%d][%d]", n, o);
+            cr_assert_eq(zt[dp_strip_at(s.O, n, o)], acc, "z[%d][%d]", n, o);
         }
         for (int i = 0; i < s.I; i += 7) {
             float acc = 0;
             for (int o = 0; o < s.O; o++) {
                 acc = fmaf(in.W[(size_t)o * s.I + i], in.dY[(size_t)n * s.O + o], acc);
             }
-            cr_assert_eq(dxt[strip_at(s.I, n, i)], acc, "dx[%d][%d]", n, i);
+            cr_assert_eq(dxt[dp_strip_at(s.I, n, i)], acc, "dx[%d][%d]", n, i);
         }
     }
     dp_memory_free(&zt);
@@ -335,11 +366,12 @@ Test(gemm, forward_may_keep_only_y)
     float *yt = floats(dp_strip_floats(s.N, s.O));
     double *Z = malloc(sizeof *Z * (size_t)s.N * s.O);
     dp_forward_ref(s.N, s.I, s.O, in.X, in.W, in.b, Z);
-    set->forward((dp_team){0, 1}, s.N, s.I, s.O, 0, s.O, in.xt, in.W, in.b,
-                 dp_act_find(set, "relu"), NULL, yt, NULL);
+    dense d;
+    dense_init(&d, set, "relu", s, &in, &(results){.yt = yt});
+    set->forward((dp_team){0, 1}, &d.args);
     for (int n = 0; n < s.N; n++) {
         for (int o = 0; o < s.O; o++) {
-            expect_near(yt[strip_at(s.O, n, o)], fmax(Z[(size_t)n * s.O + o], 0), s.I,
+            expect_near(yt[dp_strip_at(s.O, n, o)], fmax(Z[(size_t)n * s.O + o], 0), s.I,
                         "yt", s);
         }
     }
@@ -355,17 +387,17 @@ Test(gemm, a_nan_or_infinite_input_reaches_the_outputs_it_enters)
     shape s = {20, 9, 8, 16};
     for (int i = 0; i < nsets; i++) {
         inputs in = inputs_create(s);
-        in.xt[strip_at(s.I, 3, 4)] = in.x[3 * dp_ld(s.I) + 4] = NAN;
-        in.dyt[strip_at(s.O, 5, 2)] = INFINITY;
+        in.xt[dp_strip_at(s.I, 3, 4)] = in.x[3 * dp_ld(s.I) + 4] = NAN;
+        in.dyt[dp_strip_at(s.O, 5, 2)] = INFINITY;
         results r = run(sets[i], 1, s, &in);
         for (int o = 0; o < s.O; o++) {
-            cr_assert(isnan(r.yt[strip_at(s.O, 3, o)]));
+            cr_assert(isnan(r.yt[dp_strip_at(s.O, 3, o)]));
             cr_assert(isnan(r.y[3 * dp_ld(s.O) + o]));
             cr_assert(isnan(r.dW[o * s.I + 4]));
-            cr_assert(isfinite(r.yt[strip_at(s.O, 4, o)]));
+            cr_assert(isfinite(r.yt[dp_strip_at(s.O, 4, o)]));
         }
         for (int k = 0; k < s.I; k++) {
-            cr_assert(!isfinite(r.dxt[strip_at(s.I, 5, k)]));
+            cr_assert(!isfinite(r.dxt[dp_strip_at(s.I, 5, k)]));
             cr_assert(!isfinite(r.dW[2 * s.I + k]));
         }
         cr_assert(isinf(r.db[2]));
@@ -385,7 +417,8 @@ Test(kernels, rows_are_the_strips_the_other_way_round)
         for (int i = 0; i < nsets * THREADS; i++) {
             float *x = floats((size_t)N * ld);
             for (int id = 0; id <= i / nsets; id++) {
-                sets[i % nsets]->rows((dp_team){id, i / nsets + 1}, N, F, t, x);
+                dp_activation a = {.F = F, .yt = t, .y = x};
+                sets[i % nsets]->rows((dp_team){id, i / nsets + 1}, N, &a);
             }
             for (int n = 0; n < N; n++) {
                 for (int f = 0; f < ld; f++) {

@@ -107,14 +107,14 @@ Test(loss, matches_ref_with_its_gradient)
                 cr_assert_float_eq(r.loss[n], loss[n], 2e-6 * (fabs(loss[n]) + 1));
                 for (int c = 0; c < p.C; c++) {
                     double want = dZ[(size_t)n * p.C + c];
-                    cr_assert_float_eq(r.dzt[strip_at(p.C, n, c)], want,
+                    cr_assert_float_eq(r.dzt[dp_strip_at(p.C, n, c)], want,
                                        1e-6 * (fabs(want) + 1), "kind %d dz[%d][%d]",
                                        kind, n, c);
                 }
             }
             for (int n = p.N; n % 16 != 0; n++) {
                 for (int c = 0; c < p.C; c++) {
-                    cr_assert_eq(r.dzt[strip_at(p.C, n, c)], 0, "padding is not 0");
+                    cr_assert_eq(r.dzt[dp_strip_at(p.C, n, c)], 0, "padding is not 0");
                 }
             }
             outcome_destroy(&r);
@@ -144,7 +144,7 @@ Test(loss, gradient_is_that_of_finite_differences)
                 ref(&p, kind, Z, sign > 0 ? up : down, dZ);
             }
             for (int n = 0; n < p.N; n++) {
-                cr_assert_float_eq(r.dzt[strip_at(p.C, n, c)],
+                cr_assert_float_eq(r.dzt[dp_strip_at(p.C, n, c)],
                                    (up[n] - down[n]) / (2 * h), 2e-3,
                                    "kind %d dz[%d][%d]", kind, n, c);
             }
@@ -244,11 +244,11 @@ Test(loss, a_nan_or_infinite_logit_is_never_hidden)
             make_binary(&p);
         }
         int c = k / KINDS % 5;
-        p.zt[strip_at(p.C, 3, c)] = NAN;
-        p.zt[strip_at(p.C, 18, c)] = p.label[18] == c ? -INFINITY : INFINITY;
+        p.zt[dp_strip_at(p.C, 3, c)] = NAN;
+        p.zt[dp_strip_at(p.C, 18, c)] = p.label[18] == c ? -INFINITY : INFINITY;
         p.target[18 * p.C + c] = 0; /* so that +inf is wrong for bce, too */
         if (kind == BCE) {
-            p.zt[strip_at(p.C, 18, c)] = INFINITY;
+            p.zt[dp_strip_at(p.C, 18, c)] = INFINITY;
         }
         outcome r = run(sets[k / KINDS / 5], 1, &p, kind);
         for (int n = 0; n < p.N; n++) {
@@ -256,7 +256,7 @@ Test(loss, a_nan_or_infinite_logit_is_never_hidden)
             cr_assert_eq(isfinite(r.loss[n]) == 0, bad, "kind %d class %d loss[%d] = %g",
                          kind, c, n, (double)r.loss[n]);
         }
-        cr_assert(!isfinite(r.dzt[strip_at(p.C, 3, c)]));
+        cr_assert(!isfinite(r.dzt[dp_strip_at(p.C, 3, c)]));
         outcome_destroy(&r);
         problem_destroy(&p);
     }
@@ -317,8 +317,9 @@ static void load_case(int N, int F, dp_scale scale) {
         int threads = i % THREADS + 1;
         for (int k = 0; k < threads; k++) {
             dp_team team = {k, threads};
-            sets[i / THREADS]->load(team, N, F, raw, row, &scale, t, x);
-            sets[i / THREADS]->load(team, N, F, raw, row, &scale, alone, NULL);
+            dp_activation both = {.F = F, .yt = t, .y = x}, one = {.F = F, .yt = alone};
+            sets[i / THREADS]->load(team, N, raw, row, &scale, &both);
+            sets[i / THREADS]->load(team, N, raw, row, &scale, &one);
         }
         cr_assert_eq(memcmp(t, alone, nt * sizeof *t), 0, "depends on x");
         for (int n = 0; n < N; n++) {
@@ -334,12 +335,12 @@ static void load_case(int N, int F, dp_scale scale) {
                 cr_assert_eq(got, want, "%s, %d threads: x[%d][%d] = %a, not %a (F %d)",
                              sets[i / THREADS]->name, threads, n, f, (double)got,
                              (double)want, F);
-                cr_assert_eq(t[strip_at(F, n, f)], got);
+                cr_assert_eq(t[dp_strip_at(F, n, f)], got);
             }
         }
         for (int n = N; n % 16 != 0; n++) {
             for (int f = 0; f < F; f++) {
-                cr_assert_eq(t[strip_at(F, n, f)], 0, "padding is not 0");
+                cr_assert_eq(t[dp_strip_at(F, n, f)], 0, "padding is not 0");
             }
         }
         dp_memory_free(&t);
@@ -381,7 +382,8 @@ Test(load, divides_every_byte_by_255_with_correct_rounding)
     }
     for (int s = 0; s < nsets; s++) {
         dp_scale unit = {true, true, 0, NULL, NULL};
-        sets[s]->load((dp_team){0, 1}, 1, 256, raw, (int32_t[]){0}, &unit, t, x);
+        dp_activation input = {.F = 256, .yt = t, .y = x};
+        sets[s]->load((dp_team){0, 1}, 1, raw, (int32_t[]){0}, &unit, &input);
         for (int k = 0; k < 256; k++) {
             cr_assert_eq(x[k], (float)k / 255.0f);
             cr_assert_float_eq(x[k], dp_load_ref(raw, k, &unit), 0x1p-25);

@@ -8,12 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static dp_model *make(const char *layers, int inputs, int outputs) {
+static dp_model *make_on(const char *layers, dp_shape input, int outputs) {
     dp_model *model = NULL;
-    dp_status s = dp_model_create(dp_kernels_find("auto"), layers,
-                                  (dp_shape){inputs, 1, 1}, outputs, &model);
+    dp_status s =
+        dp_model_create(dp_kernels_find("auto"), layers, input, outputs, &model);
     cr_assert_eq(s, DP_OK, "%s", dp_status_message());
     return model;
+}
+
+static dp_model *make(const char *layers, int inputs, int outputs) {
+    return make_on(layers, (dp_shape){inputs, 1, 1, false}, outputs);
 }
 
 Test(model, names_and_shapes_are_those_of_torch_sequential)
@@ -42,6 +46,38 @@ Test(model, empty_layers_are_a_linear_model)
     dp_model_destroy(&m);
 }
 
+Test(model, flatten_is_added_behind_layers_of_images_and_counted)
+{
+    const char *in[] = {
+        "conv:4@3 relu dense:9", "relu dense:9", "dropout:0.5",
+        "maxpool:2 tanh",        "layernorm",    "conv:3@8 dropout:0.1 flatten"};
+    const char *out[] = {"conv:4@3 relu flatten dense:9 dense:2",
+                         "relu dense:9 dense:2",
+                         "dropout:0.5 dense:2",
+                         "maxpool:2 tanh flatten dense:2",
+                         "layernorm flatten dense:2",
+                         "conv:3@8 dropout:0.1 flatten dense:2"};
+    for (int i = 0; i < 6; i++) {
+        dp_model *m = make_on(in[i], (dp_shape){1, 8, 8, true}, 2);
+        cr_assert_str_eq(m->text, out[i]);
+        for (int l = 0; l < m->nlayers; l++) {
+            cr_assert_eq(m->layers[l].index, l);
+        }
+        dp_model_destroy(&m);
+    }
+}
+
+Test(model, microbatches_are_smaller_where_activations_are_large)
+{
+    dp_model *mlp = make("dense:4096 relu dense:4096", 784, 10);
+    dp_model *cnn = make_on("conv:24@5 relu conv:32@3", (dp_shape){1, 28, 28, true}, 10);
+    cr_assert_eq(dp_net_samples(mlp, true), DP_MICROBATCH);
+    cr_assert_eq(dp_net_samples(cnn, true) % DP_STRIP, 0);
+    cr_assert_lt(dp_net_samples(cnn, true), DP_MICROBATCH / 2);
+    dp_model_destroy(&mlp);
+    dp_model_destroy(&cnn);
+}
+
 Test(model, chunks_never_cross_a_tensor)
 {
     dp_model *m = make("dense:100 relu", 84, 10);
@@ -63,8 +99,8 @@ Test(model, mistakes_in_layers_are_usage_errors_that_name_the_word)
                          "dense:-3", "relu:2", "conv:3"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         dp_model *m = NULL;
-        dp_status s =
-            dp_model_create(dp_kernels_find("auto"), bad[i], (dp_shape){4, 1, 1}, 2, &m);
+        dp_status s = dp_model_create(dp_kernels_find("auto"), bad[i],
+                                      (dp_shape){4, 1, 1, false}, 2, &m);
         cr_assert_eq(s, DP_EUSAGE, "%s", bad[i]);
         cr_assert_null(m);
         char word[16] = {0};
@@ -114,10 +150,11 @@ static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) 
 
 /* Central differences of the loss sum against backward, on the largest gradients of each
  * tensor. */
-static void check_gradients(const char *layers, const char *loss_name, int inputs,
-                            int outputs) {
+static void check_gradients_on(const char *layers, const char *loss_name, dp_shape input,
+                               int outputs) {
     enum { N = 21 };
-    dp_model *m = make(layers, inputs, outputs);
+    int inputs = dp_shape_size(input);
+    dp_model *m = make_on(layers, input, outputs);
     dp_config config = {0};
     strcpy(config.model.init, "torch");
     config.run.seed = 5;
@@ -127,7 +164,7 @@ static void check_gradients(const char *layers, const char *loss_name, int input
     dp_batch *batch = NULL;
     cr_assert_eq(dp_net_create(m, N, true, &net), DP_OK);
     cr_assert_eq(dp_batch_create(N, outputs, &batch), DP_OK);
-    float raw[N * 32], target[N * 8];
+    float raw[N * 64], target[N * 8];
     int32_t label[N], row[N];
     for (int i = 0; i < N * inputs; i++) {
         raw[i] = sinf(0.7F * (float)i) * 1.5F;
@@ -175,6 +212,11 @@ static void check_gradients(const char *layers, const char *loss_name, int input
     dp_batch_destroy(&batch);
     dp_net_destroy(&net);
     dp_model_destroy(&m);
+}
+
+static void check_gradients(const char *layers, const char *loss_name, int inputs,
+                            int outputs) {
+    check_gradients_on(layers, loss_name, (dp_shape){inputs, 1, 1, false}, outputs);
 }
 
 /* What a backward pass reports: in order, each slice once, when its gradients are
@@ -256,8 +298,20 @@ Test(gradient, activations_alone_and_in_a_row_match)
     check_gradients("softplus gelu dense:4", "mse", 5, 2);
 }
 
+Test(gradient, of_every_layer_of_images_matches)
+{
+    dp_shape grey = {1, 6, 7, true}, colour = {3, 4, 4, true};
+    check_gradients_on("conv:3@3+1 tanh avgpool:2 conv:2@2/2 sigmoid", "cross_entropy",
+                       grey, 4);
+    check_gradients_on("layernorm conv:4@3 gelu layernorm dense:6 layernorm tanh", "mse",
+                       grey, 3);
+    check_gradients_on("conv:5@4 tanh dropout:0.4 dense:7 softplus", "cross_entropy",
+                       colour, 4);
+    check_gradients_on("dropout:0.2 conv:4@1 tanh avgpool:3/1 tanh", "bce", colour, 2);
+}
+
 /* relu has a kink: differences across it are not the derivative, so it is checked by its
- * rule. */
+ * rule (maxpool, too: test_conv.c). */
 Test(gradient, relu_passes_where_the_output_is_positive)
 {
     const dp_act *relu = dp_act_find(dp_kernels_find("auto"), "relu");

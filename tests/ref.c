@@ -1,5 +1,5 @@
 /* The kernels' specification in plain loops. */
-#include "kernels/ref.h"
+#include "ref.h"
 #include <assert.h>
 #include <math.h>
 #include <string.h>

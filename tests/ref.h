@@ -3,8 +3,8 @@
  *  What a kernel of kernels.h computes, without its layouts, threads and order of sums.
  *  Tests and benchmark compare every kernel set with these. All arrays are row-major
  *  without padding; results are double. */
-#ifndef DP_KERNELS_REF_H
-#define DP_KERNELS_REF_H
+#ifndef DP_TESTS_REF_H
+#define DP_TESTS_REF_H
 
 #include "kernels/kernels.h"
 
