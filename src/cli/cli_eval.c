@@ -14,10 +14,7 @@ static dp_status score(void *arg) {
         return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
     }
     dp_evaluator *evaluator = NULL;
-    dp_status s = dp_evaluator_create(
-        session->comm, session->model, session->loss, &session->scale,
-        (int)session->config.parallel.block, session->threads, &evaluator);
-    s = dp_comm_agree(session->comm, s);
+    dp_status s = dp_comm_agree(session->comm, dp_evaluator_create(session, &evaluator));
     dp_score score;
     if (s == DP_OK) {
         s = dp_evaluate(evaluator, &data->test, NULL, data->test.n, &score);

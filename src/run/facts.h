@@ -13,6 +13,17 @@
  *  which is not finite; DP_EINTERNAL (no memory) */
 dp_status dp_facts_check(const char *path, const dp_snapshot *s);
 
+/** A value that is not finite. */
+typedef struct dp_bad_value {
+    int slot;           /* -1: of the parameters */
+    const char *tensor; /* its name, borrowed */
+    size_t index;
+    double value;
+} dp_bad_value;
+
+/** The first one in parameters and optimizer state; false if there is none. MPI: local */
+bool dp_facts_bad_value(const dp_snapshot *s, dp_bad_value *out);
+
 /** The checkpoint's own config.  MPI: local.  Errors: DP_EFILE */
 dp_status dp_facts_config(const char *path, const dp_snapshot *s, dp_config *out);
 
