@@ -1,51 +1,13 @@
 /* What a run writes, and when. */
-#include "saver.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
-#include "base/version.h"
 #include "facts.h"
-#include "files/writer.h"
-#include "h5/h5file.h"
-#include "run/budget.h"
+#include "saver_impl.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-struct dp_saver {
-    dp_comm *comm; /* borrowed, as are the next three */
-    const dp_config *config;
-    dp_stepper *stepper;
-    const dp_progress_state *progress; /* of the run */
-    dp_step_row last;                  /* of the last step */
-    bool autosaves;                    /* checkpoint.every = auto, at the end of epochs */
-    /* step of the newest checkpoint, which may still be being written; -1: none */
-    int64_t newest;
-
-    /* rank 0 only, NULL elsewhere */
-    dp_rundir *dir;
-    dp_metrics *metrics;
-    dp_writer *writer;
-    dp_budget budget;
-    char *text;           /* the resolved config */
-    char **classes;       /* names for classes that have none */
-    dp_snapshot snapshot; /* of the run; its arrays are borrowed */
-    size_t floats;        /* of each of its slabs */
-    /* The state after the best epoch, as long as it is not on the disk: a resume from
-     * before it finds it again, with the same bits, so no checkpoint of a later step may
-     * come to the disk earlier. */
-    dp_state_copy best;
-    bool flush_failed; /* metrics.h5 could not be written, and a warning was given */
-    double handed_at, building; /* clock then, and the seconds that it took to build it */
-    int64_t writing;            /* step of the checkpoint that the writer has */
-    int64_t durable;            /* step of the newest one on the disk, -1 if none */
-    int64_t carried;   /* bytes of rows in checkpoints since metrics.h5 was written */
-    int64_t placed;    /* checkpoints of this start */
-    dp_status failure; /* why the run must end after this step */
-    char failure_text[2048]; /* and its message */
-};
 
 /* ---- how writes went ---- */
 
@@ -380,94 +342,4 @@ dp_status dp_saver_diverged(dp_saver *saver, const char *where) {
         "%g, %s; %s. Lower optimizer.lr or set optimizer.clip_norm",
         (long long)saver->last.step, (long long)saver->last.epoch, fabs(saver->last.loss),
         saver->last.grad_norm, saver->last.lr, where, last_good);
-}
-
-/* ---- from the start to the end ---- */
-
-/* "0", "1", ... Owner: the caller. */
-static char **number_names(int n) {
-    char **names = dp_alloc((size_t)n + 1, sizeof *names + 12);
-    for (int c = 0; c < n; c++) {
-        names[c] = (char *)(names + n + 1) + 12 * c;
-        snprintf(names[c], 12, "%d", c);
-    }
-    return names;
-}
-
-/* The rows of the run so far. */
-static dp_status load_rows(dp_saver *saver, const dp_snapshot *from) {
-    DP_TRY(dp_metrics_load(saver->metrics, from->step, from->epoch));
-    DP_TRY(dp_metrics_append(saver->metrics, &from->rows));
-    dp_metrics_checkpoint(saver->metrics, from->step);
-    saver->placed = 1;
-    return DP_OK;
-}
-
-/* On rank 0: the folder's files. */
-static dp_status open_files(dp_saver *saver, const dp_session *session, dp_start *start) {
-    saver->dir = start->dir;
-    start->dir = NULL;
-    saver->text = dp_config_text(saver->config);
-    saver->classes = number_names(session->data->classes);
-    saver->floats = session->model->floats;
-    dp_state_snapshot(session, saver->stepper, saver->text, saver->classes,
-                      &saver->snapshot);
-    dp_run_facts facts = {.program = dp_version_program(),
-                          .commit = dp_version_commit(),
-                          .config = saver->text,
-                          .kernels = session->set->name,
-                          .ranks = dp_comm_size(saver->comm),
-                          .threads = dp_session_step_threads(session),
-                          .nodes = dp_comm_nodes(saver->comm),
-                          .parameters = (int64_t)session->model->parameters,
-                          .train_samples = session->data->train_n,
-                          .val_samples = session->data->val_n,
-                          .test_samples = session->data->test.n};
-    DP_TRY(
-        dp_file_replace(dp_rundir_config(saver->dir), saver->text, strlen(saver->text)));
-    DP_TRY(dp_metrics_create(dp_rundir_metrics(saver->dir), &facts,
-                             !session->loss->accuracy, &saver->metrics));
-    if (start->how == DP_START_RESUME) {
-        DP_TRY(load_rows(saver, start->from));
-    }
-    dp_snapshot_destroy(&start->from);
-    dp_budget_begin(&saver->budget, dp_clock(), saver->config->metrics.flush);
-    double begin = dp_clock_thread();
-    DP_TRY(dp_metrics_flush(saver->metrics));
-    dp_budget_note(&saver->budget, DP_WRITE_METRICS, dp_clock(),
-                   dp_clock_thread() - begin, dp_metrics_bytes(saver->metrics));
-    return dp_writer_create(&saver->writer);
-}
-
-dp_status dp_saver_create(const dp_session *session, dp_stepper *stepper,
-                          const dp_progress_state *progress, int steps, dp_start *start,
-                          dp_saver **out) {
-    dp_saver *saver = dp_alloc(1, sizeof *saver);
-    saver->comm = session->comm;
-    saver->config = &session->config;
-    saver->stepper = stepper;
-    saver->progress = progress;
-    saver->autosaves = strcmp(saver->config->checkpoint.every, "auto") == 0 && steps > 1;
-    saver->newest = saver->durable = start->how == DP_START_RESUME ? progress->step : -1;
-    dp_status s = dp_comm_agree(saver->comm,
-                                start->dir ? open_files(saver, session, start) : DP_OK);
-    if (s != DP_OK) {
-        dp_saver_destroy(&saver);
-        return s;
-    }
-    *out = saver;
-    return DP_OK;
-}
-
-void dp_saver_destroy(dp_saver **saver) {
-    if (*saver) {
-        dp_writer_destroy(&(*saver)->writer);
-        dp_metrics_destroy(&(*saver)->metrics);
-        dp_state_copy_free(&(*saver)->best);
-        dp_rundir_close(&(*saver)->dir);
-        free((*saver)->classes);
-        free((*saver)->text);
-        free(*saver);
-    }
-    *saver = NULL;
 }
