@@ -109,44 +109,49 @@ static void regression(const dp_evaluator *ev, const dp_table *table, const int3
     }
 }
 
+/* This rank's blocks, a microbatch at a time. */
+static void forward_blocks(const dp_evaluator *ev, const dp_table *table,
+                           const int32_t *rows, int n, double *sums) {
+    const dp_session *s = ev->session;
+    const dp_forward forward = {.net = ev->net,
+                                .scale = &s->scale,
+                                .threads = s->threads,
+                                .loss = s->loss,
+                                .batch = ev->batch};
+    int blocks = dp_tree_blocks(n, ev->block), max_blocks = ev->net->capacity / ev->block;
+    int ranks = dp_comm_size(s->comm), rank = dp_comm_rank(s->comm);
+    int count = dp_tree_partition(blocks, ranks, rank, max_blocks, NULL);
+    dp_range *range = dp_alloc((size_t)count, sizeof *range);
+    dp_tree_partition(blocks, ranks, rank, max_blocks, range);
+    for (int k = 0; k < count; k++) {
+        int begin = range[k].a * ev->block;
+        int end = range[k].b == blocks ? n : range[k].b * ev->block;
+        for (int i = begin; !rows && i < end; i++) {
+            ev->row[i - begin] = i;
+        }
+        dp_forward_run(&forward, table, rows ? rows + begin : ev->row, end - begin);
+        sum_blocks(ev, end - begin, range[k].a, blocks, sums);
+    }
+    free(range);
+}
+
 dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *rows, int n,
                       dp_score *out) {
-    const dp_forward forward = {.net = ev->net,
-                                .scale = &ev->session->scale,
-                                .threads = ev->session->threads,
-                                .loss = ev->session->loss,
-                                .batch = ev->batch};
+    const dp_session *s = ev->session;
     int blocks = dp_tree_blocks(n, ev->block);
-    int kinds = SQUARE + (ev->session->loss->accuracy ? 0 : ev->session->model->outputs);
+    int kinds = SQUARE + (s->loss->accuracy ? 0 : s->model->outputs);
     double *sums = NULL;
-    dp_status s =
-        dp_memory_alloc((size_t)kinds * (size_t)blocks, sizeof *sums, (void **)&sums);
-    int max_blocks = ev->net->capacity / ev->block;
-    int ranks = dp_comm_size(ev->session->comm), rank = dp_comm_rank(ev->session->comm);
-    int nmicrobatches = dp_tree_partition(blocks, ranks, rank, max_blocks, NULL);
-    dp_range *range = dp_alloc((size_t)nmicrobatches, sizeof *range);
-    s = dp_comm_agree(ev->session->comm, s);
-    if (s == DP_OK) {
-        dp_tree_partition(blocks, ranks, rank, max_blocks, range);
-        for (int k = 0; k < nmicrobatches; k++) {
-            int begin = range[k].a * ev->block;
-            int end = range[k].b == blocks ? n : range[k].b * ev->block;
-            for (int i = begin; !rows && i < end; i++) {
-                ev->row[i - begin] = i;
-            }
-            dp_forward_run(&forward, table, rows ? rows + begin : ev->row, end - begin);
-            sum_blocks(ev, end - begin, range[k].a, blocks, sums);
-        }
-        dp_comm_sum(ev->session->comm, sums, kinds * blocks);
-        *out = (dp_score){n, dp_tree_sum(sums, blocks) / n, NAN, NAN, NAN};
-        if (ev->session->loss->accuracy) {
-            out->accuracy =
-                dp_tree_sum(sums + (size_t)CORRECT * (size_t)blocks, blocks) / n;
-        } else {
-            regression(ev, table, rows, n, sums, out);
-        }
+    DP_TRY(dp_comm_agree(s->comm, dp_memory_alloc((size_t)kinds * (size_t)blocks,
+                                                  sizeof *sums, (void **)&sums)));
+    forward_blocks(ev, table, rows, n, sums);
+    dp_comm_sum(s->comm, sums, kinds * blocks);
+    *out = (dp_score){n, dp_tree_sum(sums, blocks) / n, NAN, NAN, NAN};
+    if (s->loss->accuracy) {
+        double *correct = sums + (size_t)CORRECT * (size_t)blocks;
+        out->accuracy = dp_tree_sum(correct, blocks) / n;
+    } else {
+        regression(ev, table, rows, n, sums, out);
     }
     dp_memory_free(&sums);
-    free(range);
-    return s;
+    return DP_OK;
 }
