@@ -145,7 +145,8 @@ static dp_status refuse_lost(const folder *f) {
                    f->history.status[0] ? f->history.status : "unknown", INSTEAD);
 }
 
-/* The first row that fits says how the run starts, and what is done before. */
+/* The first row that fits says how the run starts, and what is done before; where that
+ * refuses, it does not start at all. */
 static const struct {
     unsigned with, without;
     int how;

@@ -102,7 +102,7 @@ def test_a_kill_loses_no_row_of_any_table(lab):
 
 def test_metrics_that_cannot_be_written_keep_no_checkpoint_waiting(lab):
     """Rows of an epoch outweigh the state, and metrics.h5 would be written first."""
-    slow, epoch = " ".join(["dense:64 relu"] * 40), 12000
+    slow, epoch = " ".join(["dense:32 relu"] * 40), 4000
     write_idx(lab.dir / "own", make_set(epoch, 1), make_set(31, 2))
     lab.config(**{**ENDLESS, **NEVER, "data__dir": lab.dir / "own", "model__layers": slow})
     job = lab.start("run.ini")
@@ -110,8 +110,8 @@ def test_metrics_that_cannot_be_written_keep_no_checkpoint_waiting(lab):
     job.wait_for(metrics.exists)
     metrics.unlink()
     metrics.mkdir()
-    late = f"step-{3 * epoch:08d}.h5"
-    job.wait_for(lambda: lab.out().steps_kept()[-1:] > [late], 60)
+    late = f"step-{2 * epoch:08d}.h5"
+    job.wait_for(lambda: lab.out().steps_kept()[-1:] > [late], 30)
     os.kill(job.pid, signal.SIGTERM)
     result = job.end().expect(4)
     assert "training goes on" in result.err
