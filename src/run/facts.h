@@ -7,10 +7,9 @@
 
 /** Compares all facts of a checkpoint with each other, with its config and with the model
  *  that they describe; the place that makes a file safe to use, whoever wrote it. A
- *  config that this version can't parse is left to the caller (dp_facts_config). MPI:
- *  local.
- *  Errors: DP_EFILE, naming the fact; DP_EDIVERGED, naming the tensor that has a value
- *  which is not finite; DP_EINTERNAL (no memory) */
+ *  config that this version can't parse is left to the caller (dp_facts_config).
+ *  MPI: local.  Errors: DP_EFILE, naming the fact; DP_EDIVERGED, naming the tensor that
+ *  has a value which is not finite; DP_EINTERNAL (no memory) */
 dp_status dp_facts_check(const char *path, const dp_snapshot *s);
 
 /** A value that is not finite. */

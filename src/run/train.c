@@ -13,21 +13,15 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Everything that training needs, but for the files, on every rank. */
+/* What training needs and a rank makes alone. */
 static dp_status prepare(dp_run *run) {
     const dp_session *session = run->session;
     const dp_config *config = run->config;
-    dp_status s = dp_epoch_metric(session, &run->metric);
-    s = s != DP_OK
-            ? s
-            : dp_sampler_create(session->data->train_row, session->data->train_n,
-                                session->batch, config->train.shuffle,
-                                config->train.drop_last, config->run.seed, &run->sampler);
-    s = s != DP_OK ? s : dp_evaluator_create(session, &run->evaluator);
-    DP_TRY(dp_comm_agree(run->comm, s));
-    return dp_stepper_create(run->comm, config, session->data, session->model,
-                             session->loss, &session->scale, session->batch,
-                             dp_session_step_threads(session), &run->stepper);
+    DP_TRY(dp_epoch_metric(session, &run->metric));
+    DP_TRY(dp_sampler_create(session->data->train_row, session->data->train_n,
+                             session->batch, config->train.shuffle,
+                             config->train.drop_last, config->run.seed, &run->sampler));
+    return dp_evaluator_create(session, &run->evaluator);
 }
 
 /* "  w=1.767, b=0.559, loss=0.075" for models that are small enough to watch. */
@@ -218,7 +212,10 @@ static dp_status train(dp_run *run) {
         DP_TRY(dp_train_check(session));
         DP_TRY(dp_start_claim(run->comm, run->config, &run->start));
     }
-    DP_TRY(prepare(run));
+    DP_TRY(dp_comm_agree(run->comm, prepare(run)));
+    DP_TRY(dp_stepper_create(run->comm, run->config, session->data, session->model,
+                             session->loss, &session->scale, session->batch,
+                             dp_session_step_threads(session), &run->stepper));
     DP_TRY(
         run->start.how == DP_START_NEW
             ? dp_state_init(session, &run->progress)
