@@ -5,7 +5,7 @@
 #include "step/team.h"
 #include <math.h>
 
-static dp_status score(dp_evaluator *evaluator, const dp_session *session) {
+static dp_status print_score(dp_evaluator *evaluator, const dp_session *session) {
     const dp_table *test = &session->data->test;
     dp_score score;
     DP_TRY(dp_evaluate(evaluator, test, NULL, test->n, &score));
@@ -32,12 +32,9 @@ static dp_status in_team(void *arg) {
         return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
     }
     dp_evaluator *evaluator = NULL;
-    dp_status s = dp_evaluator_create(
-        session->comm, session->model, session->loss, &session->scale,
-        (int)session->config.parallel.block, session->threads, &evaluator);
-    s = dp_comm_agree(session->comm, s);
+    dp_status s = dp_comm_agree(session->comm, dp_evaluator_create(session, &evaluator));
     if (s == DP_OK) {
-        s = score(evaluator, session);
+        s = print_score(evaluator, session);
     }
     dp_evaluator_destroy(&evaluator);
     return s;
