@@ -241,28 +241,28 @@ void dp_saver_step(dp_saver *saver, const dp_step_result *r, int n) {
     if (!saver->metrics) {
         return;
     }
-    dp_status s = DP_OK;
     if ((progress->step - 1) % saver->config->metrics.every == 0) {
-        s = dp_metrics_step(saver->metrics, &saver->last);
+        dp_metrics_add(saver->metrics, DP_STEPS, &saver->last);
     }
     double now = dp_clock();
-    if (s == DP_OK && !dp_writer_busy(saver->writer)) {
-        if (metrics_due(saver, now)) {
-            start_metrics(saver);
-        } else if (saver->best.there && !saver->autosaves && checkpoint_due(saver, now)) {
-            s = start_checkpoints(saver, false, false);
-        }
+    if (dp_writer_busy(saver->writer)) {
+        return;
     }
-    if (s != DP_OK) {
-        fail_run(saver, s);
+    if (metrics_due(saver, now)) {
+        start_metrics(saver);
+    } else if (saver->best.there && !saver->autosaves && checkpoint_due(saver, now)) {
+        dp_status s = start_checkpoints(saver, false, false);
+        if (s != DP_OK) {
+            fail_run(saver, s);
+        }
     }
 }
 
 void dp_saver_epoch(dp_saver *saver, const dp_epoch_row *row,
                     const dp_profile_row *profile) {
-    if (saver->metrics && (dp_metrics_epoch(saver->metrics, row) != DP_OK ||
-                           dp_metrics_profile(saver->metrics, profile) != DP_OK)) {
-        dp_warn("%s", dp_status_message());
+    if (saver->metrics) {
+        dp_metrics_add(saver->metrics, DP_EPOCHS, row);
+        dp_metrics_add(saver->metrics, DP_PROFILE, profile);
     }
 }
 

@@ -21,7 +21,7 @@ static char **number_names(int n) {
 /* The rows of the run so far. */
 static dp_status load_rows(dp_saver *saver, const dp_snapshot *from) {
     DP_TRY(dp_metrics_load(saver->metrics, from->step, from->epoch));
-    DP_TRY(dp_metrics_append(saver->metrics, &from->rows));
+    dp_metrics_append(saver->metrics, &from->rows);
     dp_metrics_checkpoint(saver->metrics, from->step);
     saver->placed = 1;
     return DP_OK;
@@ -42,7 +42,7 @@ static dp_status open_files(dp_saver *saver, const dp_session *session, dp_start
                           .kernels = session->set->name,
                           .ranks = dp_comm_size(saver->comm),
                           .threads = dp_session_step_threads(session),
-                          .nodes = dp_comm_nodes(saver->comm),
+                          .nodes = dp_comm_topology(saver->comm)->nodes,
                           .parameters = (int64_t)session->model->parameters,
                           .train_samples = session->data->train_n,
                           .val_samples = session->data->val_n,

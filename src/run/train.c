@@ -13,43 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-<<<<<<< HEAD
-    /* The folder's files, on rank 0. */
-    static dp_status
-    open_files(dp_run *run) {
-    const dp_session *session = run->session;
-    dp_run_facts facts = {.program = dp_version_program(),
-                          .commit = dp_version_commit(),
-                          .config = run->text,
-                          .kernels = session->set->name,
-                          .ranks = dp_comm_size(run->comm),
-                          .threads = dp_session_step_threads(session),
-                          .nodes = dp_comm_topology(run->comm)->nodes,
-                          .parameters = (int64_t)session->model->parameters,
-                          .train_samples = session->data->train_n,
-                          .val_samples = session->data->val_n,
-                          .test_samples = session->data->test.n};
-    dp_status s =
-        dp_file_replace(dp_rundir_config(run->dir), run->text, strlen(run->text));
-    if (s == DP_OK) {
-        s = dp_metrics_create(dp_rundir_metrics(run->dir), &facts,
-                              !session->loss->accuracy, &run->metrics);
-    }
-    if (s == DP_OK && run->start == DP_START_RESUME) {
-        s = dp_metrics_load(run->metrics, run->progress.step, run->progress.epoch);
-        dp_metrics_append(run->metrics, &run->resume_from->rows);
-        dp_metrics_checkpoint(run->metrics, run->resume_from->step);
-        run->placed = 1;
-    }
-    dp_snapshot_destroy(&run->resume_from);
-    s = s != DP_OK ? s : dp_run_begin_files(run);
-    return s == DP_OK ? dp_writer_create(&run->writer) : s;
-}
-
-/* Everything that the training loop needs, on every rank. */
-=======
 /* What training needs and a rank makes alone. */
->>>>>>> h-run
 static dp_status prepare(dp_run *run) {
     const dp_session *session = run->session;
     const dp_config *config = run->config;
