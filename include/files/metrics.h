@@ -62,7 +62,7 @@ typedef struct dp_metrics dp_metrics;
 
 /** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
  *  columns of /epochs. All rows stay in memory, as they are in the file: 64 bytes a step,
- *  216 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
+ *  224 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             dp_metrics **out);
 

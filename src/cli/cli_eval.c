@@ -13,7 +13,7 @@ typedef struct job {
     int n;
 } job;
 
-static dp_status score(dp_evaluator *evaluator, const job *j) {
+static dp_status print_score(dp_evaluator *evaluator, const job *j) {
     dp_score score;
     DP_TRY(dp_evaluate(evaluator, &j->session->data->test, j->rows, j->n, &score));
     if (!isfinite(score.loss)) {
@@ -37,12 +37,9 @@ static dp_status in_team(void *arg) {
     const job *j = arg;
     const dp_session *session = j->session;
     dp_evaluator *evaluator = NULL;
-    dp_status s = dp_evaluator_create(
-        session->comm, session->model, session->loss, &session->scale,
-        (int)session->config.parallel.block, session->threads, &evaluator);
-    s = dp_comm_agree(session->comm, s);
+    dp_status s = dp_comm_agree(session->comm, dp_evaluator_create(session, &evaluator));
     if (s == DP_OK) {
-        s = score(evaluator, j);
+        s = print_score(evaluator, j);
     }
     dp_evaluator_destroy(&evaluator);
     return s;

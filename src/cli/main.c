@@ -83,17 +83,18 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
         {"index", required_argument, NULL, 'n'},  {"input", required_argument, NULL, 'i'},
         {"output", required_argument, NULL, 'o'}, {"split", required_argument, NULL, 't'},
         {"show", no_argument, NULL, 's'},         {0}};
-    int option;
+    int option, at = 0;
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, ":", options, NULL)) != -1) {
+    while ((option = getopt_long_only(argc, argv, ":", options, &at)) != -1) {
         if (option == ':') {
             return dp_fail(DP_EUSAGE, "%s needs a value behind it", argv[optind - 1]);
         }
-        if (option == '?' || !strchr(c->options, option)) {
+        bool known = option != '?';
+        if (!known || !strchr(c->options, option)) {
             return dp_fail(
                 DP_EUSAGE,
-                "unknown option '%s' of %s; `trainer help` lists what there is",
-                argv[optind - 1], c->name);
+                "unknown option '%s%s' of %s; `trainer help` lists what there is",
+                known ? "--" : "", known ? options[at].name : argv[optind - 1], c->name);
         }
         cli->index = option == 'n' ? optarg : cli->index;
         cli->input = option == 'i' ? optarg : cli->input;

@@ -20,16 +20,6 @@ typedef struct parser {
     dp_status status; /* inih itself knows only that a call failed */
 } parser;
 
-void dp_origin_text(const dp_origin *origin, int set, char out[DP_TEXT]) {
-    if (set > 0) {
-        snprintf(out, DP_TEXT, "%.900s:%d", origin->name, set);
-    } else if (set < 0) {
-        snprintf(out, DP_TEXT, "override '%.200s'", origin->overrides[-1 - set]);
-    } else {
-        snprintf(out, DP_TEXT, "%.900s", origin->name);
-    }
-}
-
 /* UTF-8 without control characters, but for tabs and line ends. */
 static dp_status check_text(const char *where, const char *text, size_t length) {
     int line = 1;

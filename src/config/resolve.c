@@ -1,7 +1,18 @@
 /* Defaults that depend on other keys, and the checks that need more than one key. */
 #include "keys.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+void dp_origin_text(const dp_origin *origin, int set, char out[DP_TEXT]) {
+    if (set > 0) {
+        snprintf(out, DP_TEXT, "%.900s:%d", origin->name, set);
+    } else if (set < 0) {
+        snprintf(out, DP_TEXT, "override '%.200s'", origin->overrides[-1 - set]);
+    } else {
+        snprintf(out, DP_TEXT, "%.900s", origin->name);
+    }
+}
 
 /* DP_EUSAGE, naming the key, its value and where it was set. */
 static dp_status refuse(const dp_origin *origin, const dp_config *config,

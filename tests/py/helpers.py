@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import re
+import signal
 import struct
 import subprocess
 import tempfile
@@ -44,8 +45,8 @@ TRAIN, TEST, SIDE, CLASSES = 603, 201, 16, 10  # the small data set: no count is
 FEATURES = SIDE * SIDE
 
 LOSS_LINE = re.compile(r"^loss: ( *\d+\.\d{6})  \[([ \d]{5,})/([ \d]{5,})\]$")
-TEST_LINE = re.compile(
-    r"^test: loss (\d+\.\d{4})  accuracy (\d+\.\d{2})%  \((\d+) samples\)$")
+SCORE_LINE = re.compile(
+    r"^\w+: loss (\d+\.\d{4})  accuracy (\d+\.\d{2})%  \((\d+) samples\)$")
 
 STEP_COLUMNS = "step epoch samples loss lr grad_norm seconds comm_seconds".split()
 EPOCH_COLUMNS = ("epoch step train_loss val_loss val_accuracy test_loss test_accuracy "
@@ -121,11 +122,11 @@ class Result:
                 found.append((match[1], int(match[2]), int(match[3])))
         return found
 
-    def test_line(self):
+    def test_line(self, split="test"):
         """The numbers of `test: loss ...`: (loss, accuracy in percent, samples)."""
-        lines = [TEST_LINE.match(line) for line in self.out.splitlines()
-                 if line.startswith("test:")]
-        assert len(lines) == 1 and lines[0], f"expected one `test: loss ...` line\n{self}"
+        lines = [SCORE_LINE.match(line) for line in self.out.splitlines()
+                 if line.startswith(f"{split}:")]
+        assert len(lines) == 1 and lines[0], f"expected one `{split}: loss ...` line\n{self}"
         return float(lines[0][1]), float(lines[0][2]), int(lines[0][3])
 
 
@@ -176,6 +177,12 @@ class Process:
         self.out.seek(0)
         return Result(self.command, self.popen.returncode, self.out.read(), err,
                       time.monotonic() - self.began)
+
+    def kill(self, *others):
+        """Kills it, and others with it, as a machine that goes down does."""
+        for pid in (self.pid, *others):
+            os.kill(pid, signal.SIGKILL)
+        return self.end().expect(-9)
 
     def end(self, timeout=60):
         """Waits for the end; past the timeout the job is ended and the test fails."""
@@ -257,10 +264,13 @@ def write_config(path, data, **overrides):
 
 
 class Lab:
-    """A folder with a config in it: where one test runs trainers."""
+    """A folder with a config in it: where one test runs trainers. Without data it is one
+    from which the paths in configs/ work."""
 
-    def __init__(self, folder, data):
-        self.dir, self.data, self.jobs = Path(folder), Path(data), []
+    def __init__(self, folder, data=None):
+        self.dir, self.data, self.jobs = Path(folder), Path(data or "none"), []
+        if data is None:
+            (self.dir / "configs").symlink_to(REPO / "configs")
 
     def config(self, name="run.ini", **overrides):
         data = overrides.pop("data", self.data)
@@ -268,6 +278,11 @@ class Lab:
 
     def run(self, *args, **how):
         return launch(*args, cwd=self.dir, **how)
+
+    def train(self, *args, code=0, ranks=None, **overrides):
+        """Writes run.ini, runs it and expects its exit code."""
+        self.config(**overrides)
+        return self.run("run.ini", *args, ranks=ranks).expect(code)
 
     def start(self, *args, **how):
         self.jobs.append(Process(args, self.dir, **how))
@@ -309,6 +324,11 @@ class Run:
     def attr(self, group, name, checkpoint=None):
         with h5py.File(checkpoint or self.last, "r") as file:
             return file[group].attrs[name]
+
+    def model(self, checkpoint=None):
+        """The parameters of a checkpoint, by name."""
+        with h5py.File(checkpoint or self.last, "r") as file:
+            return {name: dataset[()] for name, dataset in file["model"].items()}
 
     def bits(self):
         """What must not depend on the layout: each dataset under /model and /optimizer of

@@ -3,9 +3,10 @@
 import configparser
 import re
 
+import numpy as np
 import pytest
 
-from helpers import QUICK_ENV, TEST, fraction, write_idx
+from helpers import QUICK_ENV, TEST, TRAIN, fraction, write_idx
 
 
 # ---- help and version ----
