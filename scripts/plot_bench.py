@@ -22,6 +22,7 @@ from matplotlib.ticker import NullLocator  # noqa: E402
 OURS = ("trainer", "fused")
 MARKS = {"trainer": "o", "fused": ".", "OpenBLAS": "s", "oneDNN": "^", "libxsmm": "D"}
 BARS = {"trainer": "#08306b", "PyTorch eager": "#fdd0a2", "PyTorch fused": "#fdae6b",
+        "PyTorch channels_last": "#fdae6b",
         "PyTorch compiled": "#e6842a", "JAX jit": "#5b9f6d"}
 
 

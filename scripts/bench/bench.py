@@ -2,8 +2,8 @@
 """`make bench`: how fast this is, as a share of what the machine can do, beside its peers.
 
 For each kernel set (AVX2, AVX-512) that the machine has: the FMA peak, the GEMMs of the step beside
-the libraries that are installed, epochs on MNIST beside PyTorch and JAX. Then what starting,
-evaluation and checkpoints cost, and threads on cores that others use. Writes
+the libraries that are installed, epochs on MNIST beside PyTorch and JAX, and those of a
+convolutional network beside PyTorch. Then what starting, evaluation and checkpoints cost, and threads on cores that others use. Writes
 build/bench/report.txt and build/bench/bench.csv, which scripts/plot_bench.py draws.
 
 BENCH_PYTHON names the Python that has PyTorch and JAX, as of a virtual environment; the default is
@@ -34,10 +34,13 @@ LIMIT = 300  # seconds for all of it
 ROUNDS = 3
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 TURN = 0.3  # seconds of a peer, at least
-LARGE = "784-512-512-10"
+LARGE, CONV = "784-512-512-10", "conv24@5-conv32@3-256-10"
+LAYERS = {LARGE: "dense:512 relu dense:512 relu", "784-32-10": "dense:32 relu", "784-10": "",
+          CONV: "conv:24@5 relu maxpool:2 conv:32@3 relu maxpool:2 dense:256 relu"}
 WORKLOADS = [  # network, data, batches
     (LARGE, "mnist", (64, 128, 1024)), (LARGE, "fashion-mnist", (64,)),
     ("784-32-10", "mnist", (64,)), ("784-10", "mnist", (64,))]
+CONVOLUTIONS = [(CONV, "mnist", (64, 256))]
 
 
 # ---- GEMMs ----
@@ -84,33 +87,27 @@ def gemm_table(kernels, machine, rates):
 
 # ---- epochs ----
 
-def flops(widths):
-    """Of a sample: forward, weight gradient, and input gradient but for the first layer."""
-    return 2 * sum(i * o * (3 if k else 2) for k, (i, o) in enumerate(zip(widths, widths[1:])))
-
-
-def stretch(batch):
+def stretch(network, batch):
     """Steps in a row that are timed together."""
-    return max(10, 6400 // batch)
-
-
-def hidden(widths):
-    return " ".join(f"dense:{width} relu" for width in widths[1:-1])
+    return max(4, 640 // batch) if network == CONV else max(10, 6400 // batch)
 
 
 class Ours:
-    """Turns of the trainer: seconds an epoch, stretch by stretch; `zeros` as /profile has it."""
+    """Turns of the trainer: seconds an epoch, stretch by stretch. As /profile has it: `flops` of a
+    sample, and `zeros`, the share of them that zeros of the input save."""
 
     def __init__(self, folder, data, kernels):
-        self.folder, self.data, self.kernels, self.zeros = folder, data, kernels, None
+        self.folder, self.data, self.kernels = folder, data, kernels
+        self.flops = self.zeros = None
 
-    def turn(self, widths, batch, threads, ranks):
-        steps = stretch(batch)
-        tables = train(self.folder, self.data, hidden(widths), batch, f"data.limit={4 * steps * batch}",
+    def turn(self, network, batch, threads, ranks):
+        steps = stretch(network, batch)
+        tables = train(self.folder, self.data, LAYERS[network], batch, f"data.limit={4 * steps * batch}",
+                       "data.dir=", f"data.train={self.data}/train-images-idx3-ubyte",  # no test set
                        f"parallel.kernels={self.kernels}", threads=threads, ranks=ranks)
-        profile = tables["profile"]
-        share = next((name for name in profile.dtype.names if "zero" in name), None)
-        self.zeros = float(profile[share][-1]) if share else None
+        rate, skipped = (tables["profile"][-1][f"{name}_per_second"] for name in ("flops", "skipped_flops"))
+        self.flops = rate * tables["epochs"]["seconds"][-1] * ranks / (4 * steps * batch)
+        self.zeros = skipped / rate
         warm = tables["steps"]["seconds"][steps:]  # without the first stretch
         return list(warm.reshape(-1, steps).mean(axis=1) * SAMPLES / batch)
 
@@ -127,10 +124,15 @@ class Peer:
         self.name, self.threads = {"torch": "PyTorch", "jax": "JAX"}[library], threads
         self.version, *self.ways = self.child.stdout.readline().split() or [""]
 
-    def ask(self, way, widths, batch, seconds):
+    def ways_for(self, network):
+        """Those that are of use for it: JAX has no convolutions here."""
+        unused = {"fused", "jit"} if network == CONV else {"channels_last"}
+        return [way for way in self.ways if way not in unused]
+
+    def ask(self, way, network, batch, seconds):
         with suppress(BrokenPipeError):
-            print(way, ",".join(map(str, widths)), batch, stretch(batch), seconds,
-                  file=self.child.stdin, flush=True)
+            print(way, LAYERS[network].replace(" ", ",") or "linear", batch, stretch(network, batch),
+                  seconds, file=self.child.stdin, flush=True)
 
     def answer(self):
         line = self.child.stdout.readline()
@@ -144,11 +146,11 @@ class Peer:
         return self.answer()
 
 
-def ready(peers, widths, batch):
+def ready(peers, network, batch):
     """Has the peers make, side by side, what they compile for a network and batch."""
-    requests = [(peer, way) for peer in peers for way in peer.ways]
+    requests = [(peer, way) for peer in peers for way in peer.ways_for(network)]
     for peer, way in requests:
-        peer.ask(way, widths, batch, 0)
+        peer.ask(way, network, batch, 0)
     for peer, way in requests:
         if not peer.answer():
             say(f"{peer.name} {way} fails with {peer.threads} threads, see {OUT}/peer_*.log: left out")
@@ -157,7 +159,9 @@ def ready(peers, widths, batch):
 
 def epochs(folder, data, kernels, narrow, peak, cores, workloads):
     """The tables of the networks."""
-    layouts = [(threads, 1) for threads in sorted({1, cores})] + [(1, cores)] * (cores > 1)
+    layouts = [(threads, 1) for threads in sorted({1, cores})]
+    if workloads is not CONVOLUTIONS:
+        layouts += [(1, cores)] * (cores > 1)
     say(f"\nEpochs of 60,000 samples, {kernels}, in seconds: the best stretch and (the median). floor: all "
         "operations at\nthe FMA peak; zeros: the share of them that is left out; of peers, how much longer "
         "theirs takes")
@@ -168,20 +172,20 @@ def epochs(folder, data, kernels, narrow, peak, cores, workloads):
             say(f"{peer.name} {peer.version or f'is not in {PYTHON} (BENCH_PYTHON): left out'}")
         for name, images, batches in workloads:
             say(f"{name} on {images}")
-            widths, ours = [int(word) for word in name.split("-")], Ours(folder, data[images], kernels)
+            ours = Ours(folder, data[images], kernels)
             for batch, (threads, ranks) in itertools.product(batches, layouts):
                 # The values make no difference to the peers, so one data set is enough.
                 rivals = peers if images == "mnist" and ranks == 1 else []
                 if (threads, ranks) == layouts[0]:
-                    ready(rivals, widths, batch)
-                turns = {"trainer": lambda: ours.turn(widths, batch, threads, ranks)}
-                turns |= {f"{peer.name} {way}": functools.partial(peer.turn, way, widths, batch)
-                          for peer in rivals if peer.threads == threads for way in peer.ways}
+                    ready(rivals, name, batch)
+                turns = {"trainer": lambda: ours.turn(name, batch, threads, ranks)}
+                turns |= {f"{peer.name} {way}": functools.partial(peer.turn, way, name, batch)
+                          for peer in rivals if peer.threads == threads for way in peer.ways_for(name)}
                 found = {who: [] for who in turns}
                 for _ in range(ROUNDS):
                     for who, turn in turns.items():
                         found[who] += turn()
-                floor = flops(widths) * SAMPLES * 1e-9 / peak[threads * ranks]
+                floor = ours.flops * SAMPLES * 1e-9 / peak[threads * ranks]
                 tell(f"{name} on {images}", kernels, batch, threads, ranks, found, floor, ours.zeros)
 
 
@@ -191,15 +195,13 @@ def tell(where, kernels, batch, threads, ranks, found, floor, zeros):
     layout = f"{ranks} ranks" if ranks > 1 else f"{threads} thread{'s' * (threads > 1)}"
     text = (f"  batch {batch:4d}  {layout:9s}  floor {floor:6.3f}  trainer {best['trainer']:6.3f} "
             f"({np.median(found['trainer']):6.3f}) = {100 * floor / best['trainer']:3.0f}% of the peak")
-    if zeros is not None:
-        text += f", {100 * zeros:2.0f}% zeros"
+    text += f", {100 * zeros:2.0f}% zeros"
     text += "".join(f"   {who} {seconds:6.3f} ({np.median(found[who]):6.3f}) "
                     f"{seconds / best['trainer']:4.1f}x"
                     for who, seconds in best.items() if who != "trainer")
     say(text)
     note("floor", kernels, where, batch, threads, ranks, "machine", floor, "", "s")
-    if zeros is not None:
-        note("zeros", kernels, where, batch, threads, ranks, "trainer", zeros, "", "share")
+    note("zeros", kernels, where, batch, threads, ranks, "trainer", zeros, "", "share")
     for who, values in found.items():
         note("epoch", kernels, where, batch, threads, ranks, who, best[who], np.median(values), "s")
 
@@ -226,7 +228,7 @@ def data_folders(into):
 
 
 def measure_set(kernels, folder, data, cores, narrow, workloads, seconds):
-    """The tables of a kernel set; seconds: of those of the epochs, at most."""
+    """The tables of a kernel set, and its FMA peak; seconds: of those of the epochs, at most."""
     machine, rates = {"peak": {}, "memory": {}}, {}
     part(f"the GEMMs, {kernels}", 45, gemms, kernels, cores, narrow, machine, rates)
     if machine["peak"]:
@@ -234,6 +236,7 @@ def measure_set(kernels, folder, data, cores, narrow, workloads, seconds):
     if machine["peak"] and workloads:
         part(f"the epochs, {kernels}", seconds, epochs, folder, data, kernels, narrow,
              machine["peak"], cores, workloads)
+    return machine["peak"]
 
 
 def measure(folder, data, cores):
@@ -242,11 +245,15 @@ def measure(folder, data, cores):
     sets = output(TRAINER, "--version", env=environment(1)).split("kernels")[1].split()
     sets = [name for name in sets if name != "portable"] or sets
     workloads = [w for w in WORKLOADS if w[1] in data]
-    for kernels in sets:
-        # All of them once, with the set that the trainer takes by itself.
-        measure_set(kernels, folder, {name: unpacked for name, (unpacked, _) in data.items()}, cores,
-                    ONLY_AVX2 if kernels == "avx2" and "avx512" in sets else {},
-                    workloads if kernels == sets[0] else workloads[:1], 180 if len(sets) == 1 else 100)
+    folders = {name: unpacked for name, (unpacked, _) in data.items()}
+    # All networks once, with the set that the trainer takes by itself.
+    peaks = {kernels: measure_set(
+        kernels, folder, folders, cores, ONLY_AVX2 if kernels == "avx2" and "avx512" in sets else {},
+        workloads if kernels == sets[0] else workloads[:1], 180 if len(sets) == 1 else 100)
+        for kernels in sets}
+    if "mnist" in data and peaks[sets[0]]:
+        part(f"convolutions, {sets[0]}", 75, epochs, folder, folders, sets[0], {}, peaks[sets[0]], cores,
+             CONVOLUTIONS)
     if "mnist" in data:
         part("what is around the steps", 40, around.costs, folder, *data["mnist"], cores)
         part("beside busy loops", 40, around.crowd, folder, data["mnist"][0], cores)

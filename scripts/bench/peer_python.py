@@ -2,7 +2,8 @@
 
     peer_python.py torch|jax THREADS
 
-Answers each line `WAY WIDTHS BATCH STEPS SECONDS` with seconds an epoch of 60,000 samples, at the
+Answers each line `WAY LAYERS BATCH STEPS SECONDS`, LAYERS as in model.layers with commas between them, or
+`linear`, with seconds an epoch of 60,000 samples, at the
 pace of each of several stretches of STEPS steps, for about SECONDS, or with an empty line where that
 way does not work. A first line gives the library's version and its ways. The optimizer is SGD with
 momentum 0.9, as in configs/mlp.ini."""
@@ -16,17 +17,33 @@ import numpy as np
 
 SAMPLES = 60000
 BATCHES = 8  # in memory
+SIDE, CLASSES = 28, 10
 
 
-def torch_steps(torch, way, widths, batch):
+def torch_model(nn, layers):
+    """Flat images for dense layers alone, else [1, SIDE, SIDE]; flatten where nn wants it."""
+    makers = {"dense": nn.LazyLinear, "conv": nn.LazyConv2d, "maxpool": nn.MaxPool2d, "relu": nn.ReLU}
+    modules, flat = [], "conv" not in layers
+    for word in [w for w in layers.split(",") if w != "linear"] + [f"dense:{CLASSES}"]:
+        name, *arguments = word.replace("@", ":").split(":")
+        if name == "dense" and not flat:
+            modules.append(nn.Flatten())
+            flat = True
+        modules.append(makers[name](*map(int, arguments)))
+    return nn.Sequential(*modules)
+
+
+def torch_steps(torch, way, layers, batch):
     """-> run(steps)."""
     from torch import nn
-    layers = []
-    for inputs, outputs in zip(widths, widths[1:]):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    model, loss_of = nn.Sequential(*layers[:-1]), nn.CrossEntropyLoss()
-    images = torch.rand(BATCHES * batch, widths[0])
-    labels = torch.randint(0, widths[-1], (BATCHES * batch,))
+    model, loss_of = torch_model(nn, layers), nn.CrossEntropyLoss()
+    shape = (1, SIDE, SIDE) if "conv" in layers else (SIDE * SIDE,)
+    images = torch.rand(BATCHES * batch, *shape)
+    labels = torch.randint(0, CLASSES, (BATCHES * batch,))
+    model(images[:2])  # the lazy layers get their width
+    if "conv" in layers and way != "eager":
+        model = model.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
     how = {"lr": 0.01, "momentum": 0.9}
     try:
         tuned = torch.optim.SGD(model.parameters(), fused=True, **how)
@@ -47,8 +64,10 @@ def torch_steps(torch, way, widths, batch):
     return run
 
 
-def jax_steps(jax, widths, batch):
+def jax_steps(jax, layers, batch):
+    """-> run(steps), of dense layers with relu alone."""
     import jax.numpy as jnp
+    widths = [SIDE * SIDE, *(int(w[6:]) for w in layers.split(",") if w.startswith("dense:")), CLASSES]
     rng = np.random.default_rng(1)
     images = [jnp.asarray(rng.random((batch, widths[0]), np.float32)) for _ in range(BATCHES)]
     labels = [jnp.asarray(rng.integers(0, widths[-1], batch)) for _ in range(BATCHES)]
@@ -81,7 +100,7 @@ def main(library, threads):
     if library == "torch":
         import torch
         torch.set_num_threads(threads)
-        ways = ["eager", "fused"] + ["compiled"] * hasattr(torch, "compile")
+        ways = ["eager", "fused", "channels_last"] + ["compiled"] * hasattr(torch, "compile")
         version = torch.__version__
     else:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA has no other way
@@ -90,14 +109,14 @@ def main(library, threads):
     print(version, *ways, flush=True)
     made = {}
     for line in sys.stdin:
-        way, widths, batch, steps, least = line.split()
-        widths, batch, steps = [int(w) for w in widths.split(",")], int(batch), int(steps)
-        key = way, *widths, batch
+        way, layers, batch, steps, least = line.split()
+        batch, steps = int(batch), int(steps)
+        key = way, layers, batch
         if key not in made:
             try:
-                made[key] = torch_steps(torch, way, widths, batch) if library == "torch" \
-                    else jax_steps(jax, widths, batch)
-                made[key](10)
+                made[key] = torch_steps(torch, way, layers, batch) if library == "torch" \
+                    else jax_steps(jax, layers, batch)
+                made[key](3)
             except Exception:  # a compiler that is missing, for one: the other ways go on
                 traceback.print_exc()
                 print(flush=True)
