@@ -479,7 +479,7 @@ def test_every_name_that_a_readme_takes_from_code_config_and_make_is_there(folde
     code = "".join(file.read_text() for top in ("src", "include") for file in (TOP / top).rglob("*.[ch]"))
     for name in re.findall(r"\bdp_\w+", text):
         assert re.search(rf"\b{name}\b", code), name
-    keys = set(re.findall(r"{KEY\((\w+), (\w+)\)", (TOP / "src/config/keys.c").read_text()))
+    keys = set(re.findall(r"{KEY\((\w+), (\w+), \w+\)", (TOP / "src/config/keys.c").read_text()))
     sections = "|".join(sorted({section for section, _ in keys}))
     for section, key in re.findall(rf"(?<![\w/.-])({sections})\.(\w+)(?![\w(])", text):
         assert (section, key) in keys or key in ("c", "h", "h5", "sh", "ini", "lock"), f"{section}.{key}"
