@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from helpers import REPO, TRAINER, running
+from helpers import REPO, TRAINER, running, write_idx
 from sweeps import script
 
 ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -31,7 +32,8 @@ def test_parts_that_hang_are_ended_and_named(tmp_path, mnist, gemm, first):
     assert done.returncode == 1, done
     lines = [line for line in done.stderr.splitlines() if "ended after 0.5 s" in line]
     assert [line.split(":")[0] for line in lines] == [
-        first, *["convolutions, avx2"] * (gemm == "peak"), "what is around the steps", "beside busy loops"], done
+        first, "what is around the steps", "beside busy loops",
+        *["convolutions, avx2"] * (gemm == "peak")], done
     assert f"took too long and was ended: {first}" in done.stderr.splitlines()[-1]
     assert not any(running(int(pid)) for pid in (tmp_path / "pids").read_text().split())
     assert (tmp_path / "bench/bench.csv").read_text().startswith("kind,set,what,batch")
@@ -68,6 +70,21 @@ def test_a_row_and_the_picture_have_our_epoch_beside_those_of_the_peers(tmp_path
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "bench/bench.png").read_bytes()[1:4] == b"PNG"
     assert "PyTorch eager" in (tmp_path / "bench/bench.svg").read_text()
+
+
+@pytest.mark.slow
+def test_the_model_of_pytorch_is_ours(lab):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import bench
+    import peer_python
+    for name, shape in ((bench.CONV, (2, 1, 28, 28)), (bench.LARGE, (2, 784)), ("784-10", (2, 784))):
+        layers = bench.LAYERS[name]
+        model = peer_python.torch_model(torch.nn, layers.replace(" ", ",") or "linear")
+        assert model(torch.zeros(shape)).shape == (2, 10)
+        write_idx(lab.dir / name, (np.zeros((20, 28, 28), np.uint8), np.arange(20) % 10))
+        lab.config(data=lab.dir / name, model__layers=layers)
+        count = sum(p.numel() for p in model.parameters())
+        assert f" {count} parameters" in lab.run("check", "run.ini").expect(0).out
 
 
 def test_busy_loops_end_with_the_bench_that_was_killed():
