@@ -81,8 +81,9 @@ def test_the_model_of_pytorch_is_ours(lab):
         layers = bench.LAYERS[name]
         model = peer_python.torch_model(torch.nn, layers.replace(" ", ",") or "linear")
         assert model(torch.zeros(shape)).shape == (2, 10)
-        write_idx(lab.dir / name, (np.zeros((20, 28, 28), np.uint8), np.arange(20) % 10))
-        lab.config(data=lab.dir / name, model__layers=layers)
+        samples = np.zeros((20, 28, 28), np.uint8), np.arange(20) % 10
+        write_idx(lab.dir / name, samples, samples)
+        lab.config(data=lab.dir / name, model__layers=layers, train__batch_size=10)
         count = sum(p.numel() for p in model.parameters())
         assert f" {count} parameters" in lab.run("check", "run.ini").expect(0).out
 
