@@ -274,7 +274,7 @@ static void conv_row(const conv_sum *g, const conv_part *p, int y) {
  * know. */
 static bool conv_find_lit(const conv_sum *g, const conv_part *p, uint8_t *lit) {
     int n = g->J * g->XH * g->XW, dark = 0;
-    if (n > CONV_LIT) {
+    if (n > CONV_LIT || g->J > CONV_IMAGE) {
         return false;
     }
     const float *x = g->x + (size_t)p->strip * n * DP_STRIP;

@@ -4,7 +4,10 @@
 
 #include "split.h"
 
-enum { CONV_TAPS = 128 }; /* of a box, at most */
+enum {
+    CONV_TAPS = 128, /* of a box, at most */
+    CONV_IMAGE = 4,  /* channels of an image, at most: zeros are looked for */
+};
 
 /* Channels [c, c + nc), of each the rows [i, i + ni) and columns [j, j + nj) of the
  * kernel. */

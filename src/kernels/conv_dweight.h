@@ -41,7 +41,16 @@ typedef struct cw_rect {
     int y, ny, x, nx;
 } cw_rect;
 
+/* Columns [from, to) of a row of pixels: past them x is 0 for all taps of a tile. */
+typedef struct cw_span {
+    int16_t from, to;
+} cw_span;
+
 typedef struct cw_buffers {
+    ptrdiff_t tap[CONV_TAPS]; /* floats from the first pixel of x to each tap's */
+    cw_span lit[CW_X];        /* of each row of x */
+    cw_span span[CONV_TAPS][CW_PIXELS]; /* of each group of taps and row of dY */
+
     float dy[CW_DY * QUARTER]; /* [no][ny][nx][16] */
     float x[CW_X * QUARTER];   /* [nc][rows][cols][16] */
     /* [no][taps][16], then the biases [no][16] */
@@ -50,20 +59,22 @@ typedef struct cw_buffers {
 } cw_buffers __attribute__((aligned(64)));
 
 typedef struct cw_tile {
-    const float *x, *dy;    /* at the rectangle's first pixel */
-    ptrdiff_t tap[CW_TAPS]; /* floats from x to each tap's */
-    ptrdiff_t plane;        /* floats from a channel's dY to the next one's */
-    ptrdiff_t next, skip;   /* floats of x from pixel to pixel, and at a row's end */
+    const float *x, *dy;  /* at the rectangle's first pixel */
+    const ptrdiff_t *tap; /* floats from x to each tap's */
+    const cw_span *span;  /* [ny] pixels to go through */
+    ptrdiff_t plane;      /* floats from a channel's dY to the next one's */
+    ptrdiff_t next, line; /* floats of x from pixel to pixel, and from row to row */
     int ny, nx;
     bool first;        /* start from 0, else from sums */
     float *sums;       /* of the first channel and tap */
     ptrdiff_t channel; /* floats to the next channel's */
 } cw_tile;
 
+/* Sums end with + 0: then it makes no difference which zeros were left out of them. */
 static ALWAYS_INLINE void cw_kernel(int rows, int taps, const cw_tile *t) {
     for (int h = 0; h < QUARTER; h += LANES) {
         vf acc[6][CW_TAPS];
-        const float *x[CW_TAPS], *dy = t->dy + h;
+        const float *x[CW_TAPS];
         ptrdiff_t plane = t->plane, next = t->next;
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
@@ -74,12 +85,15 @@ static ALWAYS_INLINE void cw_kernel(int rows, int taps, const cw_tile *t) {
                                 : vf_load(t->sums + r * t->channel + k * QUARTER + h);
             }
         }
-#pragma GCC unroll 4
-        for (int k = 0; k < taps; k++) {
-            x[k] = t->x + t->tap[k] + h;
-        }
         for (int y = 0; y < t->ny; y++) {
-            for (int i = 0; i < t->nx; i++) {
+            int from = t->span[y].from, to = t->span[y].to;
+            const float *dy = t->dy + (y * t->nx + from) * QUARTER + h;
+            const float *row = t->x + y * t->line + from * next + h;
+#pragma GCC unroll 4
+            for (int k = 0; k < taps; k++) {
+                x[k] = row + t->tap[k];
+            }
+            for (int i = from; i < to; i++) {
                 vf xk[CW_TAPS];
 #pragma GCC unroll 4
                 for (int k = 0; k < taps; k++) {
@@ -96,16 +110,12 @@ static ALWAYS_INLINE void cw_kernel(int rows, int taps, const cw_tile *t) {
                 }
                 dy += QUARTER;
             }
-#pragma GCC unroll 4
-            for (int k = 0; k < taps; k++) {
-                x[k] += t->skip;
-            }
         }
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
             for (int k = 0; k < taps; k++) {
-                vf_store(t->sums + r * t->channel + k * QUARTER + h, acc[r][k]);
+                vf_store(t->sums + r * t->channel + k * QUARTER + h, acc[r][k] + 0.0f);
             }
         }
     }
@@ -184,25 +194,72 @@ static void cw_copy_dy(const dp_conv_args *c, const cw_unit *u, cw_rect r, int q
     }
 }
 
-/* The input's pixels under a rectangle, rows and cols of them, with the padding. */
+/* The input's pixels under a rectangle, rows and cols of them, with the padding; where
+ * there are few channels, looks for zeros. */
 static void cw_copy_x(const dp_conv_args *c, const cw_unit *u, cw_rect r, int rows,
-                      int cols, int quarter, float *to) {
+                      int cols, int quarter, float *to, cw_span *lit) {
     const dp_window *w = &c->window;
     size_t plane = (size_t)(w->H * w->W) * DP_STRIP;
     const float *from = c->below->yt + (size_t)(quarter / STRIP_QUARTERS) * w->C * plane +
                         quarter % STRIP_QUARTERS * QUARTER;
     int y0 = r.y * w->S - w->P + u->box.i, x0 = r.x * w->S - w->P + u->box.j;
-    for (int k = u->box.c; k < u->box.c + u->box.nc; k++) {
-        for (int y = y0; y < y0 + rows; y++) {
-            const float *row = from + (size_t)k * plane + (ptrdiff_t)y * w->W * DP_STRIP;
-            for (int x = x0; x < x0 + cols; x++, to += QUARTER) {
-                if (y >= 0 && y < w->H && x >= 0 && x < w->W) {
-                    cw_copy(to, row + (ptrdiff_t)x * DP_STRIP);
-                } else {
-                    memset(to, 0, QUARTER * sizeof *to);
-                }
+    int left = x0 < 0 ? imin(-x0, cols) : 0;
+    int right = imin(cols, w->W - x0) > left ? imin(cols, w->W - x0) : left;
+    for (int k = 0; k < u->box.nc * rows; k++, to += cols * QUARTER, lit++) {
+        int y = y0 + k % rows;
+        *lit = (cw_span){0, 0};
+        if (y < 0 || y >= w->H) {
+            memset(to, 0, (size_t)(cols * QUARTER) * sizeof *to);
+            continue;
+        }
+        memset(to, 0, (size_t)(left * QUARTER) * sizeof *to);
+        const float *row = from + (size_t)(u->box.c + k / rows) * plane +
+                           ((ptrdiff_t)y * w->W + x0) * DP_STRIP;
+        for (int x = left; x < right; x++) {
+            cw_copy(to + x * QUARTER, row + (ptrdiff_t)x * DP_STRIP);
+        }
+        memset(to + right * QUARTER, 0, (size_t)((cols - right) * QUARTER) * sizeof *to);
+        *lit = (cw_span){(int16_t)left, (int16_t)right};
+        while (w->C <= CONV_IMAGE && lit->to > left &&
+               !conv_lit(to + (lit->to - 1) * QUARTER, QUARTER)) {
+            lit->to--;
+        }
+        while (w->C <= CONV_IMAGE && lit->from < lit->to &&
+               !conv_lit(to + lit->from * QUARTER, QUARTER)) {
+            lit->from++;
+        }
+    }
+}
+
+/* Where the taps of a box are in the copy of x. */
+static void cw_find_taps(const cw_unit *u, int rows, int cols, ptrdiff_t *tap) {
+    const conv_box *b = &u->box;
+    for (int c = 0; c < b->nc; c++) {
+        for (int i = 0; i < b->ni; i++) {
+            for (int j = 0; j < b->nj; j++) {
+                *tap++ = (ptrdiff_t)((c * rows + i) * cols + j) * QUARTER;
             }
         }
+    }
+}
+
+/* The pixels of each row for which some of the taps [begin, end) is not 0. */
+static void cw_find_spans(const cw_unit *u, int S, cw_rect r, int rows, int begin,
+                          int end, const cw_span *lit, cw_span *span) {
+    for (int y = 0; y < r.ny; y++) {
+        int from = r.nx, to = 0;
+        for (int k = begin; k < end; k++) {
+            int line = k / u->box.nj, j = k % u->box.nj;
+            cw_span l = lit[line / u->box.ni * rows + line % u->box.ni + y * S];
+            if (l.from < l.to) {
+                /* Pixels i with from <= i S + j < to. */
+                int first = l.from > j ? ceil_div(l.from - j, S) : 0;
+                int last = l.to > j ? imin(ceil_div(l.to - j, S), r.nx) : 0;
+                from = first < last ? imin(from, first) : from;
+                to = first < last && last > to ? last : to;
+            }
+        }
+        span[y] = (cw_span){(int16_t)(from < to ? from : 0), (int16_t)to};
     }
 }
 
@@ -212,10 +269,11 @@ static void cw_add_rect(const dp_conv_args *c, const cw_unit *u, cw_rect r, int 
     int S = c->window.S, taps = u->taps;
     int rows = (r.ny - 1) * S + u->box.ni, cols = (r.nx - 1) * S + u->box.nj;
     cw_copy_dy(c, u, r, quarter, buf->dy, buf->sums + u->no * taps * QUARTER);
-    cw_copy_x(c, u, r, rows, cols, quarter, buf->x);
+    cw_copy_x(c, u, r, rows, cols, quarter, buf->x, buf->lit);
+    cw_find_taps(u, rows, cols, buf->tap);
     cw_tile t = {.plane = r.ny * r.nx * QUARTER,
                  .next = S * QUARTER,
-                 .skip = (ptrdiff_t)(S * cols - r.nx * S) * QUARTER,
+                 .line = (ptrdiff_t)S * cols * QUARTER,
                  .ny = r.ny,
                  .nx = r.nx,
                  .first = r.y == 0 && r.x == 0,
@@ -223,19 +281,20 @@ static void cw_add_rect(const dp_conv_args *c, const cw_unit *u, cw_rect r, int 
                  .x = buf->x};
     int width = c->window.K == 3 ? 3 : CW_TAPS, groups = ceil_div(taps, width);
     int tiles = ceil_div(u->no, cw_rows(width));
+    for (int g = 0; g < groups; g++) {
+        cw_find_spans(u, S, r, rows, partition_begin(taps, g, groups),
+                      partition_begin(taps, g + 1, groups), buf->lit, buf->span[g]);
+    }
     for (int i = 0; i < tiles; i++) {
         int o = partition_begin(u->no, i, tiles);
+        int channels = partition_begin(u->no, i + 1, tiles) - o;
         t.dy = buf->dy + o * t.plane;
         for (int g = 0; g < groups; g++) {
             int begin = partition_begin(taps, g, groups);
-            int n = partition_begin(taps, g + 1, groups) - begin;
-            for (int k = 0; k < n; k++) {
-                int tap = begin + k, line = tap / u->box.nj;
-                int row = line / u->box.ni * rows + line % u->box.ni;
-                t.tap[k] = (ptrdiff_t)(row * cols + tap % u->box.nj) * QUARTER;
-            }
+            t.tap = buf->tap + begin;
+            t.span = buf->span[g];
             t.sums = buf->sums + (o * taps + begin) * QUARTER;
-            cw_any_tile(partition_begin(u->no, i + 1, tiles) - o, n, &t);
+            cw_any_tile(channels, partition_begin(taps, g + 1, groups) - begin, &t);
         }
     }
 }
@@ -308,37 +367,49 @@ static cw_rect cw_size(const dp_conv_args *c, const cw_unit *u) {
     return r;
 }
 
+static cw_rect cw_rect_at(const dp_window *w, cw_rect size, int k) {
+    int across = ceil_div(w->OW, size.nx);
+    int y = k / across * size.ny, x = k % across * size.nx;
+    return (cw_rect){y, imin(size.ny, w->OH - y), x, imin(size.nx, w->OW - x)};
+}
+
+/* The tree's results, from the stack's lowest level. */
+static void cw_write(const dp_conv_args *c, const cw_unit *u, const float *stack) {
+    const conv_box *b = &u->box;
+    int C = c->window.C, K = c->window.K, k = 0;
+    for (int o = u->o; o < u->o + u->no; o++) {
+        for (int line = 0; line < b->nc * b->ni; line++) {
+            size_t channel = (size_t)o * C + b->c + line / b->ni;
+            float *to = c->dW + (channel * K + b->i + line % b->ni) * K + b->j;
+            for (int j = 0; j < b->nj; j++, k++) {
+                to[j] = stack[k / QUARTER * CW_LEVELS * QUARTER + k % QUARTER];
+            }
+        }
+    }
+    for (int o = u->o; o < u->o + u->no && u->bias; o++, k++) {
+        c->db[o] = stack[k / QUARTER * CW_LEVELS * QUARTER + k % QUARTER];
+    }
+}
+
 static void cw_run(const dp_conv_args *c, const cw_unit *u, cw_buffers *buf) {
     const dp_window *w = &c->window;
     int taps = u->taps, weights = u->no * (taps + u->bias);
     int groups = ceil_div(weights, QUARTER), depth = 0;
     cw_rect size = cw_size(c, u);
+    int rects = ceil_div(w->OH, size.ny) * ceil_div(w->OW, size.nx);
     for (int q = 0; q * QUARTER < c->N; q++) {
         uint8_t merges[QUARTER];
         int samples = imin(c->N - q * QUARTER, QUARTER);
         cw_merges(c, q * QUARTER, samples, merges);
         memset(buf->sums + u->no * taps * QUARTER, 0,
                (size_t)(u->no * QUARTER) * sizeof *buf->sums);
-        for (int y = 0; y < w->OH; y += size.ny) {
-            for (int x = 0; x < w->OW; x += size.nx) {
-                cw_rect r = {y, imin(size.ny, w->OH - y), x, imin(size.nx, w->OW - x)};
-                cw_add_rect(c, u, r, q, buf);
-            }
+        for (int k = 0; k < rects; k++) {
+            cw_add_rect(c, u, cw_rect_at(w, size, k), q, buf);
         }
         depth = cw_push(buf->sums, groups, samples, merges, depth, buf->stack);
         assert(depth < CW_LEVELS);
     }
-    for (int k = 0; k < weights; k++) {
-        float sum = buf->stack[k / QUARTER * CW_LEVELS * QUARTER + k % QUARTER];
-        if (k >= u->no * taps) {
-            c->db[u->o + k - u->no * taps] = sum;
-        } else {
-            int o = u->o + k / taps, tap = k % taps, line = tap / u->box.nj;
-            int channel = u->box.c + line / u->box.ni, i = u->box.i + line % u->box.ni;
-            size_t row = ((size_t)o * w->C + channel) * w->K + i;
-            c->dW[row * w->K + u->box.j + tap % u->box.nj] = sum;
-        }
-    }
+    cw_write(c, u, buf->stack);
 }
 
 /* This thread's part: output channels by boxes. */
