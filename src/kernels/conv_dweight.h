@@ -163,33 +163,59 @@ static ALWAYS_INLINE void cw_copy(float *to, const float *from) {
     }
 }
 
+/* Row y of dY at pixels [x, x + n) of channel o of a quarter, where maxpool follows: its
+ * gradient goes to the pixels that it has taken. */
+static void cw_spread_row(const dp_conv_args *c, int o, int quarter, int y, int x, int n,
+                          float *to) {
+    int K = c->pool, height = c->window.OH / K, width = c->window.OW / K;
+    size_t channel = (size_t)(quarter / STRIP_QUARTERS * c->O + o) * (size_t)height;
+    size_t row = (channel + (size_t)(y / K)) * (size_t)width * DP_STRIP +
+                 (size_t)(quarter % STRIP_QUARTERS * QUARTER);
+    for (int i = x; i < x + n; i++, to += QUARTER) {
+        size_t at = row + (size_t)(i / K) * DP_STRIP;
+        vi here = vi_set(y % K * K + i % K);
+        for (int v = 0; v < QUARTER; v += LANES) {
+            vf d = vf_zero();
+            if (y < height * K && i < width * K) {
+                vi taken = *(const vi *)(const void *)(c->taken + at + v);
+                d = vf_select(vi_eq(taken, here), vf_load(c->above->dzt + at + v), d);
+            }
+            vf_store(to + v, d);
+        }
+    }
+}
+
+/* As it is. */
+static void cw_copy_row(const dp_conv_args *c, int o, int quarter, int y, int x, int n,
+                        float *to) {
+    const dp_window *w = &c->window;
+    size_t channel = (size_t)(quarter / STRIP_QUARTERS * c->O + o) * (size_t)w->OH;
+    const float *from = c->above->dzt +
+                        ((channel + (size_t)y) * (size_t)w->OW + (size_t)x) * DP_STRIP +
+                        quarter % STRIP_QUARTERS * QUARTER;
+    for (int i = 0; i < n; i++, from += DP_STRIP, to += QUARTER) {
+        cw_copy(to, from);
+    }
+}
+
 /* A quarter's dY in a rectangle; adds it to the biases' sums. */
 static void cw_copy_dy(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
                        float *to, float *bias) {
-    const dp_window *w = &c->window;
-    size_t plane = (size_t)(w->OH * w->OW) * DP_STRIP;
-    const float *from = c->above->dzt +
-                        (size_t)(quarter / STRIP_QUARTERS) * c->O * plane +
-                        quarter % STRIP_QUARTERS * QUARTER;
     for (int o = u->o; o < u->o + u->no; o++, bias += QUARTER) {
-        vf sum[QUARTER_VECS];
-        for (int v = 0; v < QUARTER_VECS; v++) {
-            sum[v] = vf_load(bias + v * LANES);
-        }
-        for (int y = r.y; y < r.y + r.ny; y++) {
-            const float *row =
-                from + (size_t)o * plane + (size_t)(y * w->OW + r.x) * DP_STRIP;
-            for (int x = 0; x < r.nx; x++, row += DP_STRIP, to += QUARTER) {
-#pragma GCC unroll 4
-                for (int v = 0; v < QUARTER_VECS; v++) {
-                    vf d = vf_load(row + v * LANES);
-                    vf_store(to + v * LANES, d);
-                    sum[v] = sum[v] + d;
-                }
+        const float *first = to;
+        for (int y = r.y; y < r.y + r.ny; y++, to += r.nx * QUARTER) {
+            if (c->pool) {
+                cw_spread_row(c, o, quarter, y, r.x, r.nx, to);
+            } else {
+                cw_copy_row(c, o, quarter, y, r.x, r.nx, to);
             }
         }
-        for (int v = 0; v < QUARTER_VECS; v++) {
-            vf_store(bias + v * LANES, sum[v]);
+        for (int v = 0; v < QUARTER && u->bias; v += LANES) {
+            vf sum = vf_load(bias + v);
+            for (const float *d = first; d < to; d += QUARTER) {
+                sum = sum + vf_load(d + v);
+            }
+            vf_store(bias + v, sum);
         }
     }
 }
