@@ -19,6 +19,7 @@
 #include <assert.h>
 
 enum {
+    CONV_TAPS = 128,     /* of a box, at most */
     CONV_ROWS = 12,      /* channels of a tile in any kernel set, at most */
     CONV_GROUP = 64,     /* channels whose weights are copied together */
     CONV_BAND = 1 << 16, /* floats of rows that are pooled */
@@ -204,7 +205,9 @@ static ALWAYS_INLINE void conv_dispatch(int rows, int max, int vecs, const conv_
 #undef ROWS
 }
 
-static void conv_any_tile(int rows, int quarters, const conv_tile *t) {
+/* Not inline: addresses stay in registers. */
+static __attribute__((noinline)) void conv_any_tile(int rows, int quarters,
+                                                    const conv_tile *t) {
     if (TILE_QUARTERS == 1 || quarters == 1) {
         conv_dispatch(rows, tile_rows(false, 1), QUARTER_VECS, t);
     } else if (quarters == 2) {
@@ -323,7 +326,7 @@ static void conv_strip(const conv_sum *g, int strip, int begin, int end, int m0,
     float packed[(CONV_GROUP + CONV_ROWS) * CONV_TAPS] __attribute__((aligned(64)));
     float band[CONV_BAND] __attribute__((aligned(64)));
     uint8_t lit[CONV_LIT];
-    conv_cut cut = conv_cut_taps(g->J, g->window->K);
+    conv_cut cut = conv_cut_taps(g->J, g->window->K, CONV_TAPS);
     int rows = g->pool ? g->pool : end - begin, most = CONV_GROUP;
     conv_part p = {.strip = strip, .packed = packed};
     p.plane = (size_t)((g->pool ? g->pool : g->YH) * g->YW) * DP_STRIP;

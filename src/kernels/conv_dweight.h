@@ -2,11 +2,11 @@
  * the tree within their block, and the blocks along the block tree.
  *
  * Lanes run over the 16 samples of a quarter. A tile of a few channels by a few taps stays
- * in registers over a rectangle of pixels, whose part of x and dY has been copied to
- * where its rows are one cache line each: in the strips they lie 256 bytes apart, which
- * is a quarter of L1's sets. The copy of x has the padding's zeros, so that there are no
- * edges. The sums of a quarter's samples are then turned, 16 weights at a time, so that
- * lanes run over weights, and go one by one on the tree's stack. */
+ * in registers over a rectangle of pixels. Its dY is copied to where a pixel's 16 samples
+ * are next to the next one's: in the strips they lie 256 bytes apart, which is a quarter
+ * of L1's sets. So is x, with the padding's zeros. The sums of a quarter's samples are then turned,
+ * 16 weights at a time, so that lanes run over weights, and go one by one on the tree's
+ * stack. */
 #ifndef DP_KERNELS_CONV_DWEIGHT_H
 #define DP_KERNELS_CONV_DWEIGHT_H
 
@@ -16,11 +16,14 @@
 
 enum {
     CW_TAPS = 4,       /* of a tile, at most */
-    CW_WEIGHTS = 2048, /* of a unit, without biases */
+    CW_ROWS = 6,       /* channels of a tile, at most */
+    CW_BOX = 128,      /* taps of a unit, at most */
+    CW_CHANNELS = 256, /* channels of a unit, at most */
+    CW_WEIGHTS = 2048, /* of a unit, at most, without biases */
     CW_PIXELS = 64,    /* of a rectangle: dY of a tile's channels stays in L1 */
-    CW_DY = 1536,      /* pixels of all channels in the copy of dY: 96 KB */
     CW_X = 2048,       /* pixels of all channels in the copy of x: 128 KB */
     CW_LEVELS = 20,    /* of the tree's stack */
+    CW_SUMS = CW_WEIGHTS + CW_CHANNELS + 16,
 };
 
 /* Channels of a tile. */
@@ -47,15 +50,14 @@ typedef struct cw_span {
 } cw_span;
 
 typedef struct cw_buffers {
-    ptrdiff_t tap[CONV_TAPS]; /* floats from the first pixel of x to each tap's */
-    cw_span lit[CW_X];        /* of each row of x */
-    cw_span span[CONV_TAPS][CW_PIXELS]; /* of each group of taps and row of dY */
-
-    float dy[CW_DY * QUARTER]; /* [no][ny][nx][16] */
-    float x[CW_X * QUARTER];   /* [nc][rows][cols][16] */
+    ptrdiff_t tap[CW_BOX];           /* floats from the first pixel of x to each tap's */
+    cw_span lit[CW_X];               /* of each row of the copy of x */
+    cw_span span[CW_BOX][CW_PIXELS]; /* of each group of taps and row of dY */
+    float dy[CW_ROWS * CW_PIXELS * QUARTER]; /* [channels of a tile][ny][nx][16] */
+    float x[CW_X * QUARTER];                 /* [nc][rows][cols][16] */
     /* [no][taps][16], then the biases [no][16] */
-    float sums[2 * CW_WEIGHTS * QUARTER];
-    float stack[2 * CW_WEIGHTS * CW_LEVELS]; /* [weights / 16][levels][16] */
+    float sums[CW_SUMS * QUARTER];
+    float stack[CW_SUMS * CW_LEVELS]; /* [weights / 16][levels][16] */
 } cw_buffers __attribute__((aligned(64)));
 
 typedef struct cw_tile {
@@ -70,54 +72,89 @@ typedef struct cw_tile {
     ptrdiff_t channel; /* floats to the next channel's */
 } cw_tile;
 
-/* Sums end with + 0: then it makes no difference which zeros were left out of them. */
+/* A pixel: of dY and x the fewer stay in registers, the others come one by one. x[k] +
+ * at: of tap k; dy[r / 3] + r % 3 * plane: of channel r, a pointer for three, whose
+ * strides fit the addressing modes. */
+static ALWAYS_INLINE void cw_step(int rows, int taps, const float *const x[CW_TAPS],
+                                  ptrdiff_t at, const float *const dy[2], ptrdiff_t plane,
+                                  vf acc[CW_ROWS][CW_TAPS]) {
+    vf d[CW_ROWS], xk[CW_TAPS];
+    if (taps < rows) {
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++) {
+            xk[k] = vf_load(x[k] + at);
+        }
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            d[r] = vf_load(dy[r / 3] + r % 3 * plane);
+#pragma GCC unroll 4
+            for (int k = 0; k < taps; k++) {
+                acc[r][k] = vf_fma(d[r], xk[k], acc[r][k]);
+            }
+        }
+        return;
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < CW_TAPS; r++) {
+        if (r < rows) {
+            d[r] = vf_load(dy[r / 3] + r % 3 * plane);
+        }
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < taps; k++) {
+        xk[k] = vf_load(x[k] + at);
+#pragma GCC unroll 4
+        for (int r = 0; r < CW_TAPS; r++) {
+            if (r < rows) {
+                acc[r][k] = vf_fma(d[r], xk[k], acc[r][k]);
+            }
+        }
+    }
+}
+
+/* Half a quarter, or all of it, from sample h on. Sums end with + 0: then it makes no
+ * difference which zeros were left out of them. */
+static ALWAYS_INLINE void cw_half(int rows, int taps, const cw_tile *t, int h) {
+    vf acc[CW_ROWS][CW_TAPS];
+    ptrdiff_t plane = t->plane, next = t->next;
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++) {
+            acc[r][k] = t->first ? vf_zero()
+                                 : vf_load(t->sums + r * t->channel + k * QUARTER + h);
+        }
+    }
+    for (int y = 0; y < t->ny; y++) {
+        int from = t->span[y].from, to = t->span[y].to;
+        const float *dy[2], *x[CW_TAPS], *end = t->dy + (y * t->nx + to) * QUARTER + h;
+        ptrdiff_t at = y * t->line + from * next + h;
+        dy[0] = t->dy + (y * t->nx + from) * QUARTER + h;
+        dy[1] = dy[0] + 3 * plane;
+        __asm__("" : "+r"(dy[1]));
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++) {
+            x[k] = t->x + t->tap[k];
+        }
+        while (dy[0] < end) {
+            cw_step(rows, taps, x, at, dy, plane, acc);
+            at += next;
+            dy[0] += QUARTER;
+            dy[1] += rows > 3 ? QUARTER : 0;
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++) {
+            vf_store(t->sums + r * t->channel + k * QUARTER + h, acc[r][k] + 0.0f);
+        }
+    }
+}
+
 static ALWAYS_INLINE void cw_kernel(int rows, int taps, const cw_tile *t) {
     for (int h = 0; h < QUARTER; h += LANES) {
-        vf acc[6][CW_TAPS];
-        const float *x[CW_TAPS];
-        ptrdiff_t plane = t->plane, next = t->next;
-#pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-            for (int k = 0; k < taps; k++) {
-                acc[r][k] = t->first
-                                ? vf_zero()
-                                : vf_load(t->sums + r * t->channel + k * QUARTER + h);
-            }
-        }
-        for (int y = 0; y < t->ny; y++) {
-            int from = t->span[y].from, to = t->span[y].to;
-            const float *dy = t->dy + (y * t->nx + from) * QUARTER + h;
-            const float *row = t->x + y * t->line + from * next + h;
-#pragma GCC unroll 4
-            for (int k = 0; k < taps; k++) {
-                x[k] = row + t->tap[k];
-            }
-            for (int i = from; i < to; i++) {
-                vf xk[CW_TAPS];
-#pragma GCC unroll 4
-                for (int k = 0; k < taps; k++) {
-                    xk[k] = vf_load(x[k]);
-                    x[k] += next;
-                }
-#pragma GCC unroll 6
-                for (int r = 0; r < rows; r++) {
-                    vf d = vf_load(dy + r * plane);
-#pragma GCC unroll 4
-                    for (int k = 0; k < taps; k++) {
-                        acc[r][k] = vf_fma(d, xk[k], acc[r][k]);
-                    }
-                }
-                dy += QUARTER;
-            }
-        }
-#pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-            for (int k = 0; k < taps; k++) {
-                vf_store(t->sums + r * t->channel + k * QUARTER + h, acc[r][k] + 0.0f);
-            }
-        }
+        cw_half(rows, taps, t, h);
     }
 }
 
@@ -140,7 +177,8 @@ static ALWAYS_INLINE void cw_dispatch(int rows, int taps, const cw_tile *t) {
 #undef ROWS
 }
 
-static void cw_any_tile(int rows, int taps, const cw_tile *t) {
+/* Not inline: addresses stay in registers. */
+static __attribute__((noinline)) void cw_any_tile(int rows, int taps, const cw_tile *t) {
     switch (taps) {
     case 1:
         cw_dispatch(rows, 1, t);
@@ -198,10 +236,30 @@ static void cw_copy_row(const dp_conv_args *c, int o, int quarter, int y, int x,
     }
 }
 
-/* A quarter's dY in a rectangle; adds it to the biases' sums. */
-static void cw_copy_dy(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
+/* Adds [from, to) to 16 sums. */
+static void cw_add_row(float *sums, const float *from, const float *to) {
+    vf sum[QUARTER_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < QUARTER_VECS; v++) {
+        sum[v] = vf_load(sums + v * LANES);
+    }
+    for (; from < to; from += QUARTER) {
+#pragma GCC unroll 4
+        for (int v = 0; v < QUARTER_VECS; v++) {
+            sum[v] = sum[v] + vf_load(from + v * LANES);
+        }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < QUARTER_VECS; v++) {
+        vf_store(sums + v * LANES, sum[v]);
+    }
+}
+
+/* A quarter's dY in a rectangle, channels [o, o + n); if there are sums of biases, adds
+ * it to them. */
+static void cw_copy_dy(const dp_conv_args *c, int o, int n, cw_rect r, int quarter,
                        float *to, float *bias) {
-    for (int o = u->o; o < u->o + u->no; o++, bias += QUARTER) {
+    for (int end = o + n; o < end; o++) {
         const float *first = to;
         for (int y = r.y; y < r.y + r.ny; y++, to += r.nx * QUARTER) {
             if (c->pool) {
@@ -210,12 +268,9 @@ static void cw_copy_dy(const dp_conv_args *c, const cw_unit *u, cw_rect r, int q
                 cw_copy_row(c, o, quarter, y, r.x, r.nx, to);
             }
         }
-        for (int v = 0; v < QUARTER && u->bias; v += LANES) {
-            vf sum = vf_load(bias + v);
-            for (const float *d = first; d < to; d += QUARTER) {
-                sum = sum + vf_load(d + v);
-            }
-            vf_store(bias + v, sum);
+        if (bias) {
+            cw_add_row(bias, first, to);
+            bias += QUARTER;
         }
     }
 }
@@ -257,18 +312,6 @@ static void cw_copy_x(const dp_conv_args *c, const cw_unit *u, cw_rect r, int ro
     }
 }
 
-/* Where the taps of a box are in the copy of x. */
-static void cw_find_taps(const cw_unit *u, int rows, int cols, ptrdiff_t *tap) {
-    const conv_box *b = &u->box;
-    for (int c = 0; c < b->nc; c++) {
-        for (int i = 0; i < b->ni; i++) {
-            for (int j = 0; j < b->nj; j++) {
-                *tap++ = (ptrdiff_t)((c * rows + i) * cols + j) * QUARTER;
-            }
-        }
-    }
-}
-
 /* The pixels of each row for which some of the taps [begin, end) is not 0. */
 static void cw_find_spans(const cw_unit *u, int S, cw_rect r, int rows, int begin,
                           int end, const cw_span *lit, cw_span *span) {
@@ -292,33 +335,42 @@ static void cw_find_spans(const cw_unit *u, int S, cw_rect r, int rows, int begi
 /* The unit's sums over a rectangle of pixels. */
 static void cw_add_rect(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
                         cw_buffers *buf) {
+    const conv_box *b = &u->box;
     int S = c->window.S, taps = u->taps;
-    int rows = (r.ny - 1) * S + u->box.ni, cols = (r.nx - 1) * S + u->box.nj;
-    cw_copy_dy(c, u, r, quarter, buf->dy, buf->sums + u->no * taps * QUARTER);
-    cw_copy_x(c, u, r, rows, cols, quarter, buf->x, buf->lit);
-    cw_find_taps(u, rows, cols, buf->tap);
+    int rows = (r.ny - 1) * S + b->ni, cols = (r.nx - 1) * S + b->nj;
     cw_tile t = {.plane = r.ny * r.nx * QUARTER,
+                 .x = buf->x,
+                 .dy = buf->dy,
                  .next = S * QUARTER,
                  .line = (ptrdiff_t)S * cols * QUARTER,
                  .ny = r.ny,
                  .nx = r.nx,
                  .first = r.y == 0 && r.x == 0,
-                 .channel = taps * QUARTER,
-                 .x = buf->x};
+                 .channel = taps * QUARTER};
     int width = c->window.K == 3 ? 3 : CW_TAPS, groups = ceil_div(taps, width);
     int tiles = ceil_div(u->no, cw_rows(width));
-    for (int g = 0; g < groups; g++) {
+    bool zeros = c->window.C <= CONV_IMAGE;
+    cw_copy_x(c, u, r, rows, cols, quarter, buf->x, buf->lit);
+    for (int k = 0; k < taps; k++) {
+        int row = k / b->nj / b->ni * rows + k / b->nj % b->ni;
+        buf->tap[k] = (ptrdiff_t)(row * cols + k % b->nj) * QUARTER;
+    }
+    for (int g = 0; g < groups && zeros; g++) {
         cw_find_spans(u, S, r, rows, partition_begin(taps, g, groups),
                       partition_begin(taps, g + 1, groups), buf->lit, buf->span[g]);
+    }
+    for (int y = 0; y < r.ny && !zeros; y++) {
+        buf->span[0][y] = (cw_span){0, (int16_t)r.nx};
     }
     for (int i = 0; i < tiles; i++) {
         int o = partition_begin(u->no, i, tiles);
         int channels = partition_begin(u->no, i + 1, tiles) - o;
-        t.dy = buf->dy + o * t.plane;
+        float *bias = buf->sums + (u->no * taps + o) * QUARTER;
+        cw_copy_dy(c, u->o + o, channels, r, quarter, buf->dy, u->bias ? bias : NULL);
         for (int g = 0; g < groups; g++) {
             int begin = partition_begin(taps, g, groups);
             t.tap = buf->tap + begin;
-            t.span = buf->span[g];
+            t.span = buf->span[zeros ? g : 0];
             t.sums = buf->sums + (o * taps + begin) * QUARTER;
             cw_any_tile(channels, partition_begin(taps, g + 1, groups) - begin, &t);
         }
@@ -373,21 +425,17 @@ static void cw_merges(const dp_conv_args *c, int first, int samples, uint8_t *me
 /* A rectangle's size, such that its copies fit. */
 static cw_rect cw_size(const dp_conv_args *c, const cw_unit *u) {
     const dp_window *w = &c->window;
-    int pixels = imin(CW_PIXELS, CW_DY / u->no);
-    cw_rect r = {.ny = imin(w->OH, pixels / w->OW), .nx = w->OW};
+    cw_rect r = {.ny = imin(w->OH, CW_PIXELS / w->OW), .nx = w->OW};
     if (r.ny == 0) {
-        r = (cw_rect){.ny = 1, .nx = pixels};
+        r = (cw_rect){.ny = 1, .nx = CW_PIXELS};
     }
     for (;;) {
         int rows = (r.ny - 1) * w->S + u->box.ni, cols = (r.nx - 1) * w->S + u->box.nj;
         if ((int64_t)u->box.nc * rows * cols <= CW_X) {
             break;
         }
-        if (r.ny > 1) {
-            r.ny--;
-        } else {
-            r.nx--;
-        }
+        r.nx -= r.ny == 1;
+        r.ny -= r.ny > 1;
     }
     r.ny = ceil_div(w->OH, ceil_div(w->OH, r.ny));
     return r;
@@ -441,9 +489,8 @@ static void cw_run(const dp_conv_args *c, const cw_unit *u, cw_buffers *buf) {
 /* This thread's part: output channels by boxes. */
 static void conv_dweight(dp_team team, const dp_conv_args *c) {
     const dp_window *w = &c->window;
-    conv_cut cut = conv_cut_taps(w->C, w->K);
-    int no = imin(CW_WEIGHTS / (cut.nc * cut.ni * cut.nj),
-                  CW_DY / imin(CW_PIXELS, w->OH * w->OW));
+    conv_cut cut = conv_cut_taps(w->C, w->K, CW_BOX);
+    int no = imin(CW_WEIGHTS / (cut.nc * cut.ni * cut.nj), CW_CHANNELS);
     subgrid p = split_grid(team, c->end - c->begin, cw_rows(CW_TAPS), cut.boxes);
     int channels = p.a1 - p.a0, parts = ceil_div(channels, no);
     cw_buffers buf;
