@@ -1,11 +1,17 @@
 #!/usr/bin/env python3
-"""Fails on an include that points upward, on hdf5.h, mpi.h or OpenMP outside their module, and on
-calls that only base makes: for memory and for files to read.
+"""Fails on an include that points upward, on files that include or call each other in a circle, on
+hdf5.h, mpi.h or OpenMP outside their module, and on calls that only base makes: for memory and for
+files to read.
 
-usage: scripts/check-includes.py [ROOT]    (ROOT holds src/ and include/; default: this project)
+usage: scripts/check-includes.py [ROOT [OBJECTS]]
+
+ROOT holds src/ and include/ (default: this project). OBJECTS holds what src/ was compiled to, as
+build/src: nm says which file calls which (not looked at where it isn't named).
 """
 import re
+import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 FLOORS = [["base"], ["config"], ["comm", "h5", "kernels"], ["nn", "data", "files"], ["step"],
@@ -73,11 +79,74 @@ def complaints(root, file):
                            "includes point downward only")
 
 
+def include_graph(root, files):
+    """{file: {file that it includes: ["#include ..."]}}"""
+    graph = defaultdict(dict)
+    for file in files:
+        for match in re.finditer(r'^\s*#\s*include\s*"([^"]+)"', file.read_text(), re.MULTILINE):
+            for target in (file.parent / match[1], root / "include" / match[1]):
+                if target.is_file():
+                    graph[file.relative_to(root)][target.relative_to(root)] = [match[0].strip()]
+    return graph
+
+
+def call_graph(root, objects):
+    """{file: {file that it needs: [its functions and tables]}}, by the objects' symbols."""
+    compiled = sorted(objects.glob("*/*.o"))
+    if not compiled:
+        sys.exit(f"{objects}: nothing compiled there; run make first")
+    out = subprocess.run(["nm", "-A", "-gP", *compiled], check=True, capture_output=True,
+                         text=True).stdout
+    defined, needed = {}, defaultdict(set)
+    for path, name, kind in re.findall(r"^(.+): (\S+) (\w)", out, re.MULTILINE):
+        # The kernels are one source, compiled for each instruction set.
+        file = Path("src", Path(path).parent.name, re.sub(r"^set_\w+", "set", Path(path).stem) + ".c")
+        if not (root / file).is_file():     # any more
+            continue
+        if kind == "U":
+            needed[file].add(name)
+        else:
+            defined[name] = file
+    graph = defaultdict(dict)
+    for file, names in needed.items():
+        for name in sorted(names & defined.keys()):
+            graph[file].setdefault(defined[name], []).append(name)
+    return graph
+
+
+def circles(graph):
+    """Yields the largest sets of more than one node in which each reaches every other."""
+    def reached(start):
+        seen, todo = set(), [start]
+        while todo:
+            new = graph[todo.pop()].keys() - seen
+            seen |= new
+            todo += new
+        return seen
+    reach = {node: reached(node) for node in list(graph)}
+    done = set()
+    for node in sorted(reach):
+        circle = {other for other in reach[node] if node in reach.get(other, ())} | {node}
+        if len(circle) > 1 and node not in done:
+            done |= circle
+            yield circle
+
+
+def show_circle(graph, circle):
+    yield f"{', '.join(map(str, sorted(circle)))}: a circle of {len(circle)} files"
+    for file in sorted(circle):
+        for target in sorted(graph[file].keys() & circle - {file}):
+            yield f"    {file} -> {target}: {', '.join(graph[file][target])}"
+
+
 def main():
     root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent)
     files = sorted(f for top in ("src", "include") for f in (root / top).rglob("*.[ch]"))
     bad = [f"{file.relative_to(root)}:{number}: {what}"
            for file in files for number, what in complaints(root, file)]
+    graphs = [include_graph(root, files)] + [call_graph(root, Path(o)) for o in sys.argv[2:]]
+    for graph in graphs:
+        bad += ["\n".join(show_circle(graph, circle)) for circle in circles(graph)]
     print(*bad, sep="\n", end="\n" if bad else "", file=sys.stderr)
     print(f"includes: {len(files)} files, {len(bad)} wrong")
     return bool(bad) or not files

@@ -382,7 +382,7 @@ def test_images(run):
             images = item[:]
     else:
         images = read_idx(path if os.path.exists(path) else f"{path}.gz")
-    images = planes(images, run.shape)
+    images = planes(images, images.shape[1:] if images.ndim == 4 else run.shape)
     if images.shape[-1] != 3:
         return images.mean(axis=-1)
     low, high = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())

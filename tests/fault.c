@@ -111,7 +111,11 @@ static void leave(void) {
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+/* `call` under guard; `of`: the kind of its file, NULL where it is none of ours. */
 #define GUARDED(type, what, of, call)                                                    \
+    if (!(of)) {                                                                         \
+        return call;                                                                     \
+    }                                                                                    \
     bool fails = enter(what, of);                                                        \
     type result = -1;                                                                    \
     errno = ENOSPC;                                                                      \
@@ -141,59 +145,40 @@ static int open_any(const char *name, const char *path, int flags, mode_t mode) 
     return fd;
 }
 
-int open(const char *path, int flags, ...) {
-    va_list args;
-    va_start(args, flags);
-    mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
-    va_end(args);
-    return open_any("open", path, flags, mode);
-}
-
-int open64(const char *path, int flags, ...) {
-    va_list args;
-    va_start(args, flags);
-    mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
-    va_end(args);
-    return open_any("open64", path, flags, mode);
-}
+#define OPEN(name)                                                                       \
+    int name(const char *path, int flags, ...) {                                         \
+        va_list args;                                                                    \
+        va_start(args, flags);                                                           \
+        mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;                        \
+        va_end(args);                                                                    \
+        return open_any(#name, path, flags, mode);                                       \
+    }
+OPEN(open)
+OPEN(open64)
 
 static const char *of_fd(int fd) {
     return fd >= 0 && fd < FDS && kind_of_fd[fd][0] ? kind_of_fd[fd] : NULL;
 }
 
-ssize_t write(int fd, const void *bytes, size_t n) {
-    const char *of = of_fd(fd);
-    if (!of) {
-        return REAL(write)(fd, bytes, n);
-    }
-    bool fails = enter("write", of);
-    if (is("half")) {
+/* All of it; or half of it, and the end. */
+static ssize_t write_some(int fd, const void *bytes, size_t n) {
+    if (of_fd(fd) && is("half")) {
         (void)!REAL(write)(fd, bytes, n / 2);
         die();
     }
-    ssize_t done = -1;
-    errno = ENOSPC;
-    if (!fails) {
-        done = REAL(write)(fd, bytes, n);
-    }
-    leave();
-    return done;
+    return REAL(write)(fd, bytes, n);
+}
+
+ssize_t write(int fd, const void *bytes, size_t n) {
+    GUARDED(ssize_t, "write", of_fd(fd), write_some(fd, bytes, n));
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t n, off_t offset) {
-    const char *of = of_fd(fd);
-    if (!of) {
-        return REAL(pwrite)(fd, bytes, n, offset);
-    }
-    GUARDED(ssize_t, "write", of, REAL(pwrite)(fd, bytes, n, offset));
+    GUARDED(ssize_t, "write", of_fd(fd), REAL(pwrite)(fd, bytes, n, offset));
 }
 
 int fsync(int fd) {
-    const char *of = of_fd(fd);
-    if (!of) {
-        return REAL(fsync)(fd);
-    }
-    GUARDED(int, "fsync", of, REAL(fsync)(fd));
+    GUARDED(int, "fsync", of_fd(fd), REAL(fsync)(fd));
 }
 
 int close(int fd) {
@@ -216,35 +201,20 @@ int close(int fd) {
 
 int rename(const char *from, const char *to) {
     const char *of = kind(to);
-    if (!of) {
-        return REAL(rename)(from, to);
-    }
-    if (strcmp(of, "checkpoint") == 0) {
+    if (of && strcmp(of, "checkpoint") == 0) {
         usleep(slow);
     }
     GUARDED(int, "rename", of, REAL(rename)(from, to));
 }
 
 int symlink(const char *target, const char *path) {
-    const char *of = kind(path);
-    if (!of) {
-        return REAL(symlink)(target, path);
-    }
-    GUARDED(int, "symlink", of, REAL(symlink)(target, path));
+    GUARDED(int, "symlink", kind(path), REAL(symlink)(target, path));
 }
 
 int unlink(const char *path) {
-    const char *of = kind(path);
-    if (!of) {
-        return REAL(unlink)(path);
-    }
-    GUARDED(int, "unlink", of, REAL(unlink)(path));
+    GUARDED(int, "unlink", kind(path), REAL(unlink)(path));
 }
 
 int mkdir(const char *path, mode_t mode) {
-    const char *of = kind(path);
-    if (!of) {
-        return REAL(mkdir)(path, mode);
-    }
-    GUARDED(int, "mkdir", of, REAL(mkdir)(path, mode));
+    GUARDED(int, "mkdir", kind(path), REAL(mkdir)(path, mode));
 }

@@ -125,18 +125,6 @@ FILE *open_memstream(char **text, size_t *size) {
     return REFUSED(true) ? none() : REAL(open_memstream)(text, size);
 }
 
-int vasprintf(char **out, const char *format, va_list args) {
-    return REFUSED(true) ? -1 : REAL(vasprintf)(out, format, args);
-}
-
-int asprintf(char **out, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    int n = REFUSED(true) ? -1 : REAL(vasprintf)(out, format, args);
-    va_end(args);
-    return n;
-}
-
 /* ---- the system ---- */
 
 /* Once: the process may open the file anew when a signal has ended the wait. */

@@ -36,7 +36,7 @@ part() {
 }
 
 includes() {
-    if "$python" scripts/check-includes.py; then
+    if "$python" scripts/check-includes.py . "$build/src"; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))

@@ -13,7 +13,6 @@ call of a short run, and a full disk at each."""
 import argparse
 import collections
 import concurrent.futures
-import functools
 import itertools
 import os
 import random
@@ -55,14 +54,6 @@ class Loss(Exception):
 def need(condition, what):
     if not condition:
         raise Loss(what)
-
-
-def build_shim(folder):
-    shim = folder / "fault.so"
-    subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-shared",
-                    "-fPIC", "-o", shim, Path(__file__).with_name("fault.c"), "-ldl",
-                    "-lpthread"], check=True)
-    return shim
 
 
 # ---- what must hold of a folder at any instant ----
@@ -122,7 +113,7 @@ class Shop:
         self.own = Path(tempfile.mkdtemp(dir=folder))
         self.state = self.own / "state"
         self.kills, self.faults = collections.Counter(), collections.Counter()
-        self.sets = kernel_sets()
+        self.sets = helpers.kernel_sets()
 
     def config(self, name, run):
         keys = {"run__output": run, "train__epochs": 12, "train__batch_size": 32,
@@ -162,16 +153,9 @@ class Shop:
         need(result.code == 0, f"it does not go on to its end\n{result}")
         check_folder(run)
         need(helpers.Run(run).status() == "complete", "it is not complete at its end")
-        got, expected = helpers.Run(run).bits(), self.expected[name]
-        bad = [k for k in sorted(set(got) | set(expected)) if got.get(k) != expected.get(k)]
-        need(not bad, f"bits differ in {', '.join(bad)}")
+        helpers.assert_same_bits(helpers.Run(run).bits(), self.expected[name], "at its end")
         left = [p.name for p in run.rglob(".*")]
         need(not left, f"leftovers were not removed: {left}")
-
-
-@functools.cache
-def kernel_sets():
-    return helpers.kernel_sets()
 
 
 def end(shop, job, harmed=False):
@@ -192,10 +176,10 @@ def end(shop, job, harmed=False):
     return result
 
 
-def kill(*pids):
+def kill(*pids, number=signal.SIGKILL):
     for pid in pids:
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         except ProcessLookupError:
             pass
 
@@ -206,17 +190,12 @@ def phase_of(what):
 
 # ---- faults: each starts the run, and returns once it has ended ----
 
-def wait_random(shop, job, longest):
+def wait_random(shop, job):
     """Until a random instant, of the start or (mostly) of what comes after it."""
-    rng = shop.rng
-    if rng.random() < 0.15:
-        until = time.monotonic() + rng.uniform(0, 0.4)
-        while time.monotonic() < until and job.popen.poll() is None:
-            time.sleep(0.002)
-        return
-    while shop.where()[0] == 0 and job.popen.poll() is None:
+    early = shop.rng.random() < 0.15
+    while not early and shop.where()[0] == 0 and job.popen.poll() is None:
         time.sleep(0.002)
-    until = time.monotonic() + rng.uniform(0, longest)
+    until = time.monotonic() + shop.rng.uniform(0, 0.4 if early else 1.0)
     while time.monotonic() < until and job.popen.poll() is None:
         time.sleep(0.001)
 
@@ -224,7 +203,7 @@ def wait_random(shop, job, longest):
 def random_kill(shop, config, ranks):
     """kill -9 at a random instant: of rank 0, of any rank, of mpirun, of all."""
     job = shop.start(config, ranks)
-    wait_random(shop, job, 1.0)
+    wait_random(shop, job)
     pids = job.ranks()
     whom = shop.rng.choice(("one", "all", "mpirun")) if ranks else "all"
     if whom == "one" and pids:
@@ -276,16 +255,13 @@ def small_limit(shop, config, ranks):
 def stop_signal(shop, config, ranks):
     """A signal to a rank or to mpirun: a checkpoint, and exit 75."""
     job = shop.start(config, ranks)
-    wait_random(shop, job, 1.0)
+    wait_random(shop, job)
     number = shop.rng.choice((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2))
     running = shop.where()[0] > 0
     pids = job.ranks()
     whom = shop.rng.choice([*pids, job.pid]) if running and pids else None
     if whom is not None:
-        try:
-            os.kill(whom, number)
-        except ProcessLookupError:
-            pass
+        kill(whom, number=number)
     result = end(shop, job, harmed=whom == job.pid)
     codes = (0, 75) if whom != job.pid or not ranks else (0, 75, 1, -9)
     if ranks and whom == job.pid and result.code == -number and SAYS_END.search(result.out):
@@ -382,7 +358,7 @@ def work(folder, memory, expected, calls, seed, task, *args):
 
 def prepare(folder, memory, names):
     """Shim, data, and runs without faults -> their bits, and the calls of the first."""
-    build_shim(folder)
+    helpers.build_shim(folder, "fault.c")
     helpers.write_idx(folder / "data", helpers.make_set(403, 1), helpers.make_set(101, 2))
     expected, calls = {}, []
     for name in names:

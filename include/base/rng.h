@@ -19,10 +19,8 @@ typedef enum dp_purpose {
         4, /* stream: step; index: layer << 56 | row of the sample << 24 | feature */
 } dp_purpose;
 
-/** Ten rounds: counter[4], key[2] -> out[4]. */
-void dp_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
-/** Four words for one index: key = seed, counter = (index, stream, purpose). */
+/** Four words for one index: Philox with the key (seed) and the counter (index, stream,
+ *  purpose), lower words first. */
 void dp_rng_words(uint64_t seed, dp_purpose purpose, uint32_t stream, uint64_t index,
                   uint32_t out[4]);
 

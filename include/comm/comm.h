@@ -18,7 +18,7 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out);
 /** Whether a launcher of another MPI, or srun without the right --mpi, has started
  *  several processes that this MPI does not know of, so that each is rank 0 of 1. Where a
  *  script started this one that is only warned of: runs side by side are made so. Of
- *  several processes, one speaks (dp_comm_reports_error).
+ *  several processes, the first reports it (dp_comm_reports_error).
  *  MPI: local. Errors: DP_EUSAGE */
 dp_status dp_comm_check_launch(dp_comm *comm);
 
@@ -28,34 +28,36 @@ void dp_comm_finalize(dp_comm **comm);
 /** MPI: local */
 int dp_comm_rank(const dp_comm *comm);
 int dp_comm_size(const dp_comm *comm);
-int dp_comm_nodes(const dp_comm *comm);     /* hosts of the job */
-int dp_comm_node_rank(const dp_comm *comm); /* among the ranks of this host */
-int dp_comm_node_size(const dp_comm *comm); /* ranks on this host */
-int dp_comm_node_cores(
-    const dp_comm *comm); /* cores that the ranks of this host may use */
-int dp_comm_bound_cores(const dp_comm *comm); /* cores of this rank's affinity mask */
-int dp_comm_allowed_cores(
-    const dp_comm *comm); /* cores that the launcher may use on this host */
-/* That the first threads of this host's ranks are bound to now, by whatever binds
- * them. */
-int dp_comm_first_cores(const dp_comm *comm);
+
+/** This rank's host, and what its ranks may use of it. */
+typedef struct dp_topology {
+    int nodes;         /* hosts of the job */
+    int node_rank;     /* of this rank among those of its host */
+    int node_size;     /* ranks on this host */
+    int node_cores;    /* that the ranks of this host may use (affinity, quota) */
+    int own_cores;     /* of these, this rank's; at least 1 */
+    int bound_cores;   /* of this rank's affinity mask */
+    int allowed_cores; /* that the launcher may use on this host */
+    int first_cores;   /* to which the first threads of this host's ranks are bound now */
+    bool oversubscribed; /* more threads than cores: set by dp_comm_configure */
+} dp_topology;
+
+/** MPI: local. Owner: comm. */
+const dp_topology *dp_comm_topology(const dp_comm *comm);
+
+/** MPI: local */
 bool dp_comm_yields_when_idle(void); /* mpi_yield_when_idle */
 const char *dp_comm_library(void);   /* "Open MPI 4.1.4" */
 
-/** Threads for this rank when none are asked for: OMP_NUM_THREADS if set, else the cores
- *  that the ranks of the host may use (affinity mask, cgroup quota) divided among them,
- *  at least 1.
+/** Threads for this rank when none are asked for: OMP_NUM_THREADS if set, else its
+ *  own_cores.
  *  MPI: local */
 int dp_comm_auto_threads(const dp_comm *comm);
 
-/** Sets how this rank is going to run: its number of threads (which says whether the host
- *  is oversubscribed) and the watchdog's timeout in seconds.
+/** Sets how this rank is going to run: its number of threads and the watchdog's timeout
+ *  in seconds.
  *  MPI: collective */
 void dp_comm_configure(dp_comm *comm, int threads, double timeout);
-
-/** Whether this host is oversubscribed: its ranks have more threads than cores.
- *  MPI: local */
-bool dp_comm_oversubscribed(const dp_comm *comm);
 
 /** Whether several threads may call MPI, one at a time (MPI_THREAD_SERIALIZED).
  *  MPI: local */

@@ -34,10 +34,13 @@ typedef struct dp_step_scalars {
  *  of `floats`, and for its scalars. */
 size_t dp_exchange_own_bytes(size_t floats, int slabs);
 
-/** For slabs of `floats`; shared->own holds dp_exchange_own_bytes for each member. tree
- *  false: plain MPI allreduce, reproducible only for a fixed number of ranks.
- *  MPI: local. Owner: the caller; dp_exchange_destroy. Borrows shared. */
-dp_exchange *dp_exchange_create(dp_shared *shared, size_t floats, bool tree);
+/** For slabs of `floats`, of which this rank owns up to `slice` in an exchange;
+ *  shared->own holds dp_exchange_own_bytes for each member. tree false: plain MPI
+ *  allreduce, reproducible only for a fixed number of ranks.
+ *  MPI: local. Errors: DP_EINTERNAL (memory; *out is NULL then). Owner: the caller;
+ *  dp_exchange_destroy. Borrows shared. */
+dp_status dp_exchange_create(dp_shared *shared, size_t floats, size_t slice, bool tree,
+                             dp_exchange **out);
 
 /** This rank's k-th gradient slab, in its own shared memory.
  *  MPI: local */
@@ -60,15 +63,15 @@ const float *dp_exchange_sum(dp_exchange *exchange, size_t begin, size_t end);
 
 /** An array in the domain's common memory of which rank r has filled
  *  [bound[r], bound[r+1]) elements of `size` bytes. */
-typedef struct dp_slices {
+typedef struct dp_sliced_array {
     void *base;
     size_t size;
     const size_t *bound; /* [ranks+1] */
-} dp_slices;
+} dp_sliced_array;
 
 /** Allgathers the n arrays: every rank's slices are on every rank afterwards.
  *  MPI: collective, one thread */
-void dp_exchange_gather(dp_exchange *exchange, int n, const dp_slices *arrays);
+void dp_exchange_gather(dp_exchange *exchange, int n, const dp_sliced_array *arrays);
 
 void dp_exchange_destroy(dp_exchange **exchange);
 

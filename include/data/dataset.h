@@ -16,10 +16,11 @@ enum { DP_DATA_DIMS = 4 };
 typedef struct dp_table {
     int n;        /* samples */
     int features; /* per sample */
-    int nshape;   /* of a sample: [1,28,28] (channels, rows, columns of an image) or
+    int nshape;   /* of a sample: [C,H,W] of an image, [1,28,28] or [3,32,32], or
                      [features] */
     int shape[DP_DATA_DIMS];
-    bool bytes;     /* raw is uint8_t[n][features], else float[n][features] */
+    bool bytes;     /* raw is uint8_t[n][features], else float[n][features]; images have
+                       their channels first, whatever the file has */
     void *raw;      /* owner: this table */
     int32_t *label; /* [n] class labels (cross_entropy), or NULL; owner: this table */
     float *target;  /* [n][ntargets] (mse, bce), or NULL; owner: this table */

@@ -58,22 +58,24 @@ typedef struct dp_snapshot {
     dp_rows rows;    /* /metrics: the newest, which metrics.h5 may not hold yet */
 } dp_snapshot;
 
-/** Writes runs/<name>/checkpoints/step-%08lld.h5, then last.h5 (and best.h5 if `best`),
- *  then removes what `keep` (>= 1; the newest that many stay, and the one that best.h5
- *  names) makes superfluous; removes only files that it could have written itself. Tried
- *  `retries` more times. `folder` is runs/<name>/checkpoints and exists. On failure the
- *  previous files are whole. */
-dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *snapshot, bool best,
-                              int keep, int retries);
-
-/** The same in two steps: the file is built in memory, after which `snapshot` is no
- *  longer needed, and written to disk, which another thread may do. Owner: the caller,
- *  who frees with dp_checkpoint_destroy. */
+/** A checkpoint on its way to the disk. */
 typedef struct dp_checkpoint dp_checkpoint;
+
+/** Builds the file in memory, after which `snapshot` is no longer needed: of step
+ *  snapshot->step, in `folder`, runs/<name>/checkpoints. Owner: the caller, who frees
+ *  with dp_checkpoint_destroy. */
 dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *snapshot, bool best,
                               int keep, dp_checkpoint **out);
+
+/** Writes folder/step-%08lld.h5, then last.h5 (and best.h5 if `best`), then removes what
+ *  `keep` (>= 1; the newest that many stay, and the one that best.h5 names) makes
+ *  superfluous; removes only files that it could have written itself. Tried `retries`
+ *  more times. On failure the previous files are whole. In any thread. */
 dp_status dp_checkpoint_place(dp_checkpoint *checkpoint, int retries);
+
+/** Bytes of the file. */
 int64_t dp_checkpoint_bytes(const dp_checkpoint *checkpoint);
+
 void dp_checkpoint_destroy(dp_checkpoint **checkpoint);
 
 /** Whether what a file says fits together. `path` stands in messages. Errors: DP_EFILE,

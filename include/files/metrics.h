@@ -28,16 +28,20 @@ typedef struct dp_epoch_row {
 /** A row of /profile, seconds of an epoch summed over its steps (of one that was
  *  interrupted, over those since). The first columns are those of rank 0, thread 0 (idle:
  *  waiting for other threads); the last compare all ranks: compute is what a rank works,
- *  wait what it spends in the exchange and for its threads. */
+ *  wait what it spends in the exchange and for its threads.
+ *  flops_per_second counts the floating-point operations of rank 0's samples, and
+ *  skipped_flops_per_second those of them that zeros of the input made needless. */
 typedef struct dp_profile_row {
     int64_t epoch;
     double data_seconds, forward_seconds, backward_seconds, reduce_seconds,
         update_seconds, idle_seconds;
     double compute_min_seconds, compute_mean_seconds, compute_max_seconds;
     double wait_min_seconds, wait_mean_seconds, wait_max_seconds;
+    double flops_per_second, skipped_flops_per_second;
 } dp_profile_row;
 
-/** The run's facts for the root attributes. */
+/** The run's facts for the root attributes. Its texts are borrowed for the life of a
+ *  dp_metrics. */
 typedef struct dp_run_facts {
     const char *program, *commit; /* "trainer 1.0", git commit */
     const char *config;           /* resolved INI text */
@@ -46,19 +50,19 @@ typedef struct dp_run_facts {
     int64_t parameters, train_samples, val_samples, test_samples;
 } dp_run_facts;
 
-typedef struct dp_metrics dp_metrics;
+enum { DP_STEPS, DP_EPOCHS, DP_PROFILE, DP_TABLES };
 
-/** Rows of the three tables, borrowed. */
+/** Rows of the tables, n[table] of them: dp_step_row, dp_epoch_row, dp_profile_row. */
 typedef struct dp_rows {
-    int64_t nsteps, nepochs, nprofiles;
-    dp_step_row *steps;
-    dp_epoch_row *epochs;
-    dp_profile_row *profiles;
+    int64_t n[DP_TABLES];
+    void *of[DP_TABLES];
 } dp_rows;
+
+typedef struct dp_metrics dp_metrics;
 
 /** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
  *  columns of /epochs. All rows stay in memory, as they are in the file: 64 bytes a step,
- *  208 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
+ *  224 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             dp_metrics **out);
 
@@ -69,13 +73,11 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
 dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch);
 
 /** Adds the rows of a checkpoint that come after those there are: metrics.h5 may not have
- *  been written with it, or be lost. Errors: DP_EINTERNAL (no memory). */
-dp_status dp_metrics_append(dp_metrics *metrics, const dp_rows *rows);
+ *  been written with it, or be lost. */
+void dp_metrics_append(dp_metrics *metrics, const dp_rows *rows);
 
-/** Adds a row in memory. Errors: DP_EINTERNAL (no memory). */
-dp_status dp_metrics_step(dp_metrics *metrics, const dp_step_row *row);
-dp_status dp_metrics_epoch(dp_metrics *metrics, const dp_epoch_row *row);
-dp_status dp_metrics_profile(dp_metrics *metrics, const dp_profile_row *row);
+/** Adds a row to DP_STEPS, DP_EPOCHS or DP_PROFILE, in memory. */
+void dp_metrics_add(dp_metrics *metrics, int table, const void *row);
 
 /** The rows up to `step` and `epoch` that are not known to be on the disk, for a
  *  checkpoint.

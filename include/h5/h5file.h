@@ -24,7 +24,8 @@ typedef enum dp_h5_type {
     DP_H5_F64,
     DP_H5_I64,
     DP_H5_I32,
-    DP_H5_U8
+    DP_H5_U8,
+    DP_H5_TEXT /* of attributes; in memory a char *, in the file variable-length UTF-8 */
 } dp_h5_type;
 
 /* ---- writing ---- */
@@ -35,19 +36,16 @@ dp_status dp_h5_create(const char *path, dp_h5 **out);
 /** Makes a group (parents included; one that exists is fine). */
 dp_status dp_h5_group(dp_h5 *file, const char *group);
 
-/** Attributes of a group or dataset ("/" is the root). Text is variable-length UTF-8. */
-dp_status dp_h5_attr_text(dp_h5 *file, const char *object, const char *name,
-                          const char *v);
-dp_status dp_h5_attr_i64(dp_h5 *file, const char *object, const char *name, int64_t v);
-dp_status dp_h5_attr_f64(dp_h5 *file, const char *object, const char *name, double v);
-/** One-dimensional attribute of n >= 0 values. */
-dp_status dp_h5_attr_i64s(dp_h5 *file, const char *object, const char *name, int n,
-                          const int64_t *v);
-dp_status dp_h5_attr_f64s(dp_h5 *file, const char *object, const char *name, int n,
-                          const double *v);
-/** One-dimensional attribute of n >= 0 variable-length UTF-8 strings. */
-dp_status dp_h5_attr_texts(dp_h5 *file, const char *object, const char *name, int n,
-                           const char *const *v);
+enum { DP_H5_ONE = -1 };
+
+/** An attribute of a group or dataset ("/" is the root): one value (n = DP_H5_ONE), or a
+ *  list of n >= 0. v: values of `type`. */
+dp_status dp_h5_put_attr(dp_h5 *file, const char *object, const char *name,
+                         dp_h5_type type, int n, const void *v);
+
+/** The same for one text. */
+dp_status dp_h5_put_attr_text(dp_h5 *file, const char *object, const char *name,
+                              const char *text);
 
 /** A contiguous dataset (parents are made). data is row-major dims[0..ndim). */
 dp_status dp_h5_put(dp_h5 *file, const char *dataset, dp_h5_type type, int ndim,
@@ -79,11 +77,12 @@ int64_t dp_h5_bytes(const dp_h5 *file);
  *  there is whole and no temporary one is left; it may be tried again. */
 dp_status dp_h5_place(dp_h5 *file);
 
-/** dp_h5_finish, dp_h5_place. *file is freed always. */
-dp_status dp_h5_commit(dp_h5 **file);
-
 /** Drops a file in either direction. *file may be NULL. */
 void dp_h5_close(dp_h5 **file);
+
+/** Fails with "<path>: <what the format says>", and with the code of the file's errors. */
+dp_status dp_h5_wrong(const dp_h5 *file, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* ---- names on the disk: each change is atomic and guarded ---- */
 
@@ -135,19 +134,15 @@ bool dp_h5_is_ours(const char *path);
  *  asked of it next fails with the reason. */
 bool dp_h5_has(dp_h5 *file, const char *object);
 
-/** Attributes of one value; text must fit out[size] with its end. */
-dp_status dp_h5_get_attr_text(dp_h5 *file, const char *object, const char *name,
-                              char *out, size_t size);
-dp_status dp_h5_get_attr_i64(dp_h5 *file, const char *object, const char *name,
-                             int64_t *out);
-dp_status dp_h5_get_attr_f64(dp_h5 *file, const char *object, const char *name,
-                             double *out);
-/** Up to `max` values; *n = how many there are. */
-dp_status dp_h5_get_attr_f64s(dp_h5 *file, const char *object, const char *name, int max,
-                              double *out, int *n);
-/** All strings of an attribute. Owner: the caller frees *out, one allocation. */
-dp_status dp_h5_get_attr_texts(dp_h5 *file, const char *object, const char *name, int *n,
-                               char ***out);
+/** All n values of an attribute, converted to `type`; texts: an array of char * and what
+ *  they point to in one allocation. out: the address of a pointer. Owner: the caller, who
+ *  frees what it points to then. */
+dp_status dp_h5_get_attr(dp_h5 *file, const char *object, const char *name,
+                         dp_h5_type type, int *n, void *out);
+
+/** An attribute of one value into out[0..size): a number, or a text with its end. */
+dp_status dp_h5_get_attr_one(dp_h5 *file, const char *object, const char *name,
+                             dp_h5_type type, size_t size, void *out);
 
 /** Shape of a numeric dataset; ndim up to 8. type: the nearest dp_h5_type to hold it. */
 dp_status dp_h5_shape(dp_h5 *file, const char *dataset, dp_h5_type *type, int *ndim,

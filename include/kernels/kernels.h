@@ -63,14 +63,44 @@ typedef struct dp_act {
     void (*backward)(const float *z, const float *y, float *d, size_t n);
 } dp_act;
 
+/** A term of a strip's sums: floats from the strip to the input's row in it, and from an
+ *  output's first weight to the input's. */
+typedef struct dp_term {
+    int32_t x, w;
+} dp_term;
+
+/** Which of the input's features are lit in a strip: those where some sample's value is
+ *  not +0. The others are left out of sums. That changes no bit: their terms are w * 0,
+ *  a zero of either sign, which at most changes the sign of a sum that is zero, and sums
+ *  of forward end with + 0. Where w is not finite, w * 0 is NaN, and that is added.
+ *
+ *  Where few enough features are lit in any strip, the input is compact: it has columns
+ *  for these alone. Owner: the net. */
+typedef struct dp_lit {
+    int strips;     /* that there is room for */
+    int columns;    /* of the input's yt[S][columns][64] and y[N][dp_ld(columns + 16)] if
+                     * compact; else F, and the layout is the usual one */
+    int32_t *terms; /* [S] of each sum; F: all, and no list */
+    dp_term *term;  /* [S][F] in the order of the features; at least one */
+    uint8_t
+        *seen; /* [S+1][F16], F16: F rounded up to 16; not 0: lit, last in any strip */
+    int32_t *dark; /* [S][1 + F16/16] their number, and groups of 16 features that are not
+                     * all lit */
+    /* of a compact input; lane l of a vector takes lane squeeze[l] of what it comes from,
+     * or expand[l] of where it went to; < 0: none */
+    int32_t *squeeze, *expand; /* [F16] */
+    int32_t *first;            /* [F16] by vectors of features: their first column */
+} dp_lit;
+
 /** The activations between two layers, of a microbatch; y = act(z). Owner: the net. */
 typedef struct dp_activation {
     int F;             /* features */
     const dp_act *act; /* NULL: y is z */
     float *zt;         /* [S][F][64], only if act needs z; else NULL */
     float *yt;         /* [S][F][64] */
-    float *y;   /* [N][dp_ld(F)], in training if the layer above reads it; else NULL */
-    float *dzt; /* [S][F][64]: loss gradient by z, training only; else NULL */
+    float *y;    /* [N][dp_ld(F)], in training if the layer above reads it; else NULL */
+    float *dzt;  /* [S][F][64]: loss gradient by z, training only; else NULL */
+    dp_lit *lit; /* of an input whose zeros are left out; else NULL */
 } dp_activation;
 
 /** Feature f of sample n. */
@@ -164,10 +194,15 @@ typedef struct dp_kernels {
     int lanes;               /* floats in a vector */
     bool (*supported)(void); /* by this CPU */
 
+    /** Before load, if input->lit is not NULL: scan finds the lit features, then one
+     *  thread makes the lists of them, with a barrier before and after. */
+    void (*scan)(dp_team team, int N, const void *raw, const int32_t *row,
+                 const dp_scale *scale, const dp_activation *input);
+    void (*list)(int N, const dp_scale *scale, const dp_activation *input);
+
     /** Rows of the data set -> the input's yt and, unless it is NULL (evaluation), y.
      *  raw[rows][F] uint8, or float (aligned as floats are); row[n]: row of sample n < N.
-     *  Bytes / 255 is the correctly rounded quotient. Par: samples or features by
-     *  threads. */
+     *  Bytes / 255 is the correctly rounded quotient. */
     void (*load)(dp_team team, int N, const void *raw, const int32_t *row,
                  const dp_scale *scale, const dp_activation *input);
 
@@ -176,7 +211,8 @@ typedef struct dp_kernels {
 
     /** Z = X W^T + b, Y = f(Z): below->yt -> above->zt, yt and y, where these are not
      *  NULL.
-     *  Each output: acc = b[o], then fma(W[o][i], x[i], acc) for i = 0 .. I-1. */
+     *  Each output: acc = b[o], then fma(W[o][i], x[i], acc) for i = 0 .. I-1; at the
+     *  end + 0, which makes a zero positive. */
     void (*forward)(dp_team team, const dp_dense_args *a);
 
     /** dX = dY W, times f'(.) of below->act: above->dzt -> below->dzt.

@@ -54,6 +54,8 @@ typedef struct dp_layer_kind {
     bool writes_rows;
     /** `gradient` reads below->y. */
     bool reads_rows;
+    /** Forward and gradient leave out the zeros of below->lit, where it is not NULL. */
+    bool skips_zeros;
     /** Takes plain values: images have to be flattened. */
     bool flat;
     /** In evaluation what goes in comes out. */

@@ -40,7 +40,8 @@ typedef struct dp_net {
     dp_activation *activations;
     int nslices; /* in the order of the backward pass: from the last layer down, channels up */
     dp_slice *slice;
-    float *slab; /* of all signals, and what layers keep */
+    dp_lit lit;  /* of the input, if the first layer skips zeros */
+    float *slab; /* of all activations, and what layers keep */
     size_t bytes;
 } dp_net;
 
@@ -69,6 +70,10 @@ void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks);
 /** The logits' dzt -> pass.grads, overwritten. Barriers before and after are the net's:
  *  all gradients are complete then, and reported. */
 void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks);
+
+/** Floating-point operations of the loaded microbatch of N samples that its forward pass
+ *  and gradients leave out, since they are products of zeros of the input. */
+double dp_net_skipped(const dp_net *net, int N);
 
 /** The logits of the last forward pass. */
 static inline const dp_activation *dp_net_logits(const dp_net *net) {

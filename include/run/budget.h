@@ -1,20 +1,24 @@
 /** When a run writes its files: often enough for people who look on and for a start after
- *  a kill, seldom enough to stay cheap. A write is due - not while it would make writing
- *  take more than 1% of the time (metrics.h5 and checkpoints
- *    each, so 2% in all);
- *  - else, where the last one of its kind is a minute or 5% of the run old, whichever is
- *  more; - or sooner, while what was written of its kind stays below three times what the
- *  run would leave
- *    if it ended now.
+ *  a kill, seldom enough to stay cheap. A write is due
+ *    - not while it would make writing take more than 1% of the time (metrics.h5 and
+ *      checkpoints each, so 2% in all);
+ *    - else, where the last one of its kind is a minute or 5% of the run old, whichever is
+ *      more;
+ *    - or sooner, while what was written of its kind stays below three times what the run
+ *      would leave if it ended now.
+ *
  *  Steps may be so quick that their rows can't be written for 1% of the time (millions of
  *  bytes a second): then metrics.h5 is due where it is a minute and half of the run old,
- *  whatever it costs. A table that grows with the time and is written whole each time
- *  that it is 5% longer comes to 20 times its size. So all that is written stays below 20
- *  times the final files for an hour or so, and below 25 for a day; checkpoints of a
- *  state that is large beside the history, one in 5% of the run, go on to grow by the
- *  logarithm of the time. The first and the last writes of a start are nobody's choice:
- *  they count, but aren't asked for. The clock is the caller's, so that tests have
- *  theirs. MPI: local (rank 0) */
+ *  whatever it costs.
+ *
+ *  A table that grows with the time and is written whole each time that it is 5% longer
+ *  comes to 20 times its size. So all that is written stays below 20 times the final
+ *  files for an hour or so, and below 25 for a day; checkpoints of a state that is large
+ *  beside the history, one in 5% of the run, go on to grow by the logarithm of the time.
+ *  The first and the last writes of a start are nobody's choice: they count, but aren't
+ *  asked for. The clock is the caller's, so that tests have theirs.
+ *
+ *  MPI: local (rank 0) */
 #ifndef DP_RUN_BUDGET_H
 #define DP_RUN_BUDGET_H
 

@@ -2,10 +2,7 @@
 #ifndef DP_RUN_EVALUATE_H
 #define DP_RUN_EVALUATE_H
 
-#include "comm/comm.h"
-#include "data/dataset.h"
-#include "nn/loss.h"
-#include "nn/model.h"
+#include "run/session.h"
 
 /** NaN where a figure doesn't apply. */
 typedef struct dp_score {
@@ -16,11 +13,10 @@ typedef struct dp_score {
 
 typedef struct dp_evaluator dp_evaluator;
 
-/** Buffers for evaluations with the model's current parameters.  block: as in the block
- *  tree. Owner: the caller, who frees with dp_evaluator_destroy.  MPI: local */
-dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_loss *loss,
-                              const dp_scale *scale, int block, int threads,
-                              dp_evaluator **out);
+/** Buffers for evaluations with the current parameters of the session's model; borrows the
+ *  session.  Owner: the caller, who frees with dp_evaluator_destroy.  MPI: local.
+ *  Errors: DP_EINTERNAL (no memory) */
+dp_status dp_evaluator_create(const dp_session *session, dp_evaluator **out);
 void dp_evaluator_destroy(dp_evaluator **evaluator);
 
 /** Scores the n rows of `table` (rows NULL: 0..n-1). Per-sample values are summed in

@@ -48,12 +48,10 @@ dp_status dp_session_load(dp_session *session, const dp_snapshot *snapshot,
                           const char *path);
 
 /** Threads of a training step: with parallel.threads = auto, fewer where a step is too
- *  small to be worth waking all of them.
- *  MPI: local */
+ *  small to be worth waking all of them.  MPI: local */
 int dp_session_step_threads(const dp_session *session);
 
-/** The lines on data and model that a run begins with.  MPI: local, rank 0 writes
- */
+/** The lines on data and model that a run begins with.  MPI: local, rank 0 writes */
 void dp_session_header(const dp_session *session);
 
 #endif

@@ -18,6 +18,10 @@ typedef struct dp_batch {
 dp_status dp_batch_create(int capacity, int outputs, dp_batch **out);
 void dp_batch_destroy(dp_batch **batch);
 
+/** Loads rows[0..N) into the net's input. Whole team; barrier afterwards. */
+void dp_batch_load_input(dp_team team, const dp_net *net, const dp_scale *scale,
+                         const dp_table *table, const int32_t *rows, int N);
+
 /** Loads rows[0..N) into the net's input, and their labels or targets, of which each
  *  thread copies a range. Whole team; barrier afterwards. */
 void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,

@@ -9,9 +9,11 @@
 #include "nn/model.h"
 #include "nn/optimizer.h"
 
-/** Where the time of rank 0, thread 0 went, in seconds. */
+/** Where the time of rank 0, thread 0 went, in seconds; and of the floating-point
+ *  operations of the rank's samples those that were left out. */
 typedef struct dp_times {
     double data, forward, backward, reduce, update, idle;
+    double flops, skipped;
 } dp_times;
 
 /** What a step returns. */

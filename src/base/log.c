@@ -37,28 +37,26 @@ static void put_line(FILE *file, const char *before, const char *text) {
     fflush(file);
 }
 
-void dp_log(const char *format, ...) {
-    if (!writes) {
-        return;
+static void put_format(FILE *file, const char *before, const char *format, va_list args) {
+    if (writes) {
+        char text[LONGEST];
+        vsnprintf(text, sizeof text, format, args);
+        put_line(file, before, text);
     }
-    char text[LONGEST];
+}
+
+void dp_log(const char *format, ...) {
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    put_format(stdout, "", format, args);
     va_end(args);
-    put_line(stdout, "", text);
 }
 
 void dp_warn(const char *format, ...) {
-    if (!writes) {
-        return;
-    }
-    char text[LONGEST];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    put_format(stderr, "warning: ", format, args);
     va_end(args);
-    put_line(stderr, "warning: ", text);
 }
 
 void dp_error_line(const char *message) {
@@ -82,30 +80,22 @@ static bool on_terminal(void) {
 }
 
 void dp_progress(const char *what, long done, long total) {
+    enum { WIDTH = 30 };
+    static const char full[] = "##############################";
+    static const char empty[] = "..............................";
+    static int terminal = -1; /* not known yet */
     static double last = 0;
-    static int terminal = -1;
     if (!writes || total <= 0) {
         return;
     }
-    if (terminal < 0) {
-        terminal = on_terminal();
-    }
-    if (!terminal) {
+    terminal = terminal < 0 ? on_terminal() : terminal;
+    double now = dp_clock();
+    if (!terminal || now - last < 0.1) {
         return;
     }
-    double t = dp_clock();
-    if (t - last < 0.1) {
-        return;
-    }
-    last = t;
-    enum { WIDTH = 30 };
-    char bar[WIDTH + 1];
-    long full = done * WIDTH / total;
-    for (int i = 0; i < WIDTH; i++) {
-        bar[i] = i < full ? '#' : '.';
-    }
-    bar[WIDTH] = '\0';
-    printf("\r%s [%s] %3ld%%\033[K", what, bar, done * 100 / total);
+    last = now;
+    int n = (int)(done * WIDTH / total);
+    printf("\r%s [%.*s%s] %3ld%%\033[K", what, n, full, empty + n, done * 100 / total);
     fflush(stdout);
     bar_shown = true;
 }

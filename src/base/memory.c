@@ -11,8 +11,7 @@ enum { HUGE = 2 << 20 };
 
 /* ---- small ---- */
 
-static void no_memory(size_t count, size_t size) __attribute__((noreturn));
-static void no_memory(size_t count, size_t size) {
+static _Noreturn void no_memory(size_t count, size_t size) {
     dp_fatal(DP_EINTERNAL,
              "out of memory: %zu x %zu bytes asked for; start fewer ranks on a host, or "
              "use one with more memory",

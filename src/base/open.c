@@ -1,7 +1,9 @@
+/* Opening and reading what others have made: regular files only. */
 #include "base/open.h"
 #include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,10 +25,16 @@ static const char *irregular(mode_t mode) {
     }
 }
 
+static dp_status refuse(const char *path, dp_status code, const char *hint,
+                        const char *why) {
+    return dp_fail(code, "%s: %s%s%s", path, why, hint ? "; " : "", hint ? hint : "");
+}
+
 static dp_status cannot(const char *path, dp_status code, const char *hint,
                         const char *verb, int error) {
-    return dp_fail(code, "%s: can't be %s: %s%s%s", path, verb, strerror(error),
-                   hint ? "; " : "", hint ? hint : "");
+    char why[256];
+    snprintf(why, sizeof why, "can't be %s: %s", verb, strerror(error));
+    return refuse(path, code, hint, why);
 }
 
 dp_status dp_open_regular(const char *path, dp_status code, const char *hint, int *fd,
@@ -36,8 +44,7 @@ dp_status dp_open_regular(const char *path, dp_status code, const char *hint, in
         return cannot(path, code, hint, "opened", errno);
     }
     if (S_ISDIR(info.st_mode)) {
-        return dp_fail(code, "%s: is a folder, not a file%s%s", path, hint ? "; " : "",
-                       hint ? hint : "");
+        return refuse(path, code, hint, "is a folder, not a file");
     }
     if (!S_ISREG(info.st_mode)) {
         return dp_fail(code,
@@ -76,10 +83,7 @@ static ssize_t read_fully(int fd, char *to, size_t max) {
 dp_status dp_open_read(const char *path, dp_status code, const char *hint, size_t max,
                        char **text, size_t *length) {
     int fd = -1;
-    dp_status status = dp_open_regular(path, code, hint, &fd, NULL);
-    if (status != DP_OK) {
-        return status;
-    }
+    DP_TRY(dp_open_regular(path, code, hint, &fd, NULL));
     char *bytes = dp_alloc(max + 2, 1);
     ssize_t n = read_fully(fd, bytes, max);
     int error = errno;

@@ -4,7 +4,8 @@
 #include <assert.h>
 #include <math.h>
 
-void dp_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+/* Ten rounds. */
+static void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {
@@ -28,7 +29,7 @@ void dp_rng_words(uint64_t seed, dp_purpose purpose, uint32_t stream, uint64_t i
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), stream,
                                  (uint32_t)purpose};
-    dp_philox(counter, key, out);
+    philox(counter, key, out);
 }
 
 float dp_rng_uniform(uint64_t seed, dp_purpose purpose, uint32_t stream, uint64_t index) {

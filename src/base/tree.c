@@ -3,6 +3,7 @@
 #include "base/tree.h"
 #include "base/clones.h"
 #include <assert.h>
+#include <stdbool.h>
 
 int dp_tree_blocks(int n, int block) {
     assert(n >= 0 && block >= 1);
@@ -20,15 +21,9 @@ int dp_tree_merges(int count, int leaf) {
     dp_range range = {0, count};
     int merges = 0;
     while (range.b - range.a > 1) {
-        if (range.b == leaf + 1) {
-            merges++;
-        }
         int mid = split(range);
-        if (leaf < mid) {
-            range.b = mid;
-        } else {
-            range.a = mid;
-        }
+        merges += range.b == leaf + 1;
+        range = leaf < mid ? (dp_range){range.a, mid} : (dp_range){mid, range.b};
     }
     return merges;
 }
@@ -80,11 +75,7 @@ static int begin_of(int count, int depth, int index) {
     dp_range range = {0, count};
     for (int d = depth - 1; d >= 0; d--) {
         int mid = split(range);
-        if (index >> d & 1) {
-            range.a = mid;
-        } else {
-            range.b = mid;
-        }
+        range = index >> d & 1 ? (dp_range){mid, range.b} : (dp_range){range.a, mid};
     }
     return range.a;
 }
@@ -95,9 +86,7 @@ int dp_tree_partition(int count, int ranks, int rank, int max_blocks, dp_range *
     while (1L << depth < ranks) {
         depth++;
     }
-    if (1L << depth != ranks) {
-        depth++;
-    }
+    depth += 1L << depth != ranks;
     long nodes = 1L << depth;
     partition s = {.first = begin_of(count, depth, (int)(nodes * rank / ranks)),
                    .last = begin_of(count, depth, (int)(nodes * (rank + 1) / ranks)),
@@ -113,40 +102,35 @@ void dp_tree_begin(dp_tree_walk *walk, int count) {
 }
 
 /* Whether left and right are the two children of one node of the tree. */
-static int siblings(int count, dp_range left, dp_range right) {
-    if (left.b != right.a) {
-        return 0;
-    }
-    dp_range range = {0, count};
+static bool siblings(int count, dp_range left, dp_range right) {
+    dp_range range = {0, count}; /* goes down to the node that would be their parent */
     while (range.b - range.a > 1) {
         int mid = split(range);
         if (range.a == left.a && range.b == right.b) {
-            return mid == left.b;
+            return mid == left.b && mid == right.a;
         }
         if (right.b <= mid) {
             range.b = mid;
         } else if (left.a >= mid) {
             range.a = mid;
         } else {
-            return 0;
+            return false;
         }
     }
-    return 0;
+    return false;
 }
 
 int dp_tree_push(dp_tree_walk *walk, dp_range range) {
     assert(walk->depth < (int)(sizeof walk->range / sizeof walk->range[0]));
-    walk->range[walk->depth++] = range;
+    dp_range *top = &walk->range[walk->depth++];
     int merges = 0;
-    while (walk->depth >= 2) {
-        dp_range *left = &walk->range[walk->depth - 2], *right = left + 1;
-        if (!siblings(walk->count, *left, *right)) {
-            break;
-        }
-        left->b = right->b;
-        walk->depth--;
+    *top = range;
+    while (top > walk->range && siblings(walk->count, top[-1], top[0])) {
+        top--;
+        top->b = top[1].b;
         merges++;
     }
+    walk->depth -= merges;
     return merges;
 }
 

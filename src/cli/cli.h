@@ -1,23 +1,24 @@
-/* The commands: argv is what follows the command's name. Each runs on every rank and
- * returns the agreed status. */
+/* The commands. Each runs on every rank and returns the agreed status. */
 #ifndef DP_CLI_CLI_H
 #define DP_CLI_CLI_H
 
-#include "comm/comm.h"
-#include "config/config.h"
+#include "run/session.h"
 
-dp_status dp_cli_train(dp_comm *comm, int argc, char **argv);
-dp_status dp_cli_check(dp_comm *comm, int argc, char **argv);
-dp_status dp_cli_eval(dp_comm *comm, int argc, char **argv);
-dp_status dp_cli_predict(dp_comm *comm, int argc, char **argv);
-dp_status dp_cli_help(dp_comm *comm, int argc, char **argv);
-dp_status dp_cli_version(dp_comm *comm, int argc, char **argv);
+/* What a command works on: the words behind it, borrowed from argv, and what main.c made
+ * of them. */
+typedef struct dp_cli {
+    dp_comm *comm;
+    const char *file; /* CONFIG, CHECKPOINT or a topic; NULL: none */
+    int noverrides;
+    char **overrides;                   /* section.key=value */
+    const char *index, *input, *output; /* options; NULL: not given */
+    bool show;
+    dp_config config;    /* train, check */
+    dp_session *session; /* check: of the config; eval, predict: of the checkpoint */
+} dp_cli;
 
-/* The usage, for `trainer help` and mistakes. */
-extern const char dp_cli_usage[];
-
-/* Reads argv[0] and the overrides behind it on rank 0; the same struct everywhere.
- * MPI: collective. Errors: agreed */
-dp_status dp_cli_config(dp_comm *comm, int argc, char **argv, dp_config *out);
+dp_status dp_cli_check(const dp_cli *cli);
+dp_status dp_cli_eval(const dp_cli *cli);
+dp_status dp_cli_predict(const dp_cli *cli);
 
 #endif

@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "cli.h"
 #include "run/launch_check.h"
-#include "run/session.h"
 #include "run/train.h"
 #include "step/step.h"
 #include "step/team.h"
@@ -68,10 +67,10 @@ static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
  * peak is measured here, on all ranks at once. */
 static void print_speed(const dp_session *session, double sample) {
     double flop = dp_model_flops(session->model) * session->data->train_n;
-    int threads = session->threads * dp_comm_node_size(session->comm);
-    int cores = dp_comm_node_cores(session->comm);
-    double busy = threads > cores ? (double)cores / dp_comm_node_size(session->comm)
-                                  : (double)session->threads;
+    const dp_topology *node = dp_comm_topology(session->comm);
+    int threads = session->threads * node->node_size;
+    double busy = threads > node->node_cores ? (double)node->node_cores / node->node_size
+                                             : (double)session->threads;
     double peak = busy * dp_kernels_peak(session->set, 0.1);
     dp_comm_sum(session->comm, &peak, 1);
     double floor = flop * 1e-9 / peak, epoch = sample * session->data->train_n;
@@ -100,31 +99,22 @@ static dp_status print_cost(void *arg) {
     return s;
 }
 
-dp_status dp_cli_check(dp_comm *comm, int argc, char **argv) {
-    dp_config config = {0};
-    dp_session *session = NULL;
-    char *text = NULL;
-    dp_status s = dp_cli_config(comm, argc, argv, &config);
-    if (s == DP_OK) {
-        s = dp_session_create(comm, &config, &session);
-    }
-    if (s == DP_OK) {
-        text = dp_config_text(&config);
-        for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
-            dp_log("%s", line);
-        }
-        dp_session_header(session);
-        dp_launch_check(session);
-        print_layers(session);
-        s = dp_train_check(session);
-    }
-    if (s == DP_OK) {
-        s = dp_team_open(session->threads, print_cost, session);
-    }
-    if (s == DP_OK) {
-        dp_log("ok: nothing was trained");
+static void print_config(const dp_config *config) {
+    char *text = dp_config_text(config);
+    for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+        dp_log("%s", line);
     }
     free(text);
-    dp_session_destroy(&session);
-    return s;
+}
+
+dp_status dp_cli_check(const dp_cli *cli) {
+    dp_session *session = cli->session;
+    print_config(&cli->config);
+    dp_session_header(session);
+    dp_launch_check(session);
+    print_layers(session);
+    DP_TRY(dp_train_check(session));
+    DP_TRY(dp_team_open(session->threads, print_cost, session));
+    dp_log("ok: nothing was trained");
+    return DP_OK;
 }

@@ -1,73 +1,21 @@
-/* trainer predict: options, and predictions on the terminal. */
+/* trainer predict: which samples, and predictions on the terminal. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/open.h"
 #include "cli.h"
 #include "run/predict.h"
 #include <errno.h>
-#include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN = 20, COLUMNS = 6 }; /* rows and input columns on the terminal, at most */
-
-/* ---- the command line ---- */
-
-typedef struct request {
-    const char *checkpoint, *index, *input, *output;
-    bool show;
-    int noverrides;
-    char **overrides;
-} request;
-
-static dp_status parse(int argc, char **argv, request *r) {
-    const struct {
-        const char *name;
-        const char **value;
-    } options[] = {
-        {"--index", &r->index}, {"--input", &r->input}, {"--output", &r->output}};
-    for (int i = 0; i < argc; i++) {
-        size_t o = 0, n = sizeof options / sizeof options[0];
-        while (o < n && strcmp(argv[i], options[o].name) != 0) {
-            o++;
-        }
-        if (o < n && i + 1 == argc) {
-            return dp_fail(DP_EUSAGE, "%s needs a value behind it", argv[i]);
-        }
-        if (o < n) {
-            *options[o].value = argv[++i];
-        } else if (strcmp(argv[i], "--show") == 0) {
-            r->show = true;
-        } else if (argv[i][0] == '-') {
-            return dp_fail(DP_EUSAGE,
-                           "unknown option '%s'; predict takes --index, --input, "
-                           "--output and --show",
-                           argv[i]);
-        } else if (!r->checkpoint) {
-            r->checkpoint = argv[i];
-        } else if (strchr(argv[i], '=')) {
-            r->overrides[r->noverrides++] = argv[i];
-        } else {
-            return dp_fail(DP_EUSAGE,
-                           "'%s' is one word too many; new samples go behind --input",
-                           argv[i]);
-        }
-    }
-    if (!r->checkpoint) {
-        return dp_fail(DP_EUSAGE, "a checkpoint is missing, as in: trainer predict "
-                                  "runs/mlp/checkpoints/last.h5 --index 0,5,100");
-    }
-    return r->index && r->input
-               ? dp_fail(DP_EUSAGE, "--index takes samples of the test set, --input "
-                                    "those of a file: give one of the two")
-               : DP_OK;
-}
+/* Rows, input columns and outputs on the terminal, at most. */
+enum { SHOWN = 20, COLUMNS = 6, OUTPUTS = 24 };
 
 /* "0,5,100" -> rows. Owner: the caller frees *rows. */
 static dp_status read_index(const char *text, int samples, int32_t **rows, int *n) {
     int32_t *row = *rows = dp_alloc(strlen(text) / 2 + 1, sizeof *row);
+    *n = 0;
     for (const char *p = text; *n == 0 || *p++ == ',';) {
         char *end = NULL;
         errno = 0;
@@ -155,55 +103,68 @@ static void print_class(const dp_session *s, const dp_prediction *p, int i) {
            known && !hit ? "  wrong" : "");
 }
 
-/* Several outputs of a kind: numbers, or probabilities of yes. */
-static void print_values(const dp_session *s, const dp_prediction *p, int i) {
-    const dp_table *t = &s->data->test;
-    int features = s->data->train.features;
-    int inputs = !s->loss->accuracy && features <= COLUMNS ? features : 0;
-    char line[1024], name[16];
-    bool head = i < 0;
-    int used = head ? snprintf(line, sizeof line, "%8s", "index")
-                    : snprintf(line, sizeof line, "%8d", p->row[i]);
-    for (int f = 0; f < inputs; f++) {
-        used += head ? snprintf(line + used, sizeof line - (size_t)used, "  %12.12s",
-                                dp_predict_column(s, f, name))
-                     : snprintf(line + used, sizeof line - (size_t)used, "  %12g",
-                                dp_predict_input(s, p->row[i], f));
+/* A value under the name of its column, or the name. */
+static void print_cell(FILE *line, bool heading, const char *name, const char *suffix,
+                       double value) {
+    if (heading) {
+        fprintf(line, "  %12.12s%s", name, suffix);
+    } else {
+        fprintf(line, "  %*g", 12 + (int)strlen(suffix), value);
     }
-    for (int o = 0; o < p->outputs && used < (int)sizeof line - 80; o++) {
-        const char *column = dp_predict_column(s, features + o, name);
-        size_t k = (size_t)o, O = (size_t)p->outputs;
-        if (t->target) {
-            used += head ? snprintf(line + used, sizeof line - (size_t)used, "  %12.12s",
-                                    column)
-                         : snprintf(line + used, sizeof line - (size_t)used, "  %12g",
-                                    (double)t->target[(size_t)p->row[i] * O + k]);
-        }
-        used += head ? snprintf(line + used, sizeof line - (size_t)used,
-                                "  %12.12s_predicted", column)
-                     : snprintf(line + used, sizeof line - (size_t)used, "  %22g",
-                                p->value[(size_t)i * O + k]);
-    }
-    dp_log("%s", line);
 }
 
-static void print_table(const dp_session *s, const dp_prediction *p, const request *r) {
+/* Several outputs of a kind: numbers, or probabilities of yes. heading: their names. */
+static void print_values(const dp_session *s, const dp_prediction *p, int i,
+                         bool heading) {
+    const float *target = s->data->test.target;
+    int row = p->row[i], features = s->data->train.features;
+    int inputs = !s->loss->accuracy && features <= COLUMNS ? features : 0;
+    size_t O = (size_t)p->outputs;
+    char name[16], index[16] = "index";
+    if (!heading) {
+        snprintf(index, sizeof index, "%d", row);
+    }
+    dp_strbuf line;
+    FILE *out = dp_strbuf_open(&line);
+    fprintf(out, "%8s", index);
+    for (int f = 0; f < inputs; f++) {
+        print_cell(out, heading, dp_predict_column(s, f, name), "",
+                   dp_predict_input(s, row, f));
+    }
+    for (size_t o = 0; o < O && o < OUTPUTS; o++) {
+        const char *column = dp_predict_column(s, features + (int)o, name);
+        if (target) {
+            print_cell(out, heading, column, "", target[(size_t)row * O + o]);
+        }
+        print_cell(out, heading, column, "_predicted", p->value[(size_t)i * O + o]);
+    }
+    dp_strbuf_close(&line);
+    dp_log("%s", line.text);
+    free(line.text);
+}
+
+static void print_table(const dp_cli *cli, const dp_prediction *p) {
+    const dp_session *s = cli->session;
     bool classes = s->loss->labels || (s->loss->accuracy && p->outputs == 1);
     if (classes) {
         dp_log("%8s %6s %11s  %-14s %11s", "index", "label", "prediction", "name",
                "probability");
     } else {
-        print_values(s, p, -1);
+        print_values(s, p, 0, true);
     }
     for (int i = 0; i < p->n && i < SHOWN; i++) {
-        (classes ? print_class : print_values)(s, p, i);
-        if (r->show) {
+        if (classes) {
+            print_class(s, p, i);
+        } else {
+            print_values(s, p, i, false);
+        }
+        if (cli->show) {
             draw(s, p->row[i]);
         }
     }
     if (p->n > SHOWN) {
         dp_log("     ... %d more%s", p->n - SHOWN,
-               r->output ? "" : "; --output FILE.csv takes them all");
+               cli->output ? "" : "; --output FILE.csv takes them all");
     }
     int hits = 0;
     bool known = false;
@@ -217,55 +178,40 @@ static void print_table(const dp_session *s, const dp_prediction *p, const reque
 
 /* ---- the command ---- */
 
-static dp_status predict(dp_session *s, const request *r) {
-    dp_status status = dp_session_read(s, r->input, r->input != NULL);
-    if (status != DP_OK) {
-        return status;
-    }
-    int n = s->data->test.n, asked = 0;
+static dp_status predict(const dp_cli *cli, int32_t **rows, dp_prediction **p) {
+    dp_session *session = cli->session;
+    DP_TRY(dp_session_read(session, cli->input, cli->input != NULL));
+    int n = session->data->test.n;
     if (n == 0) {
         return dp_fail(
             DP_EDATA,
             "there is no test set to take samples from: name a file behind --input");
     }
-    if (r->show && s->data->train.nshape < 2) {
+    if (cli->show && session->data->train.nshape < 2) {
         return dp_fail(DP_EUSAGE,
                        "--show draws images, but a sample is a row of numbers here");
     }
-    int32_t *rows = NULL;
-    dp_prediction *p = NULL;
-    if (r->output && dp_comm_rank(s->comm) == 0) {
-        status = dp_open_check_target(r->output, DP_EFILE);
+    bool writes = cli->output && dp_comm_rank(cli->comm) == 0;
+    DP_TRY(dp_comm_agree(cli->comm,
+                         writes ? dp_open_check_target(cli->output, DP_EFILE) : DP_OK));
+    if (cli->index) {
+        DP_TRY(read_index(cli->index, session->data->test.n, rows, &n));
     }
-    if (status == DP_OK && r->index) {
-        status = read_index(r->index, n, &rows, &asked);
+    DP_TRY(dp_predict(session, *rows, n, p));
+    DP_TRY(dp_comm_agree(cli->comm,
+                         writes ? dp_predict_write(session, *p, cli->output) : DP_OK));
+    print_table(cli, *p);
+    if (cli->output) {
+        dp_log("written: %s, %d rows", cli->output, n);
     }
-    status = dp_comm_agree(s->comm, status);
-    status = status != DP_OK ? status : dp_predict(s, rows, r->index ? asked : n, &p);
-    if (status == DP_OK && dp_comm_rank(s->comm) == 0 && r->output) {
-        status = dp_predict_write(s, p, r->output);
-    }
-    status = dp_comm_agree(s->comm, status);
-    if (status == DP_OK) {
-        print_table(s, p, r);
-    }
-    if (status == DP_OK && r->output) {
-        dp_log("written: %s, %d rows", r->output, p->n);
-    }
-    dp_prediction_destroy(&p);
-    free(rows);
-    return status;
+    return DP_OK;
 }
 
-dp_status dp_cli_predict(dp_comm *comm, int argc, char **argv) {
-    request r = {.overrides = dp_alloc((size_t)argc, sizeof(char *))};
-    dp_session *session = NULL;
-    dp_status s = parse(argc, argv, &r);
-    if (s == DP_OK) {
-        s = dp_session_open(comm, r.checkpoint, r.noverrides, r.overrides, &session);
-    }
-    s = s != DP_OK ? s : predict(session, &r);
-    dp_session_destroy(&session);
-    free(r.overrides);
+dp_status dp_cli_predict(const dp_cli *cli) {
+    int32_t *rows = NULL;
+    dp_prediction *p = NULL;
+    dp_status s = predict(cli, &rows, &p);
+    dp_prediction_destroy(&p);
+    free(rows);
     return s;
 }

@@ -1,53 +1,177 @@
-/* argv -> command -> exit code. */
+/* argv -> command -> exit code. The short commands are here: train, help, --version. */
 #include "base/log.h"
+#include "base/version.h"
 #include "cli.h"
+#include "h5/h5file.h"
+#include "kernels/kernels.h"
+#include "run/train.h"
+#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static const struct command {
+static const char usage[] =
+    "usage: trainer [train] CONFIG [section.key=value ...]     train; resumes by itself\n"
+    "       trainer check   CONFIG [section.key=value ...]     validate config, data and "
+    "launch\n"
+    "       trainer eval    CHECKPOINT [section.key=value ...] loss and accuracy on the "
+    "test set\n"
+    "       trainer predict CHECKPOINT [--index 0,5,100 | --input FILE] [--output "
+    "FILE.csv] [--show]\n"
+    "       trainer help    [SECTION | SECTION.KEY]            every key of the config\n"
+    "       trainer --version\n"
+    "\n"
+    "On many ranks: mpirun -np 4 ./trainer configs/mlp.ini\n"
+    "Exit codes: 0 done; 1 internal error; 2 usage or config; 3 data; 4 checkpoint, "
+    "metrics or\n"
+    "other file; 5 diverged; 75 stopped after a checkpoint: run it again to go on.\n";
+
+static dp_status train(const dp_cli *cli) {
+    return dp_train(cli->comm, &cli->config);
+}
+
+static dp_status help(const dp_cli *cli) {
+    dp_status s = DP_OK;
+    if (dp_comm_rank(cli->comm) == 0) {
+        if (!cli->file) {
+            puts(usage);
+        }
+        s = dp_config_help(cli->file, stdout);
+    }
+    return dp_comm_agree(cli->comm, s);
+}
+
+static dp_status version(const dp_cli *cli) {
+    if (dp_comm_rank(cli->comm) == 0) {
+        printf("%s\ncommit   %s\ncompiler %s\nmpi      %s\nhdf5     %s\nkernels  %s\n",
+               dp_version_program(), dp_version_commit(), dp_version_compiler(),
+               dp_comm_library(), dp_h5_version(), dp_kernels_available());
+    }
+    return DP_OK;
+}
+
+/* What the words behind a command are, and what is made of them. */
+typedef enum words {
+    WORDS,      /* as they are */
+    CONFIG,     /* CONFIG [section.key=value ...] -> config */
+    MODEL,      /* the same -> config and session */
+    CHECKPOINT, /* CHECKPOINT [section.key=value ...] -> session */
+} words;
+
+typedef struct command {
     const char *name;
-    dp_status (*run)(dp_comm *comm, int argc, char **argv);
-} commands[] = {
-    {"train", dp_cli_train},     {"check", dp_cli_check}, {"eval", dp_cli_eval},
-    {"predict", dp_cli_predict}, {"help", dp_cli_help},   {"--version", dp_cli_version},
-    {"--help", dp_cli_help},     {"-h", dp_cli_help},
+    dp_status (*run)(const dp_cli *cli);
+    words words;
+    bool options; /* takes those of parse */
+} command;
+
+static const command commands[] = {
+    {"train", train, CONFIG, false}, /* the first one's name may be left out */
+    {"check", dp_cli_check, MODEL, false},
+    {"eval", dp_cli_eval, CHECKPOINT, false},
+    {"predict", dp_cli_predict, CHECKPOINT, true},
+    {"help", help, WORDS, false},
+    {"--help", help, WORDS, false},
+    {"-h", help, WORDS, false},
+    {"--version", version, WORDS, false},
 };
 
-/* A first word that is no command is the config of a training run. */
-static dp_status run(dp_comm *comm, int argc, char **argv) {
+/* argv[0] is skipped; options may stand anywhere behind it. */
+static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
+    static const struct option options[] = {{"index", required_argument, NULL, 'n'},
+                                            {"input", required_argument, NULL, 'i'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {"show", no_argument, NULL, 's'},
+                                            {0}};
+    int option;
+    opterr = 0;
+    while ((option = getopt_long_only(argc, argv, ":", options, NULL)) != -1) {
+        if (option == ':') {
+            return dp_fail(DP_EUSAGE, "%s needs a value behind it", argv[optind - 1]);
+        }
+        if (option == '?' || !c->options) {
+            return dp_fail(
+                DP_EUSAGE,
+                "unknown option '%s' of %s; `trainer help` lists what there is",
+                argv[optind - 1], c->name);
+        }
+        cli->index = option == 'n' ? optarg : cli->index;
+        cli->input = option == 'i' ? optarg : cli->input;
+        cli->output = option == 'o' ? optarg : cli->output;
+        cli->show = option == 's' || cli->show;
+    }
+    if (cli->index && cli->input) {
+        return dp_fail(DP_EUSAGE,
+                       "--index takes samples of the test set, --input those of "
+                       "a file: give one of the two");
+    }
+    if (optind < argc) {
+        cli->file = argv[optind];
+        cli->overrides = argv + optind + 1;
+        cli->noverrides = argc - optind - 1;
+    }
+    return DP_OK;
+}
+
+/* MPI: collective. Errors: agreed */
+static dp_status prepare(const command *c, dp_cli *cli) {
+    if (c->words == WORDS) {
+        return DP_OK;
+    }
+    if (!cli->file) {
+        return dp_fail(DP_EUSAGE, "%s is missing, as in: trainer %s %s",
+                       c->words == CHECKPOINT ? "a checkpoint" : "a config file", c->name,
+                       c->words == CHECKPOINT ? "runs/mlp/checkpoints/last.h5"
+                                              : "configs/mlp.ini");
+    }
+    if (c->words == CHECKPOINT) {
+        return dp_session_open(cli->comm, cli->file, cli->noverrides, cli->overrides,
+                               &cli->session);
+    }
+    dp_status s = DP_OK;
+    if (dp_comm_rank(cli->comm) == 0) {
+        s = dp_config_read(cli->file, cli->noverrides, cli->overrides, &cli->config);
+    }
+    DP_TRY(dp_comm_agree(cli->comm, s));
+    dp_comm_bcast(cli->comm, &cli->config, sizeof cli->config);
+    return c->words == CONFIG ? DP_OK
+                              : dp_session_create(cli->comm, &cli->config, &cli->session);
+}
+
+static dp_status run(dp_cli *cli, int argc, char **argv) {
     if (argc < 2) {
         return dp_fail(DP_EUSAGE,
                        "what is to be trained? Give a config, as in: trainer "
                        "configs/mlp.ini (`trainer help` lists commands and keys)");
     }
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) {
-            return commands[i].run(comm, argc - 2, argv + 2);
-        }
+    int named = 1;
+    const command *c = commands, *end = c + sizeof commands / sizeof commands[0];
+    while (c < end && strcmp(argv[1], c->name) != 0) {
+        c++;
     }
-    if (argv[1][0] == '-') {
-        return dp_fail(DP_EUSAGE,
-                       "unknown option '%s'; `trainer help` lists what there is",
-                       argv[1]);
+    if (c == end) {
+        c = commands;
+        named = 0;
     }
-    return dp_cli_train(comm, argc - 1, argv + 1);
+    DP_TRY(parse(c, argc - named, argv + named, cli));
+    DP_TRY(prepare(c, cli));
+    return c->run(cli);
 }
 
 int main(int argc, char **argv) {
-    dp_comm *comm = NULL;
-    dp_status status = dp_comm_init(&argc, &argv, &comm);
+    dp_cli cli = {0};
+    dp_status status = dp_comm_init(&argc, &argv, &cli.comm);
     if (status != DP_OK) {
         dp_error_line(dp_status_message());
         return status;
     }
-    dp_log_enable(dp_comm_rank(comm) == 0);
-    status = dp_comm_check_launch(comm);
-    status = status != DP_OK ? status : run(comm, argc, argv);
-    if (status != DP_OK && status != DP_STOPPED && dp_comm_reports_error(comm)) {
+    dp_log_enable(dp_comm_rank(cli.comm) == 0);
+    status = dp_comm_check_launch(cli.comm);
+    status = status != DP_OK ? status : run(&cli, argc, argv);
+    dp_session_destroy(&cli.session);
+    if (status != DP_OK && status != DP_STOPPED && dp_comm_reports_error(cli.comm)) {
         dp_error_line(dp_status_message());
     }
     fflush(NULL);
-    dp_comm_finalize(&comm);
+    dp_comm_finalize(&cli.comm);
     return status;
 }

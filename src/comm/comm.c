@@ -1,9 +1,7 @@
 /* MPI's start and end, the topology, and the small collectives. */
 #include "base/memory.h"
 #include "comm_impl.h"
-#include "cores.h"
 #include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,39 +42,6 @@ static void on_mpi_error(MPI_Comm *where, int *code, ...) {
     dp_fatal(DP_EINTERNAL, "MPI failed, another rank may be gone: %s", text);
 }
 
-/* How many cores this rank may use, and the ranks of its host together. */
-static void count_cores(dp_comm *comm) {
-    cpu_set_t mine, all, first;
-    dp_cores_first(&first);
-    MPI_Allreduce(MPI_IN_PLACE, &first, (int)sizeof first, MPI_BYTE, MPI_BOR, comm->node);
-    comm->first_cores = CPU_COUNT(&first);
-    dp_cores_mask(&mine);
-    MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, comm->node);
-    int quota = dp_cores_quota(""), slurm = dp_cores_slurm_node();
-    quota = slurm < quota ? slurm : quota;
-    cpu_set_t launcher;
-    CPU_ZERO(&launcher);
-    if (dp_launched() && sched_getaffinity(getppid(), sizeof launcher, &launcher) == 0) {
-        CPU_OR(&launcher, &launcher, &all);
-    } else {
-        launcher = all;
-    }
-    int possible = CPU_COUNT(&launcher);
-    comm->allowed_cores = possible < quota ? possible : quota;
-    comm->bound_cores = CPU_COUNT(&mine);
-    int own = comm->bound_cores, shared = CPU_COUNT(&all);
-    comm->node_cores = shared < quota ? shared : quota;
-    /* An affinity mask that several ranks share is divided among the ranks of the
-     * host. */
-    int even_cores = comm->node_cores / comm->node_size;
-    int task = dp_cores_slurm_task();
-    comm->my_cores = own < even_cores ? own : even_cores;
-    comm->my_cores = task < comm->my_cores ? task : comm->my_cores;
-    if (comm->my_cores < 1) {
-        comm->my_cores = 1;
-    }
-}
-
 /* MCA parameters of Open MPI, unless the user has set them in the environment. */
 static void set_up_mpi(void) {
     /* Its default (RDMA protocol over TCP) sends a large message as a whole while the
@@ -115,11 +80,12 @@ dp_status dp_comm_init(int *argc, char ***argv, dp_comm **out) {
     MPI_Comm_set_errhandler(comm->world, handler);
     MPI_Comm_set_errhandler(comm->node, handler);
     MPI_Errhandler_free(&handler);
-    MPI_Comm_size(comm->node, &comm->node_size);
-    MPI_Comm_rank(comm->node, &comm->node_rank);
-    int first = comm->node_rank == 0;
-    MPI_Allreduce(&first, &comm->nodes, 1, MPI_INT, MPI_SUM, comm->world);
-    count_cores(comm);
+    dp_topology *topology = &comm->topology;
+    MPI_Comm_size(comm->node, &topology->node_size);
+    MPI_Comm_rank(comm->node, &topology->node_rank);
+    int first = topology->node_rank == 0;
+    MPI_Allreduce(&first, &topology->nodes, 1, MPI_INT, MPI_SUM, comm->world);
+    dp_cores_count(comm->node, topology);
     comm->timeout = 300;
     comm->thread_serialized = provided >= MPI_THREAD_SERIALIZED;
     comm->mpi_thread = pthread_self();
@@ -147,90 +113,21 @@ int dp_comm_size(const dp_comm *comm) {
     return comm->size;
 }
 
-int dp_comm_nodes(const dp_comm *comm) {
-    return comm->nodes;
-}
-
-int dp_comm_node_rank(const dp_comm *comm) {
-    return comm->node_rank;
-}
-
-int dp_comm_node_size(const dp_comm *comm) {
-    return comm->node_size;
-}
-
-int dp_comm_node_cores(const dp_comm *comm) {
-    return comm->node_cores;
-}
-
-int dp_comm_allowed_cores(const dp_comm *comm) {
-    return comm->allowed_cores;
-}
-
-int dp_comm_bound_cores(const dp_comm *comm) {
-    return comm->bound_cores;
-}
-
-int dp_comm_first_cores(const dp_comm *comm) {
-    return comm->first_cores;
-}
-
-/* Open MPI's setting, however it was given; true for other MPI libraries. */
-bool dp_comm_yields_when_idle(void) {
-    int provided = 0, n = 0, count = 0, value = 1;
-    if (MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) {
-        return true;
-    }
-    MPI_T_cvar_get_num(&n);
-    for (int i = 0; i < n; i++) {
-        char name[256];
-        int length = sizeof name, verbosity = 0, binding = 0, scope = 0;
-        MPI_Datatype type;
-        MPI_T_enum values;
-        MPI_T_cvar_handle handle;
-        MPI_T_cvar_get_info(i, name, &length, &verbosity, &type, &values, NULL, NULL,
-                            &binding, &scope);
-        if (strcmp(name, "mpi_yield_when_idle") == 0 &&
-            MPI_T_cvar_handle_alloc(i, NULL, &handle, &count) == MPI_SUCCESS) {
-            unsigned char raw[sizeof(long)] = {0};
-            MPI_T_cvar_read(handle, raw);
-            value = raw[0] != 0;
-            MPI_T_cvar_handle_free(&handle);
-            break;
-        }
-    }
-    MPI_T_finalize();
-    return value;
-}
-
-const char *dp_comm_library(void) {
-    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
-    int length = 0;
-    MPI_Get_library_version(text, &length);
-    text[strcspn(text, ",\n")] = '\0';
-    return text;
+const dp_topology *dp_comm_topology(const dp_comm *comm) {
+    return &comm->topology;
 }
 
 int dp_comm_auto_threads(const dp_comm *comm) {
     const char *asked = getenv("OMP_NUM_THREADS");
-    if (asked) {
-        int n = atoi(asked);
-        if (n >= 1 && n <= 1024) {
-            return n;
-        }
-    }
-    return comm->my_cores;
+    int n = asked ? atoi(asked) : 0;
+    return n >= 1 && n <= 1024 ? n : comm->topology.own_cores;
 }
 
 void dp_comm_configure(dp_comm *comm, int threads, double timeout) {
     int all = threads;
     MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_SUM, comm->node);
-    comm->oversubscribed = all > comm->node_cores;
+    comm->topology.oversubscribed = all > comm->topology.node_cores;
     comm->timeout = timeout;
-}
-
-bool dp_comm_oversubscribed(const dp_comm *comm) {
-    return comm->oversubscribed;
 }
 
 bool dp_comm_thread_serialized(const dp_comm *comm) {

@@ -11,38 +11,58 @@
 struct dp_comm {
     MPI_Comm world, node;
     int rank, size;
-    int nodes, node_rank, node_size, node_cores, my_cores, bound_cores, allowed_cores,
-        first_cores;
-    int error_rank;      /* the rank whose failure was agreed on, */
-    dp_status agreed;    /* and that failure */
-    double timeout;      /* of the watchdog, seconds */
-    bool shm_warned;     /* the warning on too little shared memory was given */
-    bool oversubscribed; /* more threads than cores on this host: yield while waiting */
+    dp_topology topology;
+    int error_rank;          /* the rank whose failure was agreed on, */
+    dp_status agreed;        /* and that failure */
+    double timeout;          /* of the watchdog, seconds */
+    bool shm_warned;         /* the warning on too little shared memory was given */
     bool thread_serialized;  /* MPI_THREAD_SERIALIZED is provided */
     pthread_t mpi_thread;    /* the only one that calls MPI */
     atomic_bool sleep_polls; /* the MPI thread sleeps between polls */
 };
 
-/* launch.c: mpirun or srun started this process; no launcher of parallel programs did:
- * neither mpirun, nor srun with any version of PMI, nor aprun. */
+/* ---- launch.c ---- */
+
+/* Whether mpirun or srun started this process. */
 bool dp_launched(void);
+
+/* Whether no launcher of parallel programs did: neither mpirun, nor srun with any version
+ * of PMI, nor aprun. */
 bool dp_launched_by_nobody(void);
 
-/* Waiting for other ranks: gives way to others on the core, and ends the job, naming the
- * rank, when one shows no sign of life for comm->timeout seconds in which this one was
- * there to see it. */
+/* ---- cores.c ---- */
+
+/* Fills in the cores of a topology whose node_size is known. MPI: collective over node */
+void dp_cores_count(MPI_Comm node, dp_topology *topology);
+
+/* How many cores' worth of time the cgroups of this process allow, theirs and all above
+ * them, at least 1; INT_MAX without a limit. Version 2 (cpu.max) and 1
+ * (cpu.cfs_quota_us). `root` is put before the paths of /proc and /sys: "" but in
+ * tests. */
+int dp_cores_quota(const char *root);
+
+/* How many of this host's cores Slurm has given to the job, and how many to this process
+ * if it is a task of srun; INT_MAX where it has not said so. It need not bind anybody to
+ * them. */
+int dp_cores_slurm_node(void);
+int dp_cores_slurm_task(void);
+
+/* ---- watchdog.c ---- */
+
+/* A wait for other ranks, in a loop: it ends the job, naming the rank, when one shows no
+ * sign of life for comm->timeout seconds in which this process was not suspended. */
 typedef struct dp_watchdog {
     dp_comm *comm;
     const char *what; /* is waited for */
     double begin, last,
-        deadline; /* on dp_clock: the first turn, this one, the last; 0: none yet */
+        deadline; /* dp_clock at the first check and this one; 0: none yet */
 } dp_watchdog;
 
 /* The caller must be the MPI thread. */
 dp_watchdog dp_watchdog_start(dp_comm *comm, const char *what);
-/* A turn of a waiting that gives way by itself, some times a second at least. */
-void dp_patience_check(dp_watchdog *watchdog);
-/* A turn that gives way. */
+/* To be called some times a second at least, by a loop that gives up the core itself. */
+void dp_watchdog_check(dp_watchdog *watchdog);
+/* dp_watchdog_check, then gives up the core: the longer, the longer the wait has been. */
 void dp_watchdog_poll(dp_watchdog *watchdog);
 
 /* MPI_Waitall under the watchdog. */

@@ -1,10 +1,17 @@
-#include "cores.h"
+/* The cores that this process may use, by all that may limit them: affinity, the places of
+ * OpenMP, cgroups, Slurm. */
+#include "comm_impl.h"
 #include <limits.h>
 #include <omp.h>
-#include <stdbool.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+static int least(int a, int b) {
+    return a < b ? a : b;
+}
 
 /* OpenMP's places, or 0 where it binds nobody. */
 static int count_places(void) {
@@ -21,7 +28,10 @@ static void add_place(int place, cpu_set_t *out) {
     }
 }
 
-void dp_cores_mask(cpu_set_t *out) {
+/* The cores of the affinity mask, or where OpenMP binds threads (OMP_PROC_BIND,
+ * OMP_PLACES), those of its places: it has bound the first thread to one of them before
+ * main begins. */
+static void find_mask(cpu_set_t *out) {
     CPU_ZERO(out);
     for (int p = 0; p < count_places(); p++) {
         add_place(p, out);
@@ -31,9 +41,10 @@ void dp_cores_mask(cpu_set_t *out) {
     }
 }
 
-void dp_cores_first(cpu_set_t *out) {
+/* Of these, those of the first thread. */
+static void find_first(cpu_set_t *out) {
     int place = omp_get_place_num(); /* -1: a runtime that binds in its first region */
-    dp_cores_mask(out);
+    find_mask(out);
     if (count_places() > 0) {
         CPU_ZERO(out);
         add_place(place < 0 ? 0 : place, out);
@@ -66,10 +77,6 @@ static int quota_of(const char *folder) {
     }
     long cores = v[0] / v[1];
     return cores < 1 ? 1 : cores < INT_MAX ? (int)cores : INT_MAX;
-}
-
-static int least(int a, int b) {
-    return a < b ? a : b;
 }
 
 /* Of the group `path` below `top`, and of all above it. Those that can't be seen from
@@ -140,4 +147,26 @@ int dp_cores_slurm_task(void) {
     /* mpirun starts its daemons by srun, and its ranks inherit what is said to those. */
     bool task = getenv("SLURM_STEP_NUM_TASKS") && !getenv("OMPI_COMM_WORLD_SIZE");
     return task ? number("SLURM_CPUS_PER_TASK") : INT_MAX;
+}
+
+void dp_cores_count(MPI_Comm node, dp_topology *topology) {
+    cpu_set_t mine, all, first, launcher;
+    find_first(&first);
+    MPI_Allreduce(MPI_IN_PLACE, &first, (int)sizeof first, MPI_BYTE, MPI_BOR, node);
+    topology->first_cores = CPU_COUNT(&first);
+    find_mask(&mine);
+    MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, node);
+    CPU_ZERO(&launcher);
+    if (dp_launched()) {
+        sched_getaffinity(getppid(), sizeof launcher, &launcher);
+    }
+    CPU_OR(&launcher, &launcher, &all);
+    int quota = least(dp_cores_quota(""), dp_cores_slurm_node());
+    topology->allowed_cores = least(CPU_COUNT(&launcher), quota);
+    topology->bound_cores = CPU_COUNT(&mine);
+    topology->node_cores = least(CPU_COUNT(&all), quota);
+    /* An affinity mask that several ranks share is divided among them. */
+    int even = topology->node_cores / topology->node_size;
+    int own = least(least(topology->bound_cores, even), dp_cores_slurm_task());
+    topology->own_cores = own < 1 ? 1 : own;
 }

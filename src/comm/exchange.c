@@ -12,29 +12,30 @@
 typedef struct partial {
     dp_range range;
     float *slice;
+    int merges; /* that follow it in the tree's evaluation */
 } partial;
+
+typedef struct peer {
+    dp_range range[DP_MAX_PARTIALS]; /* its partials in a batch of `blocks` */
+    int nranges;
+    int proxy; /* the member of my domain that exchanges with it, if it is of another */
+} peer;
 
 struct dp_exchange {
     dp_shared *shared;
     size_t floats;
     bool tree;
-    /* [ranks+1] of the bucket that is exchanged; owner: the caller */
-    const size_t *bound;
+    const size_t *bound;      /* [ranks+1] of this exchange; owner: the caller */
     dp_step_scalars *scalars; /* [ranks] of the step */
-    /* [ranks] the ranges of each rank in a batch of `blocks` */
-    dp_range (*ranges)[DP_MAX_PARTIALS];
-    int *nranges;      /* [ranks] how many */
-    int blocks;        /* of the batch that ranges and nranges are for */
+    peer *peer;               /* [ranks] */
+    int blocks;               /* of the batch that peer[].range is for */
+    int *proxy_there;  /* [domains] the member of domain d that exchanges with me */
     partial *partials; /* of my slice, in the tree's order */
     int npartials;
-    int *merges; /* that follow each partial */
-    float *recvbuf;
+    float *recvbuf; /* partials of my slice from other domains */
     size_t recvbuf_floats;
     MPI_Request *request;
     int requests, max_requests;
-    /* [ranks] the member of my domain that exchanges with rank r of another one */
-    int *proxy;
-    int *peer; /* [domains] the member of domain d that exchanges with me */
 };
 
 enum {
@@ -71,40 +72,100 @@ static int proxy_of(const dp_shared *s, int domain, int rank) {
     return found;
 }
 
-dp_exchange *dp_exchange_create(dp_shared *shared, size_t floats, bool tree) {
-    size_t ranks = (size_t)shared->comm->size;
+static int my_domain(const dp_exchange *ex) {
+    return ex->shared->domain_of[ex->shared->comm->rank];
+}
+
+/* Which ranges each rank has follows from the number of blocks alone, without
+ * messages. */
+static void schedule(dp_exchange *ex, int blocks) {
+    int ranks = ex->shared->comm->size;
+    for (int r = 0; r < ranks && ex->blocks != blocks; r++) {
+        peer *p = &ex->peer[r];
+        p->nranges = dp_tree_partition(blocks, ranks, r, INT_MAX, p->range);
+        assert(p->nranges < DP_MAX_PARTIALS);
+    }
+    ex->blocks = blocks;
+}
+
+/* Merges all siblings among the partials of a domain; what is left is in `merged`, and
+ * their number is returned. In my own domain the floats [at, at + n) of the slabs are
+ * merged too, and merged[].slice is where they are. */
+static int merge_domain(const dp_exchange *ex, int domain, size_t at, size_t n,
+                        partial *merged) {
+    const dp_shared *s = ex->shared;
+    bool mine = domain == my_domain(ex);
+    dp_tree_walk walk;
+    dp_tree_begin(&walk, ex->blocks);
+    for (int r = 0; r < s->comm->size; r++) {
+        for (int k = 0; s->domain_of[r] == domain && k < ex->peer[r].nranges; k++) {
+            int top = walk.depth;
+            merged[top].slice = mine ? slab_of(ex, s->member_of[r], k) + at : NULL;
+            for (int m = dp_tree_push(&walk, ex->peer[r].range[k]); m > 0; m--, top--) {
+                dp_tree_add(merged[top - 1].slice, merged[top].slice, mine ? n : 0);
+            }
+            assert(walk.depth < DP_TREE_DEPTH * 4);
+        }
+    }
+    for (int v = 0; v < walk.depth; v++) {
+        merged[v].range = walk.range[v];
+    }
+    return walk.depth;
+}
+
+/* How many partials of my slice come from other domains. */
+static size_t count_received(const dp_exchange *ex) {
+    const dp_shared *s = ex->shared;
+    partial merged[DP_TREE_DEPTH * 4];
+    size_t n = 0;
+    for (int d = 0; d < s->domains; d++) {
+        n += d != my_domain(ex) ? (size_t)merge_domain(ex, d, 0, 0, merged) : 0;
+    }
+    return n;
+}
+
+static dp_status set_up(dp_exchange *ex, size_t slice) {
+    const dp_shared *s = ex->shared;
+    int ranks = s->comm->size;
+    ex->scalars = dp_alloc((size_t)ranks, sizeof *ex->scalars);
+    ex->peer = dp_alloc((size_t)ranks, sizeof *ex->peer);
+    ex->proxy_there = dp_alloc((size_t)s->domains, sizeof *ex->proxy_there);
+    ex->partials = dp_alloc((size_t)ranks * DP_MAX_PARTIALS, sizeof *ex->partials);
+    for (int r = 0; r < ranks; r++) {
+        ex->peer[r].proxy = proxy_of(s, my_domain(ex), r);
+    }
+    for (int d = 0; d < s->domains; d++) {
+        ex->proxy_there[d] = proxy_of(s, d, s->comm->rank);
+    }
+    /* With so many blocks no node that a rank owns is empty: no batch has more
+     * partials. */
+    schedule(ex, 4 * ranks);
+    ex->recvbuf_floats = ex->tree ? count_received(ex) * slice : 0;
+    return dp_memory_alloc(ex->recvbuf_floats, sizeof(float), (void **)&ex->recvbuf);
+}
+
+dp_status dp_exchange_create(dp_shared *shared, size_t floats, size_t slice, bool tree,
+                             dp_exchange **out) {
     assert(floats <= INT_MAX && floats % 16 == 0);
     dp_exchange *ex = dp_alloc(1, sizeof *ex);
     ex->shared = shared;
     ex->floats = floats;
     ex->tree = tree;
-    ex->scalars = dp_alloc(ranks, sizeof *ex->scalars);
-    ex->ranges = dp_alloc(ranks, sizeof *ex->ranges);
-    ex->nranges = dp_alloc(ranks, sizeof *ex->nranges);
-    ex->partials = dp_alloc(ranks * DP_MAX_PARTIALS, sizeof *ex->partials);
-    ex->merges = dp_alloc(ranks * DP_MAX_PARTIALS, sizeof *ex->merges);
-    ex->proxy = dp_alloc(ranks, sizeof *ex->proxy);
-    ex->peer = dp_alloc((size_t)shared->domains, sizeof *ex->peer);
-    int rank = shared->comm->rank;
-    for (int r = 0; r < shared->comm->size; r++) {
-        ex->proxy[r] = proxy_of(shared, shared->domain_of[rank], r);
+    dp_status status = set_up(ex, slice);
+    if (status != DP_OK) {
+        dp_exchange_destroy(&ex);
     }
-    for (int d = 0; d < shared->domains; d++) {
-        ex->peer[d] = proxy_of(shared, d, rank);
-    }
-    return ex;
+    *out = ex;
+    return status;
 }
 
 void dp_exchange_destroy(dp_exchange **exchange) {
     dp_exchange *ex = *exchange;
     if (ex) {
         free(ex->scalars);
-        free(ex->ranges);
-        free(ex->nranges);
-        free(ex->partials);
-        free(ex->merges);
-        free(ex->proxy);
         free(ex->peer);
+        free(ex->proxy_there);
+        free(ex->partials);
         free(ex->request);
         dp_memory_free(&ex->recvbuf);
         free(ex);
@@ -116,22 +177,7 @@ static size_t slice_of(const dp_exchange *ex, int rank) {
     return ex->bound[rank + 1] - ex->bound[rank];
 }
 
-/* The schedule: which ranges each rank has follows from the number of blocks alone,
- * without messages. */
-static void schedule(dp_exchange *ex, int blocks) {
-    if (ex->blocks == blocks) {
-        return;
-    }
-    int ranks = ex->shared->comm->size;
-    for (int r = 0; r < ranks; r++) {
-        ex->nranges[r] = dp_tree_partition(blocks, ranks, r, INT_MAX, NULL);
-        assert(ex->nranges[r] <= DP_MAX_PARTIALS);
-        dp_tree_partition(blocks, ranks, r, INT_MAX, ex->ranges[r]);
-    }
-    ex->blocks = blocks;
-}
-
-static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
+static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int rank,
                  int tag) {
     /* Messages below MPI's eager limit, which need no rendezvous with the receiver. Long
      * ones are cut into larger messages, enough of them to hide the handshakes. MPI
@@ -149,9 +195,9 @@ static void post(dp_exchange *ex, bool send, char *data, size_t bytes, int peer,
         MPI_Request *request = &ex->request[ex->requests++];
         int n = (int)(bytes < max_bytes ? bytes : max_bytes);
         if (send) {
-            MPI_Isend(data, n, MPI_BYTE, peer, tag, world, request);
+            MPI_Isend(data, n, MPI_BYTE, rank, tag, world, request);
         } else {
-            MPI_Irecv(data, n, MPI_BYTE, peer, tag, world, request);
+            MPI_Irecv(data, n, MPI_BYTE, rank, tag, world, request);
         }
         data += n;
         bytes -= (size_t)n;
@@ -164,31 +210,6 @@ static void complete(dp_exchange *ex) {
     ex->requests = 0;
 }
 
-/* Merges all siblings among the partials of a domain; what is left is in `merged`, and
- * their number is returned. In my own domain the floats [at, at + n) of the slabs are
- * merged too, and merged[].slice is where they are. */
-static int merge_domain(const dp_exchange *ex, int domain, size_t at, size_t n,
-                        partial *merged) {
-    const dp_shared *s = ex->shared;
-    bool mine = domain == s->domain_of[s->comm->rank];
-    dp_tree_walk walk;
-    dp_tree_begin(&walk, ex->blocks);
-    for (int r = 0; r < s->comm->size; r++) {
-        for (int k = 0; s->domain_of[r] == domain && k < ex->nranges[r]; k++) {
-            int top = walk.depth;
-            merged[top].slice = mine ? slab_of(ex, s->member_of[r], k) + at : NULL;
-            for (int m = dp_tree_push(&walk, ex->ranges[r][k]); m > 0; m--, top--) {
-                dp_tree_add(merged[top - 1].slice, merged[top].slice, mine ? n : 0);
-            }
-            assert(walk.depth < DP_TREE_DEPTH * 4);
-        }
-    }
-    for (int v = 0; v < walk.depth; v++) {
-        merged[v].range = walk.range[v];
-    }
-    return walk.depth;
-}
-
 static int by_range(const void *a, const void *b) {
     const partial *x = a, *y = b;
     return (x->range.a > y->range.a) - (x->range.a < y->range.a);
@@ -198,40 +219,30 @@ static int by_range(const void *a, const void *b) {
  * for to their owners, and receives those of my slice. */
 static void exchange_domains(dp_exchange *ex, bool scalars) {
     const dp_shared *s = ex->shared;
-    int rank = s->comm->rank, mine = s->domain_of[rank];
+    int rank = s->comm->rank, mine = my_domain(ex);
     partial merged[DP_TREE_DEPTH * 4];
-    size_t slice = slice_of(ex, rank), expected = 0;
-    for (int d = 0; d < s->domains; d++) {
-        expected += d != mine ? (size_t)merge_domain(ex, d, 0, 0, merged) : 0;
-    }
-    if (expected * slice > ex->recvbuf_floats) {
-        dp_memory_free(&ex->recvbuf);
-        void *p = NULL;
-        if (dp_memory_alloc(expected * slice, sizeof(float), &p) != DP_OK) {
-            dp_fatal(DP_EINTERNAL, "%s", dp_status_message());
-        }
-        ex->recvbuf = p;
-        ex->recvbuf_floats = expected * slice;
-    }
+    size_t slice = slice_of(ex, rank);
+    assert(count_received(ex) * slice <= ex->recvbuf_floats);
     float *recvbuf = ex->recvbuf;
     for (int d = 0; d < s->domains; d++) {
         if (d == mine) {
             continue;
         }
-        int n = merge_domain(ex, d, 0, 0, merged), peer = ex->peer[d];
+        int n = merge_domain(ex, d, 0, 0, merged), there = ex->proxy_there[d];
         for (int v = 0; v < n; v++, recvbuf += slice) {
-            ex->partials[ex->npartials++] = (partial){merged[v].range, recvbuf};
-            post(ex, false, (char *)recvbuf, slice * sizeof(float), peer, v);
+            ex->partials[ex->npartials++] =
+                (partial){.range = merged[v].range, .slice = recvbuf};
+            post(ex, false, (char *)recvbuf, slice * sizeof(float), there, v);
         }
         for (int r = 0; scalars && r < s->comm->size; r++) {
             if (s->domain_of[r] == d) {
-                post(ex, false, (char *)&ex->scalars[r], sizeof(dp_step_scalars), peer,
+                post(ex, false, (char *)&ex->scalars[r], sizeof(dp_step_scalars), there,
                      TAG_SCALARS + r);
             }
         }
     }
     for (int r = 0; r < s->comm->size; r++) {
-        if (s->domain_of[r] == mine || ex->proxy[r] != rank) {
+        if (s->domain_of[r] == mine || ex->peer[r].proxy != rank) {
             continue;
         }
         size_t n = slice_of(ex, r);
@@ -250,7 +261,7 @@ static void exchange_domains(dp_exchange *ex, bool scalars) {
 /* allreduce = mpi: a rank's partials are added here, the ranks' sums by MPI. */
 static void reduce_by_mpi(dp_exchange *ex) {
     dp_comm *comm = ex->shared->comm;
-    int mine = ex->nranges[comm->rank];
+    int mine = ex->peer[comm->rank].nranges;
     float *sum = dp_exchange_slab(ex, 0);
     if (mine == 0) {
         memset(sum, 0, ex->floats * sizeof *sum);
@@ -264,7 +275,7 @@ static void reduce_by_mpi(dp_exchange *ex) {
     MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, ex->scalars,
                    sizeof(dp_step_scalars), MPI_BYTE, comm->world, &request[1]);
     dp_comm_wait_all(comm, 2, request, "MPI_Iallreduce");
-    ex->partials[0] = (partial){{0, ex->blocks}, sum + ex->bound[comm->rank]};
+    ex->partials[0] = (partial){.slice = sum + ex->bound[comm->rank]};
     ex->npartials = 1;
 }
 
@@ -276,10 +287,10 @@ static double reduce_scalars(const dp_exchange *ex, dp_step_scalars *scalars) {
     dp_tree_begin(&walk, ex->blocks);
     scalars->stop = 0;
     for (int r = 0; r < ex->shared->comm->size; r++) {
-        for (int k = 0; k < ex->nranges[r]; k++) {
+        for (int k = 0; k < ex->peer[r].nranges; k++) {
             int top = walk.depth;
             stack[top] = ex->scalars[r].loss[k];
-            for (int m = dp_tree_push(&walk, ex->ranges[r][k]); m > 0; m--, top--) {
+            for (int m = dp_tree_push(&walk, ex->peer[r].range[k]); m > 0; m--, top--) {
                 stack[top - 1] += stack[top];
             }
         }
@@ -311,9 +322,10 @@ double dp_exchange_reduce(dp_exchange *ex, const size_t *bound, int blocks,
         if (scalars) {
             memcpy(&ex->scalars[r], s->own[m], sizeof *scalars);
         }
-        for (int k = 0; k < ex->nranges[r]; k++) {
+        for (int k = 0; k < ex->peer[r].nranges; k++) {
             ex->partials[ex->npartials++] =
-                (partial){ex->ranges[r][k], slab_of(ex, m, k) + ex->bound[rank]};
+                (partial){.range = ex->peer[r].range[k],
+                          .slice = slab_of(ex, m, k) + ex->bound[rank]};
         }
     }
     if (s->domains > 1) {
@@ -323,7 +335,7 @@ double dp_exchange_reduce(dp_exchange *ex, const size_t *bound, int blocks,
     dp_tree_walk walk;
     dp_tree_begin(&walk, blocks);
     for (int v = 0; v < ex->npartials; v++) {
-        ex->merges[v] = dp_tree_push(&walk, ex->partials[v].range);
+        ex->partials[v].merges = dp_tree_push(&walk, ex->partials[v].range);
     }
     assert(walk.depth == 1);
     return scalars ? reduce_scalars(ex, scalars) : 0;
@@ -335,7 +347,7 @@ const float *dp_exchange_sum(dp_exchange *ex, size_t begin, size_t end) {
     int depth = 0;
     for (int v = 0; v < ex->npartials; v++) {
         stack[depth++] = ex->partials[v].slice + offset;
-        for (int m = ex->tree ? ex->merges[v] : 0; m > 0; m--, depth--) {
+        for (int m = ex->partials[v].merges; m > 0; m--, depth--) {
             dp_tree_add(stack[depth - 2], stack[depth - 1], n);
         }
     }
@@ -343,28 +355,31 @@ const float *dp_exchange_sum(dp_exchange *ex, size_t begin, size_t end) {
     return stack[0];
 }
 
-void dp_exchange_gather(dp_exchange *ex, int n, const dp_slices *arrays) {
+/* The slice of rank `owner`, to or from rank `with`. */
+static void post_slice(dp_exchange *ex, bool send, const dp_sliced_array *array,
+                       int owner, int with, int tag) {
+    size_t begin = array->bound[owner], end = array->bound[owner + 1];
+    post(ex, send, (char *)array->base + begin * array->size, (end - begin) * array->size,
+         with, tag);
+}
+
+void dp_exchange_gather(dp_exchange *ex, int n, const dp_sliced_array *arrays) {
     dp_shared *s = ex->shared;
-    int rank = s->comm->rank, mine = s->domain_of[rank];
-    for (int r = 0; s->domains > 1 && r < s->comm->size; r++) {
-        if (s->domain_of[r] == mine) {
+    int rank = s->comm->rank;
+    for (int r = 0; r < s->comm->size; r++) {
+        if (s->domain_of[r] == my_domain(ex)) {
             continue;
         }
         /* r's slices are received by its proxy in my domain; mine go to one rank of each
          * domain. */
-        bool receives = ex->proxy[r] == rank;
-        bool sends = ex->peer[s->domain_of[r]] == r;
+        bool receives = ex->peer[r].proxy == rank;
+        bool sends = ex->proxy_there[s->domain_of[r]] == r;
         for (int a = 0; a < n; a++) {
-            char *base = arrays[a].base;
-            size_t size = arrays[a].size;
-            const size_t *bound = arrays[a].bound;
             if (receives) {
-                post(ex, false, base + bound[r] * size, (bound[r + 1] - bound[r]) * size,
-                     r, a);
+                post_slice(ex, false, &arrays[a], r, r, a);
             }
             if (sends) {
-                post(ex, true, base + bound[rank] * size,
-                     (bound[rank + 1] - bound[rank]) * size, r, a);
+                post_slice(ex, true, &arrays[a], rank, r, a);
             }
         }
     }

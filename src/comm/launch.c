@@ -1,5 +1,6 @@
 /* Who started this process: what its environment tells. */
 #include "base/log.h"
+#include "base/open.h"
 #include "comm_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,19 +27,16 @@ bool dp_launched_by_nobody(void) {
 /* Whether the parent was started with the variable: then a script is between the launcher
  * and us. */
 static bool parent_has(const char *variable) {
-    char path[64];
-    size_t length = strlen(variable), same = 0; /* characters of this entry, if all fit */
-    snprintf(path, sizeof path, "/proc/%ld/environ", (long)getppid());
-    FILE *f = fopen(path, "r");
+    enum { MAX = 8 << 20 }; /* bytes; Linux allows 6 MiB */
+    char path[64], *text = NULL;
+    size_t length = strlen(variable), bytes = 0;
     bool found = false;
-    for (int c; f && !found && (c = getc(f)) != EOF;) {
-        found = same == length && c == '=';
-        same = c == '\0'                              ? 0
-               : same < length && c == variable[same] ? same + 1
-                                                      : length + 1;
-    }
-    if (f) {
-        fclose(f);
+    snprintf(path, sizeof path, "/proc/%ld/environ", (long)getppid());
+    if (dp_open_read(path, DP_EUSAGE, NULL, MAX, &text, &bytes) == DP_OK) {
+        for (size_t at = 0; at < bytes && !found; at += strlen(text + at) + 1) {
+            found = strncmp(text + at, variable, length) == 0 && text[at + length] == '=';
+        }
+        free(text);
     }
     return found;
 }
@@ -63,18 +61,16 @@ dp_status dp_comm_check_launch(dp_comm *comm) {
         if (!size || atoi(size) < 2) {
             continue;
         }
-        if (rank && atoi(rank) > 0) {
-            comm->error_rank = -1; /* one line for all: the first one's */
-            dp_log_enable(false);
-        }
+        bool first = !rank || atoi(rank) == 0; /* one line for all: the first one's */
         if (parent_has(variable)) {
-            dp_warn("%s started %s processes (%s), but %s does not connect them: each is "
-                    "a run of its own",
-                    launchers[k].name, size, variable, dp_comm_library());
-            dp_log_enable(true);
-            comm->error_rank = 0;
+            if (first) {
+                dp_warn("%s started %s processes (%s), but %s does not connect them: "
+                        "each is a run of its own",
+                        launchers[k].name, size, variable, dp_comm_library());
+            }
             return DP_OK;
         }
+        comm->error_rank = first ? 0 : -1;
         return dp_fail(DP_EUSAGE,
                        "%s started %s processes (%s), but %s, which trainer was built "
                        "with, does not connect them: each would train alone. Start it "

@@ -64,26 +64,50 @@ static void *map_segment(dp_comm *comm, size_t bytes) {
     return all ? map : NULL;
 }
 
-/* The domains; `alone`: this rank's host has no shared memory. */
-static void find_domains(dp_shared *s, bool alone) {
+/* The segment of this host's ranks, where it has several: their flags, the common memory,
+ * and each one's own. */
+static void map_memory(dp_shared *s, size_t common, size_t own) {
+    dp_comm *comm = s->comm;
+    size_t ranks = (size_t)comm->topology.node_size;
+    size_t flags = page_aligned(ranks * sizeof(struct dp_barrier_flag));
+    unsigned long size = page_aligned(own), *sizes = dp_alloc(ranks, sizeof size);
+    MPI_Allgather(&size, 1, MPI_UNSIGNED_LONG, sizes, 1, MPI_UNSIGNED_LONG, comm->node);
+    s->map_bytes = flags + page_aligned(common);
+    for (size_t m = 0; m < ranks; m++) {
+        s->map_bytes += sizes[m];
+    }
+    s->map = ranks > 1 ? map_segment(comm, s->map_bytes) : NULL;
+    if (s->map) {
+        s->flag = s->map;
+        s->common = (char *)s->map + flags;
+        char *at = (char *)s->common + page_aligned(common);
+        for (size_t m = 0; m < ranks; at += sizes[m++]) {
+            s->own[m] = at;
+        }
+    }
+    free(sizes);
+}
+
+static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
+    DP_TRY(dp_memory_alloc(common, 1, &s->common));
+    return dp_memory_alloc(own, 1, &s->own[0]);
+}
+
+/* Those with a segment are a domain, the others one each. */
+static void find_domains(dp_shared *s) {
     dp_comm *comm = s->comm;
     size_t ranks = (size_t)comm->size;
     s->domain_of = dp_alloc(ranks, sizeof(int));
     s->member_of = dp_alloc(ranks, sizeof(int));
     s->rank_of = dp_alloc(ranks, sizeof(int));
-    s->own = dp_alloc(ranks, sizeof *s->own);
     int lowest = comm->rank;
-    if (!alone) {
+    if (s->map) {
         MPI_Allreduce(&comm->rank, &lowest, 1, MPI_INT, MPI_MIN, comm->node);
     }
     MPI_Allgather(&lowest, 1, MPI_INT, s->domain_of, 1, MPI_INT, comm->world);
     for (int r = 0; r < comm->size; r++) {
         int first = s->domain_of[r]; /* its lowest rank, which has its number already */
-        if (first == r) {
-            s->domain_of[r] = s->domains++;
-        } else {
-            s->domain_of[r] = s->domain_of[first];
-        }
+        s->domain_of[r] = first == r ? s->domains++ : s->domain_of[first];
         for (int q = 0; q < r; q++) {
             s->member_of[r] += s->domain_of[q] == s->domain_of[r];
         }
@@ -96,52 +120,27 @@ static void find_domains(dp_shared *s, bool alone) {
     s->me = s->member_of[comm->rank];
 }
 
-static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
-    dp_status status = dp_memory_alloc(common, 1, &s->common);
-    return status != DP_OK ? status : dp_memory_alloc(own, 1, &s->own[0]);
-}
-
 dp_status dp_shared_create(dp_comm *comm, size_t common, size_t own, dp_shared **out) {
     dp_shared *s = dp_alloc(1, sizeof *s);
     s->comm = comm;
-    unsigned long size = page_aligned(own),
-                  *sizes = dp_alloc((size_t)comm->node_size, sizeof size);
-    MPI_Allgather(&size, 1, MPI_UNSIGNED_LONG, sizes, 1, MPI_UNSIGNED_LONG, comm->node);
-    size_t flags = page_aligned((size_t)comm->node_size * sizeof(struct dp_barrier_flag));
-    s->map_bytes = flags + page_aligned(common);
-    for (int m = 0; m < comm->node_size; m++) {
-        s->map_bytes += sizes[m];
-    }
-    s->map = comm->node_size > 1 ? map_segment(comm, s->map_bytes) : NULL;
-    find_domains(s, !s->map);
-    dp_status status = DP_OK;
-    double shm_too_small = !s->map && comm->node_size > 1;
-    if (s->map) {
-        s->flag = s->map;
-        s->common = (char *)s->map + flags;
-        char *at = (char *)s->common + page_aligned(common);
-        for (int m = 0; m < s->members; m++) {
-            s->own[m] = at;
-            at += sizes[m];
-        }
-    } else {
-        status = private_memory(s, common, own);
-    }
-    free(sizes);
-    status = dp_comm_agree(comm, status);
-    if (dp_comm_max(comm, shm_too_small) > 0 && !comm->shm_warned) {
+    s->own = dp_alloc((size_t)comm->topology.node_size, sizeof *s->own);
+    map_memory(s, common, own);
+    find_domains(s);
+    double refused = !s->map && comm->topology.node_size > 1;
+    if (dp_comm_max(comm, refused) > 0 && !comm->shm_warned) {
         comm->shm_warned = true;
         dp_warn(
             "too little shared memory on a host (%zu MiB asked for in /dev/shm): its "
             "ranks use private copies and MPI, which is slower; the results are the same",
             s->map_bytes >> 20);
     }
+    dp_status status = s->map ? DP_OK : private_memory(s, common, own);
+    status = dp_comm_agree(comm, status);
     if (status != DP_OK) {
         dp_shared_destroy(&s);
-        return status;
     }
     *out = s;
-    return DP_OK;
+    return status;
 }
 
 void dp_shared_destroy(dp_shared **shared) {
@@ -177,7 +176,7 @@ void dp_shared_barrier(dp_shared *s) {
         uint32_t now = atomic_load_explicit(&other->count, memory_order_acquire);
         /* The difference, since phases may wrap. */
         while ((int32_t)(now - phase) < 0) {
-            dp_patience_check(&watchdog);
+            dp_watchdog_check(&watchdog);
             now = dp_event_wait(other, now, s->flag[m].cpu != here, turn);
         }
     }

@@ -59,8 +59,7 @@ static void find_missing_ranks(dp_comm *comm, char *text, size_t size) {
     free(request);
 }
 
-static void abort_waiting(const dp_watchdog *watchdog) __attribute__((noreturn));
-static void abort_waiting(const dp_watchdog *watchdog) {
+static _Noreturn void abort_waiting(const dp_watchdog *watchdog) {
     dp_comm *comm = watchdog->comm;
     char who[128] = "rank 0";
     if (comm->rank == 0) {
@@ -82,14 +81,13 @@ static void abort_waiting(const dp_watchdog *watchdog) {
              who, comm->timeout, watchdog->what);
 }
 
-void dp_patience_check(dp_watchdog *watchdog) {
-    /* Between two turns of a waiting process pass milliseconds. Where seconds did, it was
-     * stopped or suspended, and the others most likely too: that is no sign that one of
-     * them hangs. */
+void dp_watchdog_check(dp_watchdog *watchdog) {
+    /* Between two checks pass milliseconds. Where seconds did, this process was stopped or
+     * suspended, and the others most likely too: no sign that one of them hangs. */
     const double stopped = 1;
-    /* The clock is read at each poll: an MPI call between two polls may yield, which
-     * takes milliseconds on a busy machine, and the watchdogs of all ranks must expire at
-     * about the same time. */
+    /* The clock is read each time: an MPI call in between may yield, which takes
+     * milliseconds on a busy machine, and the ranks' watchdogs must expire at about the
+     * same time. */
     double now = dp_clock();
     if (watchdog->begin <= 0) {
         watchdog->begin = now;
@@ -104,16 +102,15 @@ void dp_patience_check(dp_watchdog *watchdog) {
 }
 
 void dp_watchdog_poll(dp_watchdog *watchdog) {
-    enum { SLEEP = 50 };         /* microseconds */
-    const double spins = 100e-6; /* whoever is waited for may need the core */
-    /* longer ones are not a step's, and a nap is small beside them */
-    const double yields = 10e-3;
-    dp_patience_check(watchdog);
+    enum { SLEEP = 50 };         /* microseconds: little beside waits that long */
+    const double spins = 100e-6; /* seconds; whoever is waited for may need the core */
+    const double yields = 10e-3; /* a step's waits are shorter */
+    dp_watchdog_check(watchdog);
     double waited = watchdog->last - watchdog->begin;
     if (atomic_load_explicit(&watchdog->comm->sleep_polls, memory_order_relaxed) ||
         waited > yields) {
         usleep(SLEEP);
-    } else if (watchdog->comm->oversubscribed || waited > spins) {
+    } else if (watchdog->comm->topology.oversubscribed || waited > spins) {
         sched_yield();
     } else {
         dp_pause();

@@ -21,16 +21,19 @@ static void wrap(FILE *out, int at, const char *text) {
 }
 
 static const char *default_text(const dp_key *key) {
-    return key->shown ? key->shown : key->default_text ? key->default_text : "required";
+    if (key->shown || !key->default_text) {
+        return key->shown ? key->shown : "required";
+    }
+    return *key->default_text ? key->default_text : "none";
 }
 
-static void print_section(FILE *out, int s) {
+static void print_section(FILE *out, const dp_section *section) {
     char takes[DP_TEXT];
-    fprintf(out, "[%s]  %s\n", dp_sections[s].name, dp_sections[s].help);
-    for (int k = 0; k < DP_KEYS; k++) {
-        const dp_key *key = &dp_keys[k];
-        if (strcmp(key->section, dp_sections[s].name))
+    fprintf(out, "[%s]  %s\n", section->name, section->help);
+    for (const dp_key *key = dp_keys; key < dp_keys + dp_nkeys; key++) {
+        if (strcmp(key->section, section->name) != 0) {
             continue;
+        }
         dp_key_takes(key, false, takes);
         fprintf(out, "%*s%-*s%-*s", NAME_AT, "", DEFAULT_AT - NAME_AT, key->name,
                 TEXT_AT - DEFAULT_AT, default_text(key));
@@ -47,11 +50,11 @@ static void print_columns(FILE *out) {
 
 static const char *resume_rule(const dp_key *key) {
     switch (key->change) {
-    case DP_CHANGE_FREE:
+    case DP_FREE:
         return "may change when a run is continued";
-    case DP_CHANGE_UNLESS_SCHEDULED:
+    case DP_FREE_UNLESS_COSINE:
         return "may change when a run is continued, unless optimizer.schedule = cosine";
-    case DP_CHANGE_NEVER:
+    case DP_FIXED:
         break;
     }
     return "stays as it is when a run is continued";
@@ -71,7 +74,7 @@ static void print_key(FILE *out, const dp_key *key) {
     print_field(out, "type", takes);
     print_field(out, "default", default_text(key));
     print_field(out, "resume", resume_rule(key));
-    snprintf(example, sizeof(example),
+    snprintf(example, sizeof example,
              "'%s = ...' under [%s], or %s.%s=... after the CONFIG", key->name,
              key->section, key->section, key->name);
     print_field(out, "set by", example);
@@ -87,9 +90,9 @@ static void print_all(FILE *out) {
         "current folder; ~/ is the home folder. Required: optimizer.lr, train.epochs,\n"
         "train.batch_size and the data.\n\n");
     print_columns(out);
-    for (int s = 0; s < DP_SECTIONS; s++) {
+    for (int s = 0; s < dp_nsections; s++) {
         fputc('\n', out);
-        print_section(out, s);
+        print_section(out, &dp_sections[s]);
     }
 }
 
@@ -98,19 +101,23 @@ dp_status dp_config_help(const char *topic, FILE *out) {
         print_all(out);
         return DP_OK;
     }
-    int s = dp_section_find(topic);
-    if (s >= 0) {
-        print_columns(out);
-        print_section(out, s);
+    static const char where[] = "trainer help";
+    const char *dot = strchr(topic, '.');
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(topic, "."), topic);
+    if (dot) {
+        const dp_key *key = dp_key_find(name, dot + 1);
+        if (!key) {
+            return dp_unknown(where, name, dot + 1);
+        }
+        print_key(out, key);
         return DP_OK;
     }
-    for (int k = 0; k < DP_KEYS; k++) {
-        size_t n = strlen(dp_keys[k].section);
-        if (!strncmp(topic, dp_keys[k].section, n) && topic[n] == '.' &&
-            !strcmp(topic + n + 1, dp_keys[k].name)) {
-            print_key(out, &dp_keys[k]);
-            return DP_OK;
-        }
+    const dp_section *section = dp_section_find(name);
+    if (!section) {
+        return dp_unknown(where, dp_looks_like_key(name) ? "" : name, name);
     }
-    return dp_unknown_topic(topic);
+    print_columns(out);
+    print_section(out, section);
+    return DP_OK;
 }

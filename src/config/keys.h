@@ -4,53 +4,64 @@
 
 #include "config/config.h"
 
-typedef enum dp_key_type {
-    DP_KIND_TEXT,
-    DP_KIND_PATH,   /* text; a leading ~/ is replaced */
-    DP_KIND_CHOICE, /* text, one of `choices` */
-    DP_KIND_BOOL,   /* bool */
-    DP_KIND_INT,    /* int64_t in the range */
-    DP_KIND_REAL, /* double in the range, finite as a float too, and 0 only if it says so */
-    DP_KIND_SEED,    /* uint64_t */
-    DP_KIND_NUMBERS, /* text: one or more numbers, separated by blanks or commas */
-    DP_KIND_AUTO,    /* text: auto, or a whole number in the range */
+typedef struct dp_key dp_key;
+
+/** A type of values; types.c has one row for each. */
+typedef struct dp_key_type {
+    const char *takes; /* what is allowed, in words; NULL: the key's choices */
+    /** text -> field. Returns NULL, or what is wrong, the field unchanged: "" where text
+     *  is not what the key takes, else words that follow "key = 'text'". */
+    const char *(*read)(const dp_key *key, const char *text, void *field);
+    /** field -> the shortest text that `read` turns into the same bits. */
+    void (*print)(const void *field, char out[DP_TEXT]);
+    bool ranged; /* the key's lo and hi bound it */
 } dp_key_type;
+
+extern const dp_key_type dp_type_text;
+extern const dp_key_type dp_type_path;   /* text; a leading ~/ is replaced */
+extern const dp_key_type dp_type_choice; /* text, one of the key's choices */
+extern const dp_key_type
+    dp_type_numbers;                    /* text: numbers with blanks or commas between */
+extern const dp_key_type dp_type_auto;  /* text: auto, or a whole number in the range */
+extern const dp_key_type dp_type_bool;  /* bool */
+extern const dp_key_type dp_type_whole; /* int64_t in the range */
+extern const dp_key_type dp_type_seed;  /* uint64_t */
+extern const dp_key_type
+    dp_type_real; /* double in the range, finite and not 0 as float */
 
 /** What a resume allows. */
 typedef enum dp_change {
-    DP_CHANGE_NEVER,
-    DP_CHANGE_FREE,
-    DP_CHANGE_UNLESS_SCHEDULED, /* free as long as the schedule does not look at it */
+    DP_FIXED,
+    DP_FREE,
+    DP_FREE_UNLESS_COSINE, /* a schedule that looks at it */
 } dp_change;
 
-typedef struct dp_key {
+struct dp_key {
     const char *section, *name;
     size_t offset, size; /* of the field in dp_config, bytes */
-    dp_key_type kind;
-    const char *default_text; /* text of the default; NULL: required */
-    const char *help;         /* one sentence */
+    const dp_key_type *type;
+    const char *default_text; /* NULL: required */
     dp_change change;
-    const char *choices; /* kind choice: "a|b|c" */
-    double lo, hi;       /* kinds int, real, auto */
-    bool above, below;   /* lo, hi themselves are out */
-    const char *shown;   /* help's word for a default that depends on others, or NULL */
-} dp_key;
+    const char *help;    /* one sentence */
+    const char *choices; /* "a | b | c" */
+    double lo, hi;
+    bool above, below; /* lo, hi themselves are out */
+    const char *shown; /* help's word for a default that depends on others, or NULL */
+};
 
 typedef struct dp_section {
     const char *name, *help;
 } dp_section;
 
-enum { DP_KEYS = 58, DP_SECTIONS = 9 };
-
 /** The one table, a section's keys side by side, in the order of dp_sections. */
-extern const dp_key dp_keys[]; /* DP_KEYS rows */
-extern const dp_section dp_sections[DP_SECTIONS];
+extern const dp_key dp_keys[];
+extern const int dp_nkeys;
+extern const dp_section dp_sections[];
+extern const int dp_nsections;
 
-/** The index in dp_keys, or -1. */
-int dp_key_find(const char *section, const char *name);
-
-/** The index in dp_sections, or -1. */
-int dp_section_find(const char *name);
+/** NULL: there is none. */
+const dp_key *dp_key_find(const char *section, const char *name);
+const dp_section *dp_section_find(const char *name);
 
 /** Reads `value` into the key's field; `where` begins a failure's message.
  *  Errors: DP_EUSAGE naming key, value and what is allowed (config unchanged) */
@@ -64,28 +75,26 @@ void dp_key_text(const dp_key *key, const dp_config *config, char out[DP_TEXT]);
  *  limits so large that few will meet them. */
 void dp_key_takes(const dp_key *key, bool whole, char out[DP_TEXT]);
 
-/** Failures that suggest the nearest name; `where` begins the message. All DP_EUSAGE. */
-dp_status dp_unknown_section(const char *where, const char *section);
-dp_status dp_unknown_key(const char *where, const char *section, const char *name);
-dp_status dp_unknown_topic(const char *topic);
+/** DP_EUSAGE: "where: section.key = 'value' why". */
+dp_status dp_key_refuse(const dp_key *key, const char *where, const char *value,
+                        const char *why);
 
-/** DP_EUSAGE unless text[0..length) is UTF-8 without control characters; blanks, tabs and
- *  line ends may be in it. */
-dp_status dp_text_check(const char *where, const char *text, size_t length);
+/** DP_EUSAGE for an unknown section, or a key (name NULL: none) that is unknown in its
+ *  section ("": in none), with the nearest names; `where` begins the message. */
+dp_status dp_unknown(const char *where, const char *section, const char *name);
 
-/** The whole file, with an end added. Owner: the caller frees *out.
- *  Errors: DP_EUSAGE for a file that cannot be a config */
-dp_status dp_text_read(const char *path, char **out, size_t *length);
+/** Whether an unknown word is nearer to a key than to a section. */
+bool dp_looks_like_key(const char *word);
 
 /** Where each key was set. */
 typedef struct dp_origin {
     const char *name;       /* of the file */
     char *const *overrides; /* the command line's */
-    int set[DP_KEYS];       /* line > 0; -1 - override's index; 0: default */
+    int *set;               /* of each key: line > 0; -1 - override's index; 0: default */
 } dp_origin;
 
 /** "configs/mlp.ini:12" or "override 'optimizer.lr=0.1'" or the file's name alone. */
-void dp_origin_text(const dp_origin *origin, int key, char out[DP_TEXT]);
+void dp_origin_text(const dp_origin *origin, int set, char out[DP_TEXT]);
 
 /** Fills in the defaults that depend on other keys, then checks what is required and what
  *  must go together.  Errors: DP_EUSAGE */

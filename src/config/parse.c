@@ -1,217 +1,196 @@
 /* INI text and command-line overrides -> a validated config, through inih. */
 #include "base/memory.h"
+#include "base/open.h"
+#include "base/utf8.h"
 #include "keys.h"
 #include <ctype.h>
 #include <ini.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE = 4096 }; /* bytes of a line that inih sees, with its end */
+/* Bytes of a config file; of a line that inih sees, with its end. */
+enum { LARGEST = 1 << 20, LINE = 4096 };
 
 /* The text on its way through inih, which pulls lines and pushes keys. */
-typedef struct source {
-    const char *text;
-    size_t length, at;
-    int line; /* the one pulled last, from 1 */
-    bool any; /* a section or a key was seen */
+typedef struct parser {
+    const char *rest; /* of the text */
+    int line;         /* the one pulled last, from 1 */
     dp_origin origin;
     dp_config config;
-    dp_status status;
-} source;
+    dp_status status; /* inih itself knows only that a call failed */
+} parser;
 
-static void location(const source *s, char out[DP_TEXT]) {
-    snprintf(out, DP_TEXT, "%.900s:%d", s->origin.name, s->line);
-}
-
-void dp_origin_text(const dp_origin *origin, int key, char out[DP_TEXT]) {
-    int set = origin->set[key];
-    if (set > 0)
-        snprintf(out, DP_TEXT, "%.900s:%d", origin->name, set);
-    else if (set < 0)
-        snprintf(out, DP_TEXT, "override '%.200s'", origin->overrides[-1 - set]);
-    else
-        snprintf(out, DP_TEXT, "%.900s", origin->name);
-}
-
-static const char *skip_blanks(const char *s) {
-    while (*s && isspace((unsigned char)*s))
-        s++;
-    return s;
-}
-
-/* inih shortens long section names, ignores what follows the ']' and makes no call for a
- * section without keys, so headers are checked here. */
-static dp_status check_header(const source *s, const char *line) {
-    char where[DP_TEXT], name[64];
-    location(s, where);
-    const char *end = strchr(line, ']');
-    if (!end)
-        return dp_fail(DP_EUSAGE, "%s: a section must end in ']', as in [optimizer]",
-                       where);
-    const char *rest = skip_blanks(end + 1);
-    if (*rest && !strchr(";#", *rest))
-        return dp_fail(DP_EUSAGE,
-                       "%s: '%.60s' after a section's ']': put it on a line of its own",
-                       where, rest);
-    snprintf(name, sizeof(name), "%.*s", (int)(end - line - 1), line + 1);
-    if (dp_section_find(name) < 0)
-        return dp_unknown_section(where, name);
+/* UTF-8 without control characters, but for tabs and line ends. */
+static dp_status check_text(const char *where, const char *text, size_t length) {
+    int line = 1;
+    size_t n = 0;
+    for (const char *c = text; c < text + length; c += n) {
+        unsigned char byte = (unsigned char)*c;
+        n = dp_utf8(c, (size_t)(text + length - c));
+        bool end = byte == '\n' || (byte == '\r' && c[1] == '\n');
+        if (n == 0 || (iscntrl(byte) && byte != '\t' && !end)) {
+            return dp_fail(DP_EUSAGE,
+                           "%s: not text (byte 0x%02x on line %d): a config is an INI "
+                           "file in UTF-8, such as configs/mlp.ini",
+                           where, byte, line);
+        }
+        line += byte == '\n';
+    }
     return DP_OK;
 }
 
+/* from: as in dp_origin.set. */
+static dp_status set_key(parser *p, int from, const char *section, const char *name,
+                         const char *value) {
+    char where[DP_TEXT];
+    dp_origin_text(&p->origin, from, where);
+    const dp_key *key = dp_key_find(section, name);
+    if (!key) {
+        return dp_unknown(where, section, name);
+    }
+    int *set = &p->origin.set[key - dp_keys];
+    if (from > 0 && *set > 0) {
+        return dp_fail(DP_EUSAGE, "%s: duplicate key '%s.%s', already set on line %d",
+                       where, section, name, *set);
+    }
+    *set = from;
+    return dp_key_set(key, where, value, &p->config);
+}
+
+/* ---- the text ---- */
+
+/* inih shortens long lines and section names, ignores what follows a ']' and makes no
+ * call for a section without keys, so lines are checked before it sees them. */
+static dp_status check_line(const parser *p, const char *line, int length) {
+    char where[DP_TEXT], section[LINE];
+    dp_origin_text(&p->origin, p->line, where);
+    if (length > LINE - 2) {
+        return dp_fail(DP_EUSAGE, "%s: the line is %d bytes long: at most %d are read",
+                       where, length, LINE - 2);
+    }
+    const char *first = line + strspn(line, " \t");
+    if (*first != '[') {
+        return DP_OK;
+    }
+    const char *end = first + strcspn(first, "]\n");
+    if (*end != ']') {
+        return dp_fail(DP_EUSAGE, "%s: a section must end in ']', as in [optimizer]",
+                       where);
+    }
+    const char *rest = end + 1 + strspn(end + 1, " \t\r");
+    if (!strchr(";#\n", *rest)) { /* nor the text's end */
+        return dp_fail(DP_EUSAGE,
+                       "%s: '%.*s' after a section's ']': put it on a line of its own",
+                       where, (int)strcspn(rest, "\r\n"), rest);
+    }
+    snprintf(section, sizeof section, "%.*s", (int)(end - first - 1), first + 1);
+    return dp_section_find(section) ? DP_OK : dp_unknown(where, section, NULL);
+}
+
 /* Hands inih one whole line a call. */
-static char *on_line(char *out, int size, void *stream) {
-    source *s = stream;
-    if (s->at == s->length || s->status != DP_OK)
-        return NULL;
-    const char *start = s->text + s->at;
-    const char *end = memchr(start, '\n', s->length - s->at);
-    size_t n = end ? (size_t)(end - start) : s->length - s->at;
-    s->at += n + (end != NULL);
-    s->line++;
-    if (n + 2 > (size_t)size) {
-        s->status = dp_fail(DP_EUSAGE,
-                            "%.900s:%d: the line is %zu bytes long: at most %d are read",
-                            s->origin.name, s->line, n, size - 2);
+static char *next_line(char *out, int size, void *user) {
+    parser *p = user;
+    if (*p->rest == '\0') {
         return NULL;
     }
-    memcpy(out, start, n);
-    out[n] = '\0';
-    const char *first = skip_blanks(out);
-    if (*first == '[') {
-        s->any = true;
-        s->status = check_header(s, first);
-        if (s->status != DP_OK)
-            return NULL;
+    int length = (int)strcspn(p->rest, "\n");
+    p->line++;
+    p->status = check_line(p, p->rest, length);
+    if (p->status != DP_OK) {
+        return NULL;
     }
-    memcpy(out + n, "\n", 2);
+    snprintf(out, (size_t)size, "%.*s\n", length, p->rest);
+    p->rest += length + (p->rest[length] == '\n');
     return out;
 }
 
 static int on_key(void *user, const char *section, const char *name, const char *value) {
-    source *s = user;
-    char where[DP_TEXT];
-    location(s, where);
-    s->any = true;
-    int k = dp_key_find(section, name);
-    if (k < 0)
-        s->status = dp_unknown_key(where, section, name);
-    else if (s->origin.set[k] > 0)
-        s->status =
-            dp_fail(DP_EUSAGE, "%s: duplicate key '%s.%s', already set on line %d", where,
-                    section, name, s->origin.set[k]);
-    else
-        s->status = dp_key_set(&dp_keys[k], where, value, &s->config);
-    if (s->status != DP_OK)
-        return 0;
-    s->origin.set[k] = s->line;
-    return 1;
+    parser *p = user;
+    p->status = set_key(p, p->line, section, name, value);
+    return p->status == DP_OK;
 }
 
 /* The library's defaults cut lines at 200 bytes, join indented keys to the line before,
  * and go on after an error. */
-static void set_up_inih(void) {
+static dp_status parse_ini(parser *p) {
     static char comment[] = ";#";
     ini_max_line = LINE;
     ini_allow_multiline = false;
     ini_inline_comment_prefixes = comment;
     ini_stop_on_first_error = true;
-}
-
-static dp_status parse_ini(source *s) {
-    static const char bom[] = "\xef\xbb\xbf";
-    dp_status status = dp_text_check(s->origin.name, s->text, s->length);
-    if (status != DP_OK)
-        return status;
-    if (!strncmp(s->text, bom, 3))
-        s->at = 3;
-    set_up_inih();
-    int code = ini_parse_stream(on_line, s, on_key, s);
-    if (s->status != DP_OK)
-        return s->status;
-    if (code > 0)
+    int line = ini_parse_stream(next_line, p, on_key, p);
+    DP_TRY(p->status);
+    if (line > 0) {
         return dp_fail(DP_EUSAGE, "%s:%d: expected [section] or key = value",
-                       s->origin.name, code);
-    if (code < 0)
-        return dp_fail(DP_EINTERNAL, "%s: no memory to parse it", s->origin.name);
-    if (!s->any)
-        return dp_fail(DP_EUSAGE,
-                       "%s: is empty: a config needs at least optimizer.lr, "
-                       "train.epochs, train.batch_size and the data; see configs/mlp.ini",
-                       s->origin.name);
-    return DP_OK;
+                       p->origin.name, line);
+    }
+    return line < 0 ? dp_fail(DP_EINTERNAL, "%s: no memory to parse it", p->origin.name)
+                    : DP_OK;
 }
 
-/* text[0..n) without the blanks around it -> out. */
-static void trim(const char *text, size_t n, char *out) {
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
-        n--;
-    size_t first = 0;
-    while (first < n && isspace((unsigned char)text[first]))
-        first++;
-    memcpy(out, text + first, n - first);
-    out[n - first] = '\0';
+/* ---- overrides ---- */
+
+/* Cuts the blanks off around text. */
+static char *trim(char *text) {
+    char *end = text + strlen(text);
+    while (end > text && isspace((unsigned char)end[-1])) {
+        *--end = '\0';
+    }
+    return text + strspn(text, " \t\r\n");
 }
 
-static dp_status apply_override(source *s, int index) {
-    const char *text = s->origin.overrides[index];
-    char where[DP_TEXT], section[DP_TEXT], name[DP_TEXT];
-    snprintf(where, sizeof(where), "override '%.200s'", text);
-    const char *equals = strchr(text, '=');
-    if (!equals || equals - text >= DP_TEXT)
+/* text: a copy of override `index`, which is cut up. */
+static dp_status parse_override(parser *p, int index, char *text) {
+    char where[DP_TEXT];
+    dp_origin_text(&p->origin, -1 - index, where);
+    DP_TRY(check_text(where, text, strlen(text)));
+    char *value = strchr(text, '=');
+    if (!value) {
         return dp_fail(DP_EUSAGE,
                        "%s: expected section.key=value, such as optimizer.lr=0.1", where);
-    for (const char *c = text; *c; c++)
-        if (*c == '\n')
-            return dp_fail(DP_EUSAGE, "override of %.*s: a value is one line",
-                           (int)(equals - text), text);
-    if (dp_text_check("override", text, strlen(text)) != DP_OK)
-        return dp_fail(DP_EUSAGE, "override of %.*s: the value is not text in UTF-8",
-                       (int)(equals - text), text);
-    const char *dot = memchr(text, '.', (size_t)(equals - text));
-    trim(text, dot ? (size_t)(dot - text) : 0, section);
-    const char *first = dot ? dot + 1 : text;
-    trim(first, (size_t)(equals - first), name);
-    if (dot && dp_section_find(section) < 0)
-        return dp_unknown_section(where, section);
-    int k = dp_key_find(section, name);
-    if (k < 0)
-        return dp_unknown_key(where, section, name);
-    char *value = dp_alloc(strlen(equals), 1);
-    trim(equals + 1, strlen(equals + 1), value);
-    dp_status status = dp_key_set(&dp_keys[k], where, value, &s->config);
-    free(value);
-    s->origin.set[k] = -1 - index;
-    return status;
+    }
+    *value++ = '\0';
+    char *name = strchr(text, '.');
+    if (!name) {
+        return set_key(p, -1 - index, "", trim(text), trim(value));
+    }
+    *name++ = '\0';
+    return set_key(p, -1 - index, trim(text), trim(name), trim(value));
 }
 
-static dp_status parse(source *s, int noverrides, dp_config *out) {
-    for (int k = 0; k < DP_KEYS; k++)
-        if (dp_keys[k].default_text) {
-            dp_status status =
-                dp_key_set(&dp_keys[k], "default", dp_keys[k].default_text, &s->config);
-            if (status != DP_OK)
-                return status;
+/* ---- all together ---- */
+
+static dp_status parse(parser *p, size_t length, int noverrides) {
+    for (const dp_key *key = dp_keys; key < dp_keys + dp_nkeys; key++) {
+        if (key->default_text) {
+            DP_TRY(dp_key_set(key, "default", key->default_text, &p->config));
         }
-    dp_status status = parse_ini(s);
-    for (int i = 0; i < noverrides && status == DP_OK; i++)
-        status = apply_override(s, i);
-    if (status == DP_OK)
-        status = dp_config_resolve(&s->origin, &s->config);
-    if (status == DP_OK)
-        *out = s->config;
-    return status;
+    }
+    DP_TRY(check_text(p->origin.name, p->rest, length));
+    if (strncmp(p->rest, "\xef\xbb\xbf", 3) == 0) {
+        p->rest += 3; /* a byte order mark */
+    }
+    DP_TRY(parse_ini(p));
+    for (int i = 0; i < noverrides; i++) {
+        char *text = dp_strdup(p->origin.overrides[i]);
+        dp_status status = parse_override(p, i, text);
+        free(text);
+        DP_TRY(status);
+    }
+    return dp_config_resolve(&p->origin, &p->config);
 }
 
 static dp_status parse_bytes(const char *name, const char *text, size_t length,
                              int noverrides, char *const *overrides, dp_config *out) {
-    source *s = dp_alloc(1, sizeof(*s)); /* zeros: equal configs have equal bytes */
-    s->text = text;
-    s->length = length;
-    s->origin.name = name;
-    s->origin.overrides = overrides;
-    dp_status status = parse(s, noverrides, out);
-    free(s);
+    parser *p = dp_alloc(1, sizeof *p); /* zeros: equal configs have equal bytes */
+    p->rest = text;
+    p->origin = (dp_origin){name, overrides, dp_alloc((size_t)dp_nkeys, sizeof(int))};
+    dp_status status = parse(p, length, noverrides);
+    if (status == DP_OK) {
+        *out = p->config;
+    }
+    free(p->origin.set);
+    free(p);
     return status;
 }
 
@@ -219,10 +198,10 @@ dp_status dp_config_read(const char *path, int noverrides, char *const *override
                          dp_config *out) {
     char *text;
     size_t length;
-    dp_status status = dp_text_read(path, &text, &length);
-    if (status != DP_OK)
-        return status;
-    status = parse_bytes(path, text, length, noverrides, overrides, out);
+    DP_TRY(dp_open_read(path, DP_EUSAGE,
+                        "give the path of an INI file, such as configs/mlp.ini", LARGEST,
+                        &text, &length));
+    dp_status status = parse_bytes(path, text, length, noverrides, overrides, out);
     free(text);
     return status;
 }

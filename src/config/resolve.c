@@ -1,92 +1,97 @@
 /* Defaults that depend on other keys, and the checks that need more than one key. */
 #include "keys.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-/* Where a key was set, to begin a message with. */
-static const char *where(const dp_origin *origin, const char *section, const char *name,
-                         char out[DP_TEXT]) {
-    dp_origin_text(origin, dp_key_find(section, name), out);
-    return out;
+void dp_origin_text(const dp_origin *origin, int set, char out[DP_TEXT]) {
+    if (set > 0) {
+        snprintf(out, DP_TEXT, "%.900s:%d", origin->name, set);
+    } else if (set < 0) {
+        snprintf(out, DP_TEXT, "override '%.200s'", origin->overrides[-1 - set]);
+    } else {
+        snprintf(out, DP_TEXT, "%.900s", origin->name);
+    }
 }
 
-static dp_status name_run(const dp_origin *origin, dp_config *c) {
-    char at[DP_TEXT], text[DP_TEXT + 8];
-    const dp_key *name = &dp_keys[dp_key_find("run", "name")];
-    const dp_key *output = &dp_keys[dp_key_find("run", "output")];
-    where(origin, "run", "name", at);
-    if (*c->run.name == '\0') {
-        const char *slash = strrchr(origin->name, '/');
-        const char *base = slash ? slash + 1 : origin->name;
-        const char *dot = strrchr(base, '.');
-        int length = dot && dot != base ? (int)(dot - base) : (int)strlen(base);
-        snprintf(text, sizeof(text), "%.*s", length, base);
-        dp_status status = dp_key_set(name, at, text, c);
-        if (status != DP_OK)
-            return status;
-    }
-    if (strchr(c->run.name, '/') || !strcmp(c->run.name, ".") ||
-        !strcmp(c->run.name, ".."))
-        return dp_fail(DP_EUSAGE,
-                       "%s: run.name = '%.80s' can't name a folder: give a name without "
-                       "'/', and the folder as run.output",
-                       at, c->run.name);
-    if (*c->run.output == '\0') {
-        snprintf(text, sizeof(text), "runs/%s", c->run.name);
-        return dp_key_set(output, at, text, c);
-    }
-    return DP_OK;
+/* DP_EUSAGE, naming the key, its value and where it was set. */
+static dp_status refuse(const dp_origin *origin, const dp_config *config,
+                        const char *section, const char *name, const char *why) {
+    char where[DP_TEXT], value[DP_TEXT];
+    const dp_key *key = dp_key_find(section, name);
+    dp_origin_text(origin, origin->set[key - dp_keys], where);
+    dp_key_text(key, config, value);
+    return dp_key_refuse(key, where, value, why);
 }
 
 static dp_status require(const dp_origin *origin, const dp_config *c) {
-    for (int k = 0; k < DP_KEYS; k++)
-        if (!dp_keys[k].default_text && !origin->set[k])
-            return dp_fail(
-                DP_EUSAGE,
-                "%s: %s.%s is missing: add '%s = ...' under [%s], or %s.%s=... to the "
-                "command line ('trainer help %s.%s' says more)",
-                origin->name, dp_keys[k].section, dp_keys[k].name, dp_keys[k].name,
-                dp_keys[k].section, dp_keys[k].section, dp_keys[k].name,
-                dp_keys[k].section, dp_keys[k].name);
-    if (*c->data.dir == '\0' && *c->data.train == '\0')
+    for (const dp_key *key = dp_keys; key < dp_keys + dp_nkeys; key++) {
+        if (!key->default_text && !origin->set[key - dp_keys]) {
+            return dp_fail(DP_EUSAGE,
+                           "%s: %s.%s is missing: add '%s = ...' under [%s], or "
+                           "%s.%s=... to the command line ('trainer help %s.%s' says "
+                           "more)",
+                           origin->name, key->section, key->name, key->name, key->section,
+                           key->section, key->name, key->section, key->name);
+        }
+    }
+    if (*c->data.dir == '\0' && *c->data.train == '\0') {
         return dp_fail(
             DP_EUSAGE,
             "%s: the data is missing: add 'dir = FOLDER' (IDX files) or 'train = FILE' "
             "under [data], or data.dir=... or data.train=... to the command line",
             origin->name);
+    }
+    return DP_OK;
+}
+
+/* "configs/mlp.ini" -> mlp, runs/mlp */
+static dp_status name_run(const dp_origin *origin, dp_config *c) {
+    char text[DP_TEXT + 8];
+    if (*c->run.name == '\0') {
+        const char *slash = strrchr(origin->name, '/');
+        const char *base = slash ? slash + 1 : origin->name;
+        const char *dot = strrchr(base, '.');
+        int length = dot && dot != base ? (int)(dot - base) : (int)strlen(base);
+        snprintf(text, sizeof text, "%.*s", length, base);
+        DP_TRY(dp_key_set(dp_key_find("run", "name"), origin->name, text, c));
+    }
+    if (strchr(c->run.name, '/') || strcmp(c->run.name, ".") == 0 ||
+        strcmp(c->run.name, "..") == 0) {
+        return refuse(origin, c, "run", "name",
+                      "can't name a folder: give a name without '/', and the folder as "
+                      "run.output");
+    }
+    if (*c->run.output == '\0') {
+        snprintf(text, sizeof text, "runs/%s", c->run.name);
+        DP_TRY(dp_key_set(dp_key_find("run", "output"), origin->name, text, c));
+    }
     return DP_OK;
 }
 
 dp_status dp_config_resolve(const dp_origin *origin, dp_config *c) {
-    char at[DP_TEXT];
-    dp_status status = require(origin, c);
-    if (status == DP_OK)
-        status = name_run(origin, c);
-    if (status != DP_OK)
-        return status;
-
+    DP_TRY(require(origin, c));
+    DP_TRY(name_run(origin, c));
     double validation = c->data.validation;
-    if (validation >= 1 && validation != floor(validation))
-        return dp_fail(DP_EUSAGE,
-                       "%s: data.validation = %g must be a whole number of samples, or a "
-                       "fraction below 1",
-                       where(origin, "data", "validation", at), validation);
-    if (!strcmp(c->model.init, "file") && *c->model.init_file == '\0')
-        return dp_fail(DP_EUSAGE, "%s: model.init = file needs model.init_file, the file",
-                       where(origin, "model", "init", at));
-    if (!strcmp(c->optimizer.name, "sgd") && c->optimizer.nesterov &&
-        c->optimizer.momentum == 0)
-        return dp_fail(DP_EUSAGE,
-                       "%s: optimizer.nesterov = true needs optimizer.momentum above 0",
-                       where(origin, "optimizer", "nesterov", at));
-    if (!strncmp(c->checkpoint.best, "val_", 4) && validation == 0)
-        return dp_fail(DP_EUSAGE,
-                       "%s: checkpoint.best = %s needs data.validation above 0",
-                       where(origin, "checkpoint", "best", at), c->checkpoint.best);
-    if (!strncmp(c->checkpoint.best, "test_", 5) && validation > 0)
-        return dp_fail(DP_EUSAGE,
-                       "%s: checkpoint.best = %s needs data.validation = 0: with a "
-                       "validation split the test set is scored only at the end",
-                       where(origin, "checkpoint", "best", at), c->checkpoint.best);
+    if (validation >= 1 && validation != floor(validation)) {
+        return refuse(origin, c, "data", "validation",
+                      "must be a whole number of samples, or a fraction below 1");
+    }
+    if (strcmp(c->model.init, "file") == 0 && *c->model.init_file == '\0') {
+        return refuse(origin, c, "model", "init", "needs model.init_file, the file");
+    }
+    if (strcmp(c->optimizer.name, "sgd") == 0 && c->optimizer.nesterov &&
+        c->optimizer.momentum == 0) {
+        return refuse(origin, c, "optimizer", "nesterov",
+                      "needs optimizer.momentum above 0");
+    }
+    if (strncmp(c->checkpoint.best, "val_", 4) == 0 && validation == 0) {
+        return refuse(origin, c, "checkpoint", "best", "needs data.validation above 0");
+    }
+    if (strncmp(c->checkpoint.best, "test_", 5) == 0 && validation > 0) {
+        return refuse(origin, c, "checkpoint", "best",
+                      "needs data.validation = 0: with a validation split the test set "
+                      "is scored only at the end");
+    }
     return DP_OK;
 }

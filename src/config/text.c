@@ -7,56 +7,64 @@
 char *dp_config_text(const dp_config *config) {
     dp_strbuf b;
     FILE *stream = dp_strbuf_open(&b);
-    for (int k = 0; k < DP_KEYS; k++) {
+    const char *section = NULL;
+    for (const dp_key *key = dp_keys; key < dp_keys + dp_nkeys; key++) {
         char value[DP_TEXT];
-        if (k == 0 || strcmp(dp_keys[k].section, dp_keys[k - 1].section))
-            fprintf(stream, "%s[%s]\n", k ? "\n" : "", dp_keys[k].section);
-        dp_key_text(&dp_keys[k], config, value);
-        fprintf(stream, "%s =%s%s\n", dp_keys[k].name, *value ? " " : "", value);
+        if (!section || strcmp(key->section, section) != 0) {
+            fprintf(stream, "%s[%s]\n", section ? "\n" : "", key->section);
+            section = key->section;
+        }
+        dp_key_text(key, config, value);
+        fprintf(stream, "%s =%s%s\n", key->name, *value ? " " : "", value);
     }
     dp_strbuf_close(&b);
     return b.text;
 }
 
 static bool may_change(const dp_key *key, const dp_config *old) {
-    if (key->change == DP_CHANGE_UNLESS_SCHEDULED)
+    if (key->change == DP_FREE_UNLESS_COSINE) {
         return strcmp(old->optimizer.schedule, "cosine") != 0;
-    return key->change == DP_CHANGE_FREE;
+    }
+    return key->change == DP_FREE;
 }
 
-/* Writes the differences that matter and returns their number. */
-static int differences(const dp_config *old, const dp_config *now, FILE *out) {
-    int count = 0;
-    for (int k = 0; k < DP_KEYS; k++) {
-        char before[DP_TEXT], after[DP_TEXT];
-        dp_key_text(&dp_keys[k], old, before);
-        dp_key_text(&dp_keys[k], now, after);
-        if (!strcmp(before, after) || may_change(&dp_keys[k], old))
-            continue;
-        if (out)
-            fprintf(out, "%s%s.%s: %.80s -> %.80s", count ? ", " : "", dp_keys[k].section,
-                    dp_keys[k].name, *before ? before : "(empty)",
-                    *after ? after : "(empty)");
-        count++;
+/* The first key from `key` on that differs and may not, or NULL. */
+static const dp_key *next_change(const dp_key *key, const dp_config *old,
+                                 const dp_config *now) {
+    for (; key < dp_keys + dp_nkeys; key++) {
+        const char *before = (const char *)old + key->offset;
+        const char *after = (const char *)now + key->offset;
+        if (memcmp(before, after, key->size) != 0 && !may_change(key, old)) {
+            return key;
+        }
     }
-    return count;
+    return NULL;
+}
+
+bool dp_config_same_run(const dp_config *a, const dp_config *b) {
+    return !next_change(dp_keys, a, b);
 }
 
 dp_status dp_config_may_resume(const dp_config *old, const dp_config *now) {
-    if (dp_config_same_run(old, now))
+    const dp_key *key = next_change(dp_keys, old, now);
+    if (!key) {
         return DP_OK;
+    }
     dp_strbuf list;
-    differences(old, now, dp_strbuf_open(&list));
+    FILE *stream = dp_strbuf_open(&list);
+    for (; key; key = next_change(key + 1, old, now)) {
+        char before[DP_TEXT], after[DP_TEXT];
+        dp_key_text(key, old, before);
+        dp_key_text(key, now, after);
+        fprintf(stream, "%s.%s: %.80s -> %.80s; ", key->section, key->name,
+                *before ? before : "(empty)", *after ? after : "(empty)");
+    }
     dp_strbuf_close(&list);
     dp_status status =
         dp_fail(DP_EUSAGE,
-                "%.200s holds a run of another config, so it can't be continued: %s; set "
+                "%.200s holds a run of another config, so it can't be continued: %sset "
                 "run.overwrite=true to start anew there, or another run.output",
                 now->run.output, list.text);
     free(list.text);
     return status;
-}
-
-bool dp_config_same_run(const dp_config *a, const dp_config *b) {
-    return differences(a, b, NULL) == 0;
 }

@@ -9,20 +9,15 @@
 /* A byte more than the file and its NUL to begin with, so that a plain file ends in one
  * read. */
 static dp_status read_all(dp_csv_text *f, dp_stream *stream) {
-    size_t room = dp_stream_size(stream) + 2, got;
-    for (;; room *= 2) {
-        dp_status status = dp_memory_resize(&f->text, room);
-        if (status != DP_OK) {
-            return status;
-        }
-        size_t left = room - 1 - f->length;
-        status = dp_stream_read(stream, f->text + f->length, left, &got);
+    size_t room = dp_stream_size(stream) + 2, got = 0, left = 0;
+    for (; got == left; room *= 2) {
+        DP_TRY(dp_memory_resize(&f->text, room));
+        left = room - 1 - f->length;
+        DP_TRY(dp_stream_read(stream, f->text + f->length, left, &got));
         f->length += got;
-        f->text[f->length] = '\0';
-        if (status != DP_OK || got < left) {
-            return status;
-        }
     }
+    f->text[f->length] = '\0';
+    return DP_OK;
 }
 
 /* The one of , TAB ; that is in the first line most often, outside quotes. */
@@ -47,14 +42,10 @@ static void find_separator(dp_csv_text *f) {
 dp_status dp_csv_open(const char *path, dp_csv_text *f) {
     dp_stream *stream = NULL;
     *f = (dp_csv_text){.path = path, .line = 1};
-    dp_status status = dp_stream_open(path, &stream);
-    if (status == DP_OK) {
-        status = read_all(f, stream);
-    }
+    DP_TRY(dp_stream_open(path, NULL, &stream));
+    dp_status status = read_all(f, stream);
     dp_stream_close(&stream);
-    if (status != DP_OK) {
-        return status;
-    }
+    DP_TRY(status);
     if (memchr(f->text, '\0', f->length)) {
         return dp_fail(DP_EDATA, "%s: not UTF-8 text: there are zero bytes in it", path);
     }
@@ -127,10 +118,7 @@ dp_status dp_csv_field(dp_csv_text *f, char **out, bool *last) {
     }
     char *end = NULL;
     if (*f->at == '"') {
-        dp_status status = cut_quoted(f, out, &end);
-        if (status != DP_OK) {
-            return status;
-        }
+        DP_TRY(cut_quoted(f, out, &end));
     } else {
         *out = f->at;
         while (!ends_field(f, *f->at)) {

@@ -1,16 +1,15 @@
-/* Opening data: format, classes, limit, validation split. */
+/* A data set in four stages: its files are read, its classes counted, the training file is
+ * split, statistics are taken. */
 #include "data/dataset.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/rng.h"
+#include "names.h"
 #include "reader.h"
+#include "split.h"
 #include "statistics.h"
-#include <assert.h>
-#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-enum { MAX_PATH = DP_TEXT + 64 };
 
 /* ---- what the config asks for ---- */
 
@@ -49,20 +48,15 @@ static dp_status no_data(const dp_config *config, const char *name) {
 }
 
 /* The path of the training or test file; "" where the config names no test set. */
-static dp_status find_path(const dp_config *config, bool test, char out[MAX_PATH]) {
+static dp_status find_path(const dp_config *config, bool test, char out[DP_MAX_PATH]) {
     const char *given = test ? config->data.test : config->data.train;
-    const char *dir = config->data.dir;
-    out[0] = '\0';
+    const char *name = test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte";
+    snprintf(out, DP_MAX_PATH, "%s", given);
     if (given[0]) {
-        snprintf(out, MAX_PATH, "%s", given);
         return DP_OK;
     }
-    if (dir[0]) {
-        const char *name = test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte";
-        if (!dp_idx_find(dir, name, out)) {
-            return no_data(config, name);
-        }
-        return DP_OK;
+    if (config->data.dir[0]) {
+        return dp_path_find(config->data.dir, name, out) ? DP_OK : no_data(config, name);
     }
     return test ? DP_OK
                 : dp_fail(DP_EUSAGE, "no data named: set data.dir (a folder of the four "
@@ -77,7 +71,7 @@ static dp_status check_class_names(const dp_read_request *request) {
     }
     for (int i = 1; i < n; i++) {
         const char *name = request->class_name[i];
-        if (dp_names_find(i, request->class_name, name, strlen(name)) >= 0) {
+        if (dp_names_find(i, request->class_name, name) >= 0) {
             return dp_fail(
                 DP_EUSAGE,
                 "data.classes names '%s' twice: each class has a name of its own", name);
@@ -86,42 +80,36 @@ static dp_status check_class_names(const dp_read_request *request) {
     return DP_OK;
 }
 
-/* Fills *request; *names is the caller's. */
-static dp_status make_request(const dp_config *config, const dp_schema *schema,
-                              dp_read_request *request, char ***names) {
-    *request = (dp_read_request){
+/* Reads a file; *nnames and *names: data.classes, which is the caller's. */
+static dp_status read_file(const dp_config *config, const char *path,
+                           const dp_schema *schema, int *nnames, char ***names,
+                           dp_table *out) {
+    dp_read_request request = {
         .kind = kind_of(config), .target = config->data.target, .schema = *schema};
-    dp_status status = dp_names_split(config->data.classes, &request->nclass_name, names);
-    if (status != DP_OK) {
-        return status;
+    DP_TRY(dp_names_split(config->data.classes, nnames, names));
+    request.nclass_name = *nnames;
+    request.class_name = *names;
+    DP_TRY(check_class_names(&request));
+    if (request.kind == DP_CLASSES && schema->classes == 0) {
+        request.schema.classes = *nnames;
     }
-    request->class_name = *names;
-    if (request->kind == DP_CLASSES && request->nclass_name > 0 && schema->classes == 0) {
-        request->schema.classes = request->nclass_name;
-    }
-    return check_class_names(request);
+    return dp_format_read(config->data.format, path, &request, out);
 }
 
 dp_status dp_dataset_read(const dp_config *config, const char *path,
                           const dp_schema *schema, dp_table *out) {
-    char test[MAX_PATH] = "";
+    char test[DP_MAX_PATH];
     if (!path) {
-        dp_status status = find_path(config, true, test);
-        if (status != DP_OK) {
-            return status;
-        }
+        DP_TRY(find_path(config, true, test));
         path = test;
     }
     if (!path[0]) {
         *out = (dp_table){0};
         return DP_OK;
     }
-    dp_read_request request;
+    int nnames = 0;
     char **names = NULL;
-    dp_status status = make_request(config, schema, &request, &names);
-    if (status == DP_OK) {
-        status = dp_format_read(config->data.format, path, &request, out);
-    }
+    dp_status status = read_file(config, path, schema, &nnames, &names, out);
     dp_memory_free(&names);
     return status;
 }
@@ -137,12 +125,7 @@ static dp_status count_classes(dp_dataset *data, int named, const char *path) {
     }
     data->classes = named > 0 ? named : max + 1;
     data->outputs = data->classes;
-    int *count = NULL;
-    dp_status status =
-        dp_memory_alloc((size_t)data->classes, sizeof *count, (void **)&count);
-    if (status != DP_OK) {
-        return status;
-    }
+    int *count = dp_alloc((size_t)data->classes, sizeof *count);
     for (int i = 0; i < t->n; i++) {
         count[t->label[i]]++;
     }
@@ -151,7 +134,7 @@ static dp_status count_classes(dp_dataset *data, int named, const char *path) {
         empty += count[c] == 0;
         first = count[c] == 0 ? c : first;
     }
-    dp_memory_free(&count);
+    free(count);
     if (data->classes - empty < 2) {
         return dp_fail(DP_EDATA,
                        "%s: all %d samples are of class %d: nothing to tell apart", path,
@@ -182,16 +165,6 @@ static dp_status check_binary(const dp_dataset *data, const char *path) {
     return DP_OK;
 }
 
-static dp_status find_outputs(dp_dataset *data, const dp_read_request *request,
-                              const char *path) {
-    data->outputs = data->train.ntargets;
-    if (request->kind == DP_VALUES) {
-        return DP_OK;
-    }
-    return request->kind == DP_BINARY ? check_binary(data, path)
-                                      : count_classes(data, request->nclass_name, path);
-}
-
 /* ---- opening ---- */
 
 static dp_status read_test(dp_dataset *data, const dp_config *config) {
@@ -202,9 +175,9 @@ static dp_status read_test(dp_dataset *data, const dp_config *config) {
                               .classes = data->classes,
                               .ncolumns = t->ncolumns,
                               .column = t->column};
-    dp_status status = dp_dataset_read(config, NULL, &schema, &data->test);
-    if (status != DP_OK || data->test.n == 0) {
-        return status;
+    DP_TRY(dp_dataset_read(config, NULL, &schema, &data->test));
+    if (data->test.n == 0) {
+        return DP_OK;
     }
     if (data->test.bytes != t->bytes) {
         return dp_fail(DP_EDATA, "the training set holds %s, but the test set holds %s",
@@ -218,103 +191,42 @@ static dp_status read_test(dp_dataset *data, const dp_config *config) {
     return DP_OK;
 }
 
-/* How many of n samples are held out. */
-static dp_status validation_count(double validation, int n, int *out) {
-    double count = validation < 1 ? floor(validation * n) : validation;
-    if (count != floor(count) || count < 0) {
-        return dp_fail(DP_EUSAGE,
-                       "data.validation = %g: a count of samples, or a fraction below 1",
-                       validation);
+static dp_status read_train(dp_dataset *data, const dp_config *config) {
+    const dp_schema any = {0};
+    char path[DP_MAX_PATH];
+    int named = 0;
+    DP_TRY(find_path(config, false, path));
+    DP_TRY(read_file(config, path, &any, &named, &data->class_name, &data->train));
+    dp_target_kind kind = kind_of(config);
+    if (named == 0 || kind == DP_VALUES) {
+        dp_memory_free(&data->class_name);
     }
-    if (validation > 0 && (count < 1 || count >= n)) {
-        return dp_fail(DP_EUSAGE, "data.validation = %g of %d training samples %s",
-                       validation, n,
-                       count < 1 ? "holds out none" : "leaves none to train on");
+    data->outputs = data->train.ntargets;
+    switch (kind) {
+    case DP_CLASSES:
+        return count_classes(data, named, path);
+    case DP_BINARY:
+        return check_binary(data, path);
+    case DP_VALUES:
+        break;
     }
-    *out = (int)count;
     return DP_OK;
 }
 
-static dp_status split(dp_dataset *data, const dp_config *config) {
-    int n = data->train.n, held = 0;
-    dp_status status = validation_count(config->data.validation, n, &held);
-    int32_t *order = NULL;
-    uint8_t *is_held = NULL;
-    if (status == DP_OK) {
-        status = dp_memory_alloc((size_t)n, sizeof *order, (void **)&order);
-    }
-    if (status == DP_OK) {
-        status = dp_memory_alloc((size_t)n, 1, (void **)&is_held);
-    }
-    if (status == DP_OK) {
-        status = dp_memory_alloc((size_t)(n - held), sizeof *data->train_row,
-                                 (void **)&data->train_row);
-    }
-    if (status == DP_OK) {
-        status =
-            dp_memory_alloc((size_t)held, sizeof *data->val_row, (void **)&data->val_row);
-    }
-    if (status == DP_OK) {
-        if (held > 0) {
-            dp_rng_permutation(config->run.seed, DP_FOR_SPLIT, 0, n, order);
-        }
-        for (int i = 0; i < held; i++) {
-            is_held[order[i]] = 1;
-        }
-        for (int i = 0; i < n; i++) {
-            if (is_held[i]) {
-                data->val_row[data->val_n++] = i;
-            } else {
-                data->train_row[data->train_n++] = i;
-            }
-        }
-    }
-    dp_memory_free(&order);
-    dp_memory_free(&is_held);
-    return status;
-}
-
 static dp_status open_all(const dp_config *config, dp_dataset *data) {
-    const dp_schema any = {0};
-    char path[MAX_PATH];
-    dp_read_request request = {0};
-    dp_status status = find_path(config, false, path);
-    if (status == DP_OK) {
-        status = make_request(config, &any, &request, &data->class_name);
-    }
-    if (status == DP_OK) {
-        status = dp_format_read(config->data.format, path, &request, &data->train);
-    }
-    if (request.nclass_name == 0 || request.kind == DP_VALUES) {
-        dp_memory_free(&data->class_name);
-    }
-    if (status == DP_OK) {
-        status = find_outputs(data, &request, path);
-    }
-    if (status == DP_OK) {
-        status = read_test(data, config);
-    }
-    if (status != DP_OK) {
-        return status;
-    }
-    if (config->data.limit > 0 && config->data.limit < data->train.n) {
-        data->train.n = (int)config->data.limit;
-    }
-    status = split(data, config);
-    if (status == DP_OK && strcmp(config->data.normalize, "standardize") == 0) {
-        status = dp_statistics_take(data, (int)config->parallel.block);
+    DP_TRY(read_train(data, config));
+    DP_TRY(read_test(data, config));
+    DP_TRY(dp_split(config, data));
+    if (strcmp(config->data.normalize, "standardize") == 0) {
+        DP_TRY(dp_statistics_take(data, (int)config->parallel.block));
     }
     dp_statistics_fingerprint(data);
-    return status;
+    return DP_OK;
 }
 
 dp_status dp_dataset_open(const dp_config *config, dp_dataset **out) {
-    dp_dataset *data = NULL;
-    dp_status status = dp_memory_alloc(1, sizeof *data, (void **)&data);
-    if (status != DP_OK) {
-        return status;
-    }
-    status = open_all(config, data);
+    dp_dataset *data = dp_alloc(1, sizeof *data);
+    dp_status status = open_all(config, data);
     if (status != DP_OK) {
         dp_dataset_destroy(&data);
         return status;

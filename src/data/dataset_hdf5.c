@@ -1,42 +1,47 @@
-/* The HDF5 reader: which dataset is what, and its shape. */
+/* HDF5: "file.h5", "file.h5:/group" with the datasets images and labels, or x and y; or
+ * "file.h5:/dataset" with its labels beside it. data.target names another dataset of
+ * labels. uint8 stays bytes, other numbers become floats. */
+#include "array.h"
 #include "base/memory.h"
 #include "h5/h5file.h"
-#include "reader.h"
-#include <ctype.h>
-#include <errno.h>
-#include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_PATH = DP_TEXT + 64, MAX_DIMS = 8 };
-
 typedef struct source {
-    const char *path;     /* as the user wrote it */
-    char file[MAX_PATH];  /* the file's part of it */
-    char data[MAX_PATH];  /* the dataset of samples */
-    char label[MAX_PATH]; /* its labels or targets, "" if there are none */
+    const char *path;        /* as the user wrote it */
+    char file[DP_MAX_PATH];  /* the file's part of it */
+    char data[DP_MAX_PATH];  /* the dataset of samples */
+    char label[DP_MAX_PATH]; /* its labels or targets, "" if there are none */
     dp_h5 *h5;
-    int64_t length; /* of the file, bytes */
+    dp_array samples, labels;
 } source;
 
+static bool named(const char *path) {
+    return strstr(path, ".h5:/") || strstr(path, ".hdf5:/") ||
+           dp_path_ends(path, ".h5") || dp_path_ends(path, ".hdf5");
+}
+
+static bool begins(const unsigned char *head, size_t n) {
+    return n >= 8 && memcmp(head, "\x89HDF\r\n\x1a\n", 8) == 0;
+}
+
 /* "file.h5:/object": the file and the object, "" without one. */
-static const char *cut_path(const char *path, char file[MAX_PATH]) {
+static const char *cut_path(const char *path, char file[DP_MAX_PATH]) {
     const char *colon = strstr(path, ":/");
     if (!colon || access(path, F_OK) == 0) {
-        snprintf(file, MAX_PATH, "%s", path);
+        snprintf(file, DP_MAX_PATH, "%s", path);
         return "";
     }
-    snprintf(file, MAX_PATH, "%.*s", (int)(colon - path), path);
+    snprintf(file, DP_MAX_PATH, "%.*s", (int)(colon - path), path);
     return colon[2] ? colon + 1 : "";
 }
 
 static dp_status find_samples(source *s, const char *object) {
     static const char *const names[] = {"images", "x"};
     for (int i = 0; i < 2; i++) {
-        snprintf(s->data, MAX_PATH, "%s/%s", object, names[i]);
+        snprintf(s->data, DP_MAX_PATH, "%s/%s", object, names[i]);
         if (dp_h5_has(s->h5, s->data)) {
             return DP_OK;
         }
@@ -49,39 +54,22 @@ static dp_status find_samples(source *s, const char *object) {
     if (!dp_h5_has(s->h5, object)) {
         return dp_fail(DP_EDATA, "%s: no '%s' in %s", s->path, object, s->file);
     }
-    snprintf(s->data, MAX_PATH, "%s", object);
+    snprintf(s->data, DP_MAX_PATH, "%s", object);
     return DP_OK;
-}
-
-/* images -> labels, x -> y in the last part of the name: "/x", "/x_train", "/train_x". */
-static bool rename_to_labels(const char *base, char *out, size_t size) {
-    const char *images = strstr(base, "images");
-    size_t n = strlen(base);
-    if (images) {
-        snprintf(out, size, "%.*slabels%s", (int)(images - base), base, images + 6);
-        return true;
-    }
-    snprintf(out, size, "%s", base);
-    bool first = tolower((unsigned char)base[0]) == 'x' && (n == 1 || base[1] == '_');
-    bool last = n > 2 && tolower((unsigned char)base[n - 1]) == 'x' && base[n - 2] == '_';
-    if (first || last) {
-        out[first ? 0 : n - 1]++; /* y comes after x, Y after X */
-    }
-    return first || last;
 }
 
 static dp_status find_labels(source *s, const dp_read_request *request) {
     const char *base = strrchr(s->data, '/') + 1;
     int folder = (int)(base - s->data);
-    char name[MAX_PATH] = "";
-    bool known = request->target[0] || rename_to_labels(base, name, sizeof name);
+    char name[DP_MAX_PATH] = "";
+    bool known = request->target[0] || dp_array_labels_name(base, name);
     if (request->target[0]) {
         snprintf(name, sizeof name, "%s", request->target);
     }
     int n = name[0] == '/'
-                ? snprintf(s->label, MAX_PATH, "%s", name)
-                : snprintf(s->label, MAX_PATH, "%.*s%s", folder, s->data, name);
-    if (known && n < MAX_PATH && dp_h5_has(s->h5, s->label)) {
+                ? snprintf(s->label, DP_MAX_PATH, "%s", name)
+                : snprintf(s->label, DP_MAX_PATH, "%.*s%s", folder, s->data, name);
+    if (known && n < DP_MAX_PATH && dp_h5_has(s->h5, s->label)) {
         return DP_OK;
     }
     if (request->schema.optional) {
@@ -96,201 +84,46 @@ static dp_status find_labels(source *s, const dp_read_request *request) {
                            s->path, s->data);
 }
 
-/* Shape of a dataset that has one row a sample. Refuses what the file can't hold. */
-static dp_status read_shape(const source *s, const char *name, dp_h5_type *type,
-                            int *ndim, int64_t dims[MAX_DIMS], int64_t *count) {
-    dp_status status = dp_h5_shape(s->h5, name, type, ndim, dims);
-    if (status != DP_OK) {
-        return status;
-    }
-    if (*ndim < 1) {
-        return dp_fail(DP_EDATA, "%s: '%s' is a single value, not one row a sample",
-                       s->path, name);
-    }
-    *count = 1;
-    for (int d = 0; d < *ndim; d++) {
-        if (dims[d] < 1 || __builtin_mul_overflow(*count, dims[d], count) ||
-            *count > INT64_MAX / 16) {
-            return dp_fail(DP_EDATA, "%s: '%s': dimension %d is %lld", s->path, name, d,
-                           (long long)dims[d]);
-        }
-    }
-    if (dims[0] > INT_MAX || *count / dims[0] > INT_MAX) {
-        return dp_fail(DP_EDATA, "%s: '%s' is too large: %lld rows of %lld values",
-                       s->path, name, (long long)dims[0], (long long)(*count / dims[0]));
-    }
-    /* gzip packs at most 1032 to 1: beyond that the header is damaged, or nothing was
-     * written. */
-    if (*count / 1032 > s->length) {
-        return dp_fail(DP_EDATA, "%s: '%s' claims %lld values in a file of %lld bytes",
-                       s->path, name, (long long)*count, (long long)s->length);
-    }
-    return DP_OK;
-}
-
-static dp_status check_finite(const source *s, const char *name, const float *v, int n,
-                              int width) {
-    for (int i = 0; i < n; i++) {
-        for (int k = 0; k < width; k++) {
-            float x = v[(size_t)i * width + k];
-            if (!isfinite(x)) {
-                return dp_fail(
-                    DP_EDATA, "%s: '%s': value %d of sample %d (from 0) is %g as a float",
-                    s->path, name, k, i, (double)x);
-            }
-        }
-    }
-    return DP_OK;
-}
-
-static dp_status read_samples(const source *s, dp_table *out) {
+static dp_status read_array(const source *s, const char *dataset, bool samples,
+                            dp_array *a) {
     dp_h5_type type;
-    int ndim;
-    int64_t dims[MAX_DIMS], count;
-    dp_status status = read_shape(s, s->data, &type, &ndim, dims, &count);
-    if (status != DP_OK) {
-        return status;
+    struct stat info = {0};
+    a->name = dp_printed("%s: '%s'", s->path, dataset);
+    DP_TRY(dp_h5_shape(s->h5, dataset, &type, &a->ndim, a->dim));
+    if (a->ndim < 1) {
+        return dp_fail(DP_EDATA, "%s is a single value, not one row a sample", a->name);
     }
-    if (ndim > DP_DATA_DIMS + 1) {
-        return dp_fail(DP_EDATA, "%s: '%s' has %d dimensions, more than %d", s->path,
-                       s->data, ndim, DP_DATA_DIMS + 1);
+    if (stat(s->file, &info) != 0) {
+        return dp_fail(DP_EDATA, "%s: can't be read any more", s->file);
     }
-    out->n = (int)dims[0];
-    out->features = (int)(count / dims[0]);
-    if (ndim == 1 || ndim == 3) { /* one number a sample; an image of one channel */
-        out->shape[out->nshape++] = 1;
-    }
-    for (int d = 1; d < ndim; d++) {
-        out->shape[out->nshape++] = (int)dims[d];
-    }
-    out->bytes = type == DP_H5_U8;
-    status = dp_memory_alloc((size_t)count, out->bytes ? 1 : sizeof(float), &out->raw);
-    if (status == DP_OK) {
-        status =
-            dp_h5_get(s->h5, s->data, out->bytes ? DP_H5_U8 : DP_H5_F32, count, out->raw);
-    }
-    if (status == DP_OK && !out->bytes) {
-        status = check_finite(s, s->data, out->raw, out->n, out->features);
-    }
-    return status;
+    DP_TRY(dp_array_count(a, (size_t)info.st_size));
+    a->type = !samples ? DP_DOUBLES : type == DP_H5_U8 ? DP_BYTES : DP_FLOATS;
+    static const dp_h5_type as[] = {
+        [DP_BYTES] = DP_H5_U8, [DP_FLOATS] = DP_H5_F32, [DP_DOUBLES] = DP_H5_F64};
+    DP_TRY(dp_array_alloc(a));
+    return dp_h5_get(s->h5, dataset, as[a->type], (int64_t)a->count, a->value);
 }
 
-static dp_status to_labels(const source *s, const double *v, int classes, dp_table *out) {
-    dp_status status =
-        dp_memory_alloc((size_t)out->n, sizeof *out->label, (void **)&out->label);
-    for (int i = 0; status == DP_OK && i < out->n; i++) {
-        if (!(v[i] >= 0 && v[i] < DP_MAX_CLASSES) || v[i] != floor(v[i])) {
-            return dp_fail(DP_EDATA,
-                           "%s: '%s': %g of sample %d (from 0) is not a class number (0, "
-                           "1, 2, ...); for other numbers set loss.name = mse",
-                           s->path, s->label, v[i], i);
-        }
-        if (classes > 0 && v[i] >= classes) {
-            return dp_fail(DP_EDATA,
-                           "%s: '%s': label %g of sample %d (from 0) is out of range: "
-                           "there are %d classes, 0 to %d",
-                           s->path, s->label, v[i], i, classes, classes - 1);
-        }
-        out->label[i] = (int32_t)v[i];
+static dp_status read_source(source *s, const dp_read_request *request, dp_table *out) {
+    const char *object = cut_path(s->path, s->file);
+    DP_TRY(dp_h5_open_any(s->file, DP_EDATA, &s->h5));
+    DP_TRY(find_samples(s, object));
+    DP_TRY(find_labels(s, request));
+    DP_TRY(read_array(s, s->data, true, &s->samples));
+    if (s->label[0]) {
+        DP_TRY(read_array(s, s->label, false, &s->labels));
     }
-    return status;
+    return dp_array_table(request, &s->samples, s->label[0] ? &s->labels : NULL, out);
 }
 
-static dp_status read_labels(const source *s, int64_t count,
-                             const dp_read_request *request, dp_table *out) {
-    if (count != out->n) {
-        return dp_fail(
-            DP_EDATA,
-            "%s: '%s' has %lld values a sample, but cross_entropy takes one class number",
-            s->path, s->label, (long long)(count / out->n));
-    }
-    double *v = NULL;
-    dp_status status = dp_memory_alloc((size_t)count, sizeof *v, (void **)&v);
-    if (status == DP_OK) {
-        status = dp_h5_get(s->h5, s->label, DP_H5_F64, count, v);
-    }
-    if (status == DP_OK) {
-        status = to_labels(s, v, request->schema.classes, out);
-    }
-    dp_memory_free(&v);
-    return status;
-}
-
-/* 0 and 1, judged before they are rounded to floats. */
-static dp_status read_binary(const source *s, int64_t count, dp_table *out) {
-    double *v = NULL;
-    dp_status status = dp_memory_alloc((size_t)count, sizeof *v, (void **)&v);
-    if (status == DP_OK) {
-        status = dp_h5_get(s->h5, s->label, DP_H5_F64, count, v);
-    }
-    for (int64_t i = 0; status == DP_OK && i < count; i++) {
-        out->target[i] = (float)v[i];
-        if (v[i] != 0 && v[i] != 1) {
-            status = dp_fail(DP_EDATA,
-                             "%s: '%s': %g of sample %lld (from 0) is neither 0 nor 1, "
-                             "which loss.name = bce takes",
-                             s->path, s->label, v[i], (long long)(i / out->ntargets));
-        }
-    }
-    dp_memory_free(&v);
-    return status;
-}
-
-static dp_status read_targets(const source *s, int64_t count,
-                              const dp_read_request *request, dp_table *out) {
-    dp_status status =
-        dp_memory_alloc((size_t)count, sizeof *out->target, (void **)&out->target);
-    if (status != DP_OK) {
-        return status;
-    }
-    out->ntargets = (int)(count / out->n);
-    if (request->kind == DP_BINARY) {
-        return read_binary(s, count, out);
-    }
-    status = dp_h5_get(s->h5, s->label, DP_H5_F32, count, out->target);
-    return status == DP_OK ? check_finite(s, s->label, out->target, out->n, out->ntargets)
-                           : status;
-}
-
-static dp_status read_all(source *s, const char *object, const dp_read_request *request,
-                          dp_table *out) {
-    dp_status status = find_samples(s, object);
-    if (status == DP_OK) {
-        status = find_labels(s, request);
-    }
-    if (status == DP_OK) {
-        status = read_samples(s, out);
-    }
-    if (status != DP_OK || !s->label[0]) {
-        return status;
-    }
-    dp_h5_type type;
-    int ndim;
-    int64_t dims[MAX_DIMS], count;
-    status = read_shape(s, s->label, &type, &ndim, dims, &count);
-    if (status == DP_OK && dims[0] != out->n) {
-        status = dp_fail(DP_EDATA, "%s: '%s' has %d samples, but '%s' has %lld", s->path,
-                         s->data, out->n, s->label, (long long)dims[0]);
-    }
-    if (status != DP_OK) {
-        return status;
-    }
-    return request->kind == DP_CLASSES ? read_labels(s, count, request, out)
-                                       : read_targets(s, count, request, out);
-}
-
-dp_status dp_hdf5_read(const char *path, const dp_read_request *request, dp_table *out) {
+static dp_status read_hdf5(const char *path, const dp_read_request *request,
+                           dp_table *out) {
     source s = {.path = path};
-    const char *object = cut_path(path, s.file);
-    struct stat info;
-    if (stat(s.file, &info) != 0) {
-        return dp_fail(DP_EDATA, "%s: %s", s.file, strerror(errno));
-    }
-    s.length = (int64_t)info.st_size;
-    dp_status status = dp_h5_open_any(s.file, DP_EDATA, &s.h5);
-    if (status == DP_OK) {
-        status = read_all(&s, object, request, out);
-        dp_h5_close(&s.h5);
-    }
+    dp_status status = read_source(&s, request, out);
+    dp_array_free(&s.samples);
+    dp_array_free(&s.labels);
+    dp_h5_close(&s.h5);
     return status;
 }
+
+const dp_format dp_format_hdf5 = {"hdf5", named, begins, read_hdf5};

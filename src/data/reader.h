@@ -1,16 +1,12 @@
-/** Readers of data files, one .c file each: a new format is a new file, a line here and a
- *  row in format.c's table.
- *
- *  A reader fills a zeroed table: n, features, shape, raw, and label (DP_CLASSES) or
- *  target. Every value is finite and every label in range afterwards. Errors: DP_EDATA,
- *  naming the file, the place in it and what is wrong; what the table then holds is freed
- *  by the caller. */
+/** Readers of data files: a new format is a new file dataset_<name>.c and a row in
+ *  format.c. Formats of whole arrays share array.h, those read as a stream of bytes
+ *  stream.h. */
 #ifndef DP_DATA_READER_H
 #define DP_DATA_READER_H
 
 #include "data/dataset.h"
 
-enum { DP_MAX_CLASSES = 65536 }; /* beyond that it is hardly a class number */
+enum { DP_MAX_PATH = DP_TEXT + 64 };
 
 /** What goes with each sample: follows from the loss. */
 typedef enum dp_target_kind {
@@ -28,49 +24,38 @@ typedef struct dp_read_request {
     dp_schema schema;
 } dp_read_request;
 
+typedef struct dp_format {
+    const char *name; /* in data.format */
+    /** Whether a file of that name is of this format, whatever is in it. */
+    bool (*named)(const char *path);
+    /** Whether one that begins with head[0..n) is; n = 16, or less in a shorter file. */
+    bool (*begins)(const unsigned char *head, size_t n);
+    /** Fills a zeroed table: n, features, shape, raw, and label (DP_CLASSES) or target.
+     *  Every value is finite and every label in range afterwards. Errors: DP_EDATA,
+     *  naming the file, the place in it and what is wrong; what the table then holds is
+     *  freed by the caller. */
+    dp_status (*read)(const char *path, const dp_read_request *request, dp_table *out);
+} dp_format;
+
 /** Reads a file in the format of that name, or of the file's own name or content
  *  ("auto"), and checks that its samples are as wide as the schema says, and images of
  *  its shape. *out is unchanged on an error. */
 dp_status dp_format_read(const char *name, const char *path,
                          const dp_read_request *request, dp_table *out);
 
-/** IDX images and the labels beside them: "images" -> "labels" and "idx<k>" -> "idx1" in
- *  the file's name, .gz or not. */
-dp_status dp_idx_read_pair(const char *path, const dp_read_request *request,
-                           dp_table *out);
+/** Whether the path ends so, in capitals or not. */
+bool dp_path_ends(const char *path, const char *ending);
 
-/** IDX images (magic 0x803, or any uint8 IDX of 2 to 5 dimensions) and labels (0x801, or
- *  NULL: none), each plain or .gz whatever the name. Checks magic, dimensions (against
- *  the file's length, before anything is allocated), exact length, that counts agree, and
- *  that labels are below `classes` (0: none leaves most classes below it empty; -1:
- *  any). */
-dp_status dp_idx_read(const char *images, const char *labels, int classes, dp_table *out);
+/** Finds `folder/name` or `folder/name.gz`. False: neither is there. */
+bool dp_path_find(const char *folder, const char *name, char out[DP_MAX_PATH]);
 
-/** Finds `folder/name` or `folder/name.gz`. False: neither is there. out[DP_TEXT + 64] */
-bool dp_idx_find(const char *folder, const char *name, char *out);
+/** Allocates what goes with n samples: label, or target[n][width]. */
+dp_status dp_table_alloc_targets(const dp_read_request *request, size_t n, int width,
+                                 dp_table *out);
 
-/** Text with a header line of names; separated by comma, tab or semicolon, found by
- *  itself; fields may be quoted (RFC 4180); plain or .gz. Each cell of a used column is a
- *  number with a decimal point; a column of classes, two of them with bce, holds their
- *  numbers from 0, or names of data.classes. Without data.target the last column is the
- *  target. */
-dp_status dp_csv_read(const char *path, const dp_read_request *request, dp_table *out);
-
-/** "file.h5", "file.h5:/group" with the datasets images and labels, or x and y; or
- *  "file.h5:/dataset" with its labels beside it (images -> labels, x -> y in its name).
- *  data.target names another dataset of labels. uint8 stays bytes, other numbers become
- *  float32. Samples [n], [n,features], [n,rows,columns] or [n,channels,rows,columns];
- *  class labels [n]; targets [n] or [n,targets]. */
-dp_status dp_hdf5_read(const char *path, const dp_read_request *request, dp_table *out);
-
-/** Copies n names into one allocation. Owner: the caller frees with dp_memory_free. */
-dp_status dp_names_copy(int n, char *const *names, char ***out);
-
-/** Cuts text at commas, blanks around trimmed, into one allocation as above. "" gives n =
- *  0. Errors: DP_EUSAGE for an empty name. */
-dp_status dp_names_split(const char *text, int *n, char ***out);
-
-/** Whether names[0..n) holds the name of `length` bytes at `name`: its place, or -1. */
-int dp_names_find(int n, char *const *names, const char *name, size_t length);
+/** Stores v, the k-th of what goes with sample i. Returns NULL, or why it can't be a label
+ *  or target of this request, " is not a class number ...", until the next call. */
+const char *dp_table_set_target(const dp_read_request *request, dp_table *out, size_t i,
+                                int k, double v);
 
 #endif

@@ -14,19 +14,16 @@ dp_status dp_sampler_create(const int32_t *row, int n, int batch, bool shuffle,
                        "samples; use at most %d, or 0 for the whole split",
                        batch, n, n);
     }
-    dp_sampler *sampler = NULL;
-    dp_status status = dp_memory_alloc(1, sizeof *sampler, (void **)&sampler);
-    if (status != DP_OK) {
-        return status;
-    }
-    *sampler = (dp_sampler){
-        .row = row, .n = n, .batch = batch, .shuffle = shuffle, .seed = seed};
-    sampler->steps = n / batch + (n % batch != 0 && !drop_last);
-    status = dp_memory_alloc((size_t)n, sizeof *sampler->order, (void **)&sampler->order);
-    if (status != DP_OK) {
-        dp_sampler_destroy(&sampler);
-        return status;
-    }
+    int32_t *order = NULL;
+    DP_TRY(dp_memory_alloc((size_t)n, sizeof *order, (void **)&order));
+    dp_sampler *sampler = dp_alloc(1, sizeof *sampler);
+    *sampler = (dp_sampler){.row = row,
+                            .n = n,
+                            .batch = batch,
+                            .steps = n / batch + (n % batch != 0 && !drop_last),
+                            .shuffle = shuffle,
+                            .seed = seed,
+                            .order = order};
     *out = sampler;
     return DP_OK;
 }

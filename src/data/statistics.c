@@ -90,13 +90,13 @@ static void tree_sums(const dp_dataset *data, int block, int width, value_fn *va
     memcpy(sum, stack, (size_t)width * sizeof *sum);
 }
 
-/* Whether a column (c < 0: any pixel) takes more than one value in the training split. */
-static bool varies(const dp_dataset *data, int c) {
+/* Whether columns [begin, end) take more than one value in the training split. */
+static bool vary(const dp_dataset *data, int begin, int end) {
     const dp_table *t = &data->train;
-    double first = cell(t, data->train_row[0], c < 0 ? 0 : c);
+    double first = cell(t, data->train_row[0], begin);
     for (int i = 0; i < data->train_n; i++) {
-        for (int k = c < 0 ? 0 : c; k < (c < 0 ? t->features : c + 1); k++) {
-            if (cell(t, data->train_row[i], k) != first) {
+        for (int c = begin; c < end; c++) {
+            if (cell(t, data->train_row[i], c) != first) {
                 return true;
             }
         }
@@ -128,10 +128,9 @@ static void finish(dp_dataset *data, double count) {
     int constants = 0, first = 0;
     for (int c = 0; c < data->nmean; c++) {
         double deviation = sqrt(data->std[c] / count);
-        bool image = data->train.nshape > 1;
-        /* The mean of equal values is rounded, so a deviation of 0 can't be relied upon.
-         */
-        if (!varies(data, image ? -1 : c) || deviation < 1.0 / (double)FLT_MAX) {
+        int end = data->train.nshape > 1 ? data->train.features : c + 1;
+        /* The mean of equal values is rounded: their deviation need not be 0. */
+        if (!vary(data, c, end) || deviation < 1.0 / (double)FLT_MAX) {
             deviation = 1.0;
             first = constants++ ? first : c;
         }
@@ -147,27 +146,25 @@ dp_status dp_statistics_take(dp_dataset *data, int block) {
     bool image = t->nshape > 1;
     int width = image ? 1 : t->features;
     value_fn *value = !image ? columns : t->bytes ? image_of_bytes : image_of_floats;
-    double *stack = NULL;
-    dp_status status = dp_memory_alloc((size_t)(DP_TREE_DEPTH + 2) * width, sizeof *stack,
-                                       (void **)&stack);
     void **array[] = {(void **)&data->mean, (void **)&data->std, (void **)&data->mean_f,
                       (void **)&data->inv_std_f};
-    for (int i = 0; status == DP_OK && i < 4; i++) {
-        status = dp_memory_alloc((size_t)width, i < 2 ? sizeof(double) : sizeof(float),
-                                 array[i]);
+    for (int i = 0; i < 4; i++) {
+        size_t size = i < 2 ? sizeof(double) : sizeof(float);
+        DP_TRY(dp_memory_alloc((size_t)width, size, array[i]));
     }
-    if (status == DP_OK) {
-        data->nmean = width;
-        double count = (double)data->train_n * (image ? t->features : 1);
-        tree_sums(data, block, width, value, NULL, stack, data->mean);
-        for (int c = 0; c < width; c++) {
-            data->mean[c] /= count;
-        }
-        tree_sums(data, block, width, value, data->mean, stack, data->std);
-        finish(data, count);
+    double *stack = NULL;
+    DP_TRY(dp_memory_alloc((size_t)(DP_TREE_DEPTH + 2) * width, sizeof *stack,
+                           (void **)&stack));
+    data->nmean = width;
+    double count = (double)data->train_n * (image ? t->features : 1);
+    tree_sums(data, block, width, value, NULL, stack, data->mean);
+    for (int c = 0; c < width; c++) {
+        data->mean[c] /= count;
     }
+    tree_sums(data, block, width, value, data->mean, stack, data->std);
     dp_memory_free(&stack);
-    return status;
+    finish(data, count);
+    return DP_OK;
 }
 
 /* ---- fingerprint ---- */

@@ -9,9 +9,10 @@
 
 typedef struct dp_stream dp_stream;
 
-/** Opens the file.  Errors: DP_EDATA, DP_EINTERNAL (no memory); *out unchanged.
- *  Owner: the caller, who frees with dp_stream_close. */
-dp_status dp_stream_open(const char *path, dp_stream **out);
+/** Opens the file. `hint` (may be NULL) ends the message where there is none: what is
+ *  expected there. Borrows `path`. Errors: DP_EDATA, DP_EINTERNAL (no memory); *out
+ *  unchanged. Owner: the caller, who frees with dp_stream_close. */
+dp_status dp_stream_open(const char *path, const char *hint, dp_stream **out);
 
 /** Reads n bytes, fewer only where the stream ends: *got of them, also on an error. Gzip
  *  members in a row are one stream (RFC 1952), and zero bytes behind the last one are
@@ -20,13 +21,17 @@ dp_status dp_stream_open(const char *path, dp_stream **out);
  *  it */
 dp_status dp_stream_read(dp_stream *s, void *out, size_t n, size_t *got);
 
-/** Whether the file is gzip. */
-bool dp_stream_packed(const dp_stream *s);
+/** Reads n bytes; fewer are an error too. */
+dp_status dp_stream_read_all(dp_stream *s, void *out, size_t n);
+
+/** Errors: DP_EDATA where there is anything left to read. With it all of gzip's checksums
+ *  have been compared. */
+dp_status dp_stream_read_end(dp_stream *s);
 
 /** Bytes of the file as it lies on the disk. */
 size_t dp_stream_size(const dp_stream *s);
 
-/** Frees the stream and sets *s to NULL (NULL is fine). */
-void dp_stream_close(dp_stream **s);
+/** Frees the stream and sets *stream to NULL (NULL is fine). */
+void dp_stream_close(dp_stream **stream);
 
 #endif

@@ -1,10 +1,9 @@
-/* Tables in memory, and lists of names. */
+/* Tables in memory, and which values may go with a sample. */
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "reader.h"
+#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 void dp_table_free(dp_table *table) {
     dp_memory_free(&table->raw);
@@ -35,70 +34,54 @@ size_t dp_dataset_bytes(const dp_dataset *data) {
            (size_t)data->train.n * sizeof(int32_t);
 }
 
-/* One allocation: the pointers, then `bytes` of text. */
-static dp_status allocate_names(int n, size_t bytes, char ***out, char **text) {
-    size_t pointers = (size_t)n * sizeof(char *);
-    dp_status status = dp_memory_alloc(pointers + bytes, 1, (void **)out);
-    if (status == DP_OK) {
-        *text = (char *)*out + pointers;
+dp_status dp_table_alloc_targets(const dp_read_request *request, size_t n, int width,
+                                 dp_table *out) {
+    if (request->kind == DP_CLASSES) {
+        return dp_memory_alloc(n, sizeof *out->label, (void **)&out->label);
     }
-    return status;
+    out->ntargets = width;
+    return dp_memory_alloc(n * (size_t)width, sizeof *out->target, (void **)&out->target);
 }
 
-dp_status dp_names_copy(int n, char *const *names, char ***out) {
-    size_t bytes = 0;
-    for (int i = 0; i < n; i++) {
-        bytes += strlen(names[i]) + 1;
+/* A value is judged before it is rounded to a float. */
+static const char *fault_of(const dp_read_request *request, double v) {
+    enum { MAX_CLASSES = 65536 }; /* beyond that it is hardly a class number */
+    static char text[80];
+    int classes = request->schema.classes;
+    switch (request->kind) {
+    case DP_VALUES:
+        return isfinite((float)v) ? NULL
+               : isnan(v)         ? " is not a number"
+                                  : " is too large for a float";
+    case DP_BINARY:
+        return v == 0 || v == 1 ? NULL
+                                : " is neither 0 nor 1, which loss.name = bce takes; for "
+                                  "more classes use cross_entropy";
+    case DP_CLASSES:
+        break;
     }
-    char *text = NULL, **copy = NULL;
-    dp_status status = allocate_names(n, bytes, &copy, &text);
-    if (status != DP_OK) {
-        return status;
+    if (!(v >= 0 && v < MAX_CLASSES) || v != floor(v)) {
+        return " is not a class number (0, 1, 2, ...); for other numbers set loss.name = "
+               "mse";
     }
-    for (int i = 0; i < n; i++) {
-        copy[i] = strcpy(text, names[i]);
-        text += strlen(text) + 1;
+    if (classes == 0 || v < classes) {
+        return NULL;
     }
-    *out = copy;
-    return DP_OK;
+    snprintf(text, sizeof text, " is out of range: there are %d classes, 0 to %d",
+             classes, classes - 1);
+    return text;
 }
 
-dp_status dp_names_split(const char *text, int *n, char ***out) {
-    int max = 1;
-    for (const char *p = text; *p; p++) {
-        max += *p == ',';
+const char *dp_table_set_target(const dp_read_request *request, dp_table *out, size_t i,
+                                int k, double v) {
+    const char *fault = fault_of(request, v);
+    if (fault) {
+        return fault;
     }
-    char *to = NULL, **names = NULL;
-    dp_status status = allocate_names(max, strlen(text) + (size_t)max, &names, &to);
-    if (status != DP_OK) {
-        return status;
+    if (out->label) {
+        out->label[i] = (int32_t)v;
+    } else {
+        out->target[i * (size_t)out->ntargets + (size_t)k] = (float)v;
     }
-    int count = 0; /* "" gives none, "a,b" two */
-    for (const char *p = text; *text && count < max; count++) {
-        p += strspn(p, " \t");
-        size_t length = strcspn(p, ",");
-        const char *next = p + length;
-        while (length > 0 && (p[length - 1] == ' ' || p[length - 1] == '\t')) {
-            length--;
-        }
-        if (length == 0) {
-            dp_memory_free(&names);
-            return dp_fail(DP_EUSAGE, "an empty name in the list '%s'", text);
-        }
-        names[count] = memcpy(to, p, length); /* zeroed: the end is there already */
-        to += length + 1;
-        p = next + 1;
-    }
-    *n = count;
-    *out = names;
-    return DP_OK;
-}
-
-int dp_names_find(int n, char *const *names, const char *name, size_t length) {
-    for (int i = 0; i < n; i++) {
-        if (strlen(names[i]) == length && memcmp(names[i], name, length) == 0) {
-            return i;
-        }
-    }
-    return -1;
+    return NULL;
 }

@@ -15,22 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char LAST[] = "last.h5", BEST[] = "best.h5";
-
-void dp_step_name(int64_t step, char out[DP_STEP_NAME]) {
-    snprintf(out, DP_STEP_NAME, "step-%08lld.h5", (long long)step);
-}
-
-int64_t dp_step_of_name(const char *name) {
-    long long step = -1;
-    char same[DP_STEP_NAME];
-    if (sscanf(name, "step-%18lld", &step) != 1 || step < 0) {
-        return -1;
-    }
-    dp_step_name(step, same);
-    return strcmp(same, name) == 0 ? step : -1;
-}
-
 static void join(const char *folder, const char *name, char out[PATH_MAX]) {
     snprintf(out, PATH_MAX, "%s/%s", folder, name);
 }
@@ -109,7 +93,7 @@ static void remove_superfluous(const char *folder, int64_t current, int keep) {
         dp_warn("%s", dp_status_message());
     }
     errno = 0;
-    int64_t best = link_step(folder, BEST);
+    int64_t best = link_step(folder, DP_BEST);
     if (best < 0 && errno != 0 && errno != ENOENT && errno != EINVAL) {
         n = 0; /* its target is unknown: nothing is removed */
     }
@@ -137,16 +121,16 @@ struct dp_checkpoint {
 dp_status dp_checkpoint_build(const char *folder, const dp_snapshot *s, bool best,
                               int keep, dp_checkpoint **out) {
     assert(keep >= 1 && s->step >= 0);
-    dp_checkpoint *c = dp_alloc(1, sizeof *c);
-    *c = (dp_checkpoint){
-        .folder = dp_strdup(folder), .step = s->step, .best = best, .keep = keep};
     char path[PATH_MAX];
+    dp_h5 *file = NULL;
     step_path(folder, s->step, path);
-    dp_status status = dp_snapshot_build(path, s, &c->file);
-    if (status != DP_OK) {
-        dp_checkpoint_destroy(&c);
-        return status;
-    }
+    DP_TRY(dp_snapshot_build(path, s, &file));
+    dp_checkpoint *c = dp_alloc(1, sizeof *c);
+    *c = (dp_checkpoint){.file = file,
+                         .folder = dp_strdup(folder),
+                         .step = s->step,
+                         .best = best,
+                         .keep = keep};
     *out = c;
     return DP_OK;
 }
@@ -167,12 +151,9 @@ void dp_checkpoint_destroy(dp_checkpoint **checkpoint) {
 
 /* last.h5 moves before anything is removed, so it names a whole file at every instant. */
 static dp_status place_once(dp_checkpoint *c) {
-    dp_status status = dp_h5_place(c->file);
-    status = status ? status : set_link(c->folder, LAST, c->step);
-    if (status == DP_OK && c->best) {
-        status = set_link(c->folder, BEST, c->step);
-    }
-    return status;
+    DP_TRY(dp_h5_place(c->file));
+    DP_TRY(set_link(c->folder, DP_LAST, c->step));
+    return c->best ? set_link(c->folder, DP_BEST, c->step) : DP_OK;
 }
 
 dp_status dp_checkpoint_place(dp_checkpoint *c, int retries) {
@@ -189,15 +170,6 @@ dp_status dp_checkpoint_place(dp_checkpoint *c, int retries) {
     if (status == DP_OK) {
         remove_superfluous(c->folder, c->step, c->keep);
     }
-    return status;
-}
-
-dp_status dp_checkpoint_write(const char *folder, const dp_snapshot *s, bool best,
-                              int keep, int retries) {
-    dp_checkpoint *c = NULL;
-    dp_status status = dp_checkpoint_build(folder, s, best, keep, &c);
-    status = status ? status : dp_checkpoint_place(c, retries);
-    dp_checkpoint_destroy(&c);
     return status;
 }
 
@@ -223,29 +195,23 @@ static dp_status repair_links(const char *folder, dp_checkpoint_check *check,
                               dp_snapshot *s) {
     char path[PATH_MAX];
     struct stat info;
-    dp_status status = set_link(folder, LAST, s->step);
-    if (status == DP_OK && s->best_step == 0) {
-        join(folder, BEST, path);
+    DP_TRY(set_link(folder, DP_LAST, s->step));
+    if (s->best_step == 0) {
+        join(folder, DP_BEST, path);
         return stat(path, &info) == 0 ? DP_OK : dp_file_remove(path);
-    }
-    if (status != DP_OK) {
-        return status;
     }
     step_path(folder, s->best_step, path);
     if (s->best_step != s->step && dp_h5_altered(path)) {
         dp_snapshot *best = NULL;
-        status = read_step(folder, s->best_step, check, &best);
+        DP_TRY(read_step(folder, s->best_step, check, &best));
         dp_snapshot_destroy(&best);
-        if (status != DP_OK) {
-            return status;
-        }
     }
     if (stat(path, &info) != 0 && errno == ENOENT) {
         dp_warn("%s, the best checkpoint, is gone; %s/%s names the newest one now", path,
-                folder, BEST);
+                folder, DP_BEST);
         s->best_step = s->step;
     }
-    return set_link(folder, BEST, s->best_step);
+    return set_link(folder, DP_BEST, s->best_step);
 }
 
 dp_status dp_checkpoint_newest(const char *folder, dp_checkpoint_check *check,

@@ -16,48 +16,22 @@ static const char UNITS[] =
     "test_loss: mean over samples; lr: as used by the step; grad_norm: L2 norm before "
     "clipping; val_accuracy, test_accuracy: fraction of samples; seconds, *_seconds: s; "
     "samples_per_second: 1/s; val_mae, test_mae: the target's unit; val_r2, test_r2: "
-    "none; checkpoint: step of the newest when this was written, 0 before the first";
+    "none; flops_per_second, skipped_flops_per_second: 1/s; checkpoint: step of the "
+    "newest when this was "
+    "written, 0 before the first";
 
-const dp_h5_column dp_step_columns[] = {
-    DP_I64(dp_step_row, step),    DP_I64(dp_step_row, epoch),
-    DP_I64(dp_step_row, samples), DP_F64(dp_step_row, loss),
-    DP_F64(dp_step_row, lr),      DP_F64(dp_step_row, grad_norm),
-    DP_F64(dp_step_row, seconds), DP_F64(dp_step_row, comm_seconds),
-};
-
-const dp_h5_column dp_profile_columns[] = {
-    DP_I64(dp_profile_row, epoch),
-    DP_F64(dp_profile_row, data_seconds),
-    DP_F64(dp_profile_row, forward_seconds),
-    DP_F64(dp_profile_row, backward_seconds),
-    DP_F64(dp_profile_row, reduce_seconds),
-    DP_F64(dp_profile_row, update_seconds),
-    DP_F64(dp_profile_row, idle_seconds),
-    DP_F64(dp_profile_row, compute_min_seconds),
-    DP_F64(dp_profile_row, compute_mean_seconds),
-    DP_F64(dp_profile_row, compute_max_seconds),
-    DP_F64(dp_profile_row, wait_min_seconds),
-    DP_F64(dp_profile_row, wait_mean_seconds),
-    DP_F64(dp_profile_row, wait_max_seconds),
-};
-
-enum { STEPS, EPOCHS, PROFILE, TABLES };
-
-/* A table in memory, and how it lies in the file. */
+/* The rows of one of dp_tables. */
 typedef struct table {
-    const char *name;
-    const dp_h5_column *columns;
-    int ncolumns;
-    size_t size; /* bytes of a row */
-    char *rows;  /* owner: this */
+    char *rows; /* owner: this */
     int64_t n, room;
     int64_t built, saved; /* rows in the newest image; known to be on the disk */
 } table;
 
 struct dp_metrics {
-    char *path, *program, *commit, *config, *kernels; /* owner: this */
-    dp_run_facts facts;                               /* its texts are the copies above */
-    table table[TABLES];
+    char *path; /* owner: this */
+    dp_run_facts facts;
+    table table[DP_TABLES];
+    bool regression; /* the columns of R2 and MAE are written */
     char status[16];
     bool tested; /* test_loss and test_accuracy are known */
     double test_loss, test_accuracy;
@@ -72,22 +46,7 @@ dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool re
     dp_metrics *m = dp_alloc(1, sizeof *m);
     m->path = dp_strdup(path);
     m->facts = *facts;
-    m->facts.program = m->program = dp_strdup(facts->program);
-    m->facts.commit = m->commit = dp_strdup(facts->commit);
-    m->facts.config = m->config = dp_strdup(facts->config);
-    m->facts.kernels = m->kernels = dp_strdup(facts->kernels);
-    m->table[STEPS] = (table){.name = "/steps",
-                              .columns = dp_step_columns,
-                              .ncolumns = DP_STEP_COLUMNS,
-                              .size = sizeof(dp_step_row)};
-    m->table[EPOCHS] = (table){.name = "/epochs",
-                               .columns = dp_epoch_columns,
-                               .ncolumns = regression ? DP_EPOCH_ALL : DP_EPOCH_PLAIN,
-                               .size = sizeof(dp_epoch_row)};
-    m->table[PROFILE] = (table){.name = "/profile",
-                                .columns = dp_profile_columns,
-                                .ncolumns = DP_PROFILE_COLUMNS,
-                                .size = sizeof(dp_profile_row)};
+    m->regression = regression;
     strcpy(m->status, "running");
     m->dirty = true;
     *out = m;
@@ -99,53 +58,42 @@ void dp_metrics_destroy(dp_metrics **metrics) {
     if (m == NULL) {
         return;
     }
-    for (int i = 0; i < TABLES; i++) {
+    for (int i = 0; i < DP_TABLES; i++) {
         free(m->table[i].rows);
     }
     free(m->path);
-    free(m->program);
-    free(m->commit);
-    free(m->config);
-    free(m->kernels);
     free(m);
     *metrics = NULL;
 }
 
 /* ---- rows ---- */
 
-static dp_status add(dp_metrics *m, int which, const void *row) {
+void dp_metrics_add(dp_metrics *m, int which, const void *row) {
     table *t = &m->table[which];
+    size_t size = dp_tables[which].size;
     if (t->n == t->room) {
-        int64_t room = t->room * 2 + 256;
-        t->rows = dp_realloc(t->rows, (size_t)room, t->size);
-        t->room = room;
+        t->room = t->room * 2 + 256;
+        t->rows = dp_realloc(t->rows, (size_t)t->room, size);
     }
-    memcpy(t->rows + (size_t)t->n * t->size, row, t->size);
+    memcpy(t->rows + (size_t)t->n * size, row, size);
     t->n++;
     m->dirty = true;
-    return DP_OK;
 }
 
-dp_status dp_metrics_step(dp_metrics *metrics, const dp_step_row *row) {
-    return add(metrics, STEPS, row);
+/* The key, column 0, of a row: rows are in its order. */
+static int64_t key_of(const char *rows, int which, int64_t row) {
+    int64_t key = 0;
+    memcpy(&key, rows + (size_t)row * dp_tables[which].size, sizeof key);
+    return key;
 }
 
-dp_status dp_metrics_epoch(dp_metrics *metrics, const dp_epoch_row *row) {
-    return add(metrics, EPOCHS, row);
-}
-
-dp_status dp_metrics_profile(dp_metrics *metrics, const dp_profile_row *row) {
-    return add(metrics, PROFILE, row);
-}
-
-/* How many rows at the table's begin have a key (column 0) of up to `last`: rows are in
- * order. */
-static int64_t rows_upto(const table *t, int64_t last) {
+/* How many rows at the table's begin have a key of up to `last`. */
+static int64_t rows_upto(const dp_metrics *m, int which, int64_t last) {
+    const table *t = &m->table[which];
     int64_t from = 0, to = t->n;
     while (from < to) {
-        int64_t middle = from + (to - from) / 2, key = 0;
-        memcpy(&key, t->rows + (size_t)middle * t->size + t->columns[0].offset, 8);
-        if (key > last) {
+        int64_t middle = from + (to - from) / 2;
+        if (key_of(t->rows, which, middle) > last) {
             to = middle;
         } else {
             from = middle + 1;
@@ -154,34 +102,37 @@ static int64_t rows_upto(const table *t, int64_t last) {
     return from;
 }
 
-/* The rows up to `last` that are not saved. */
-static void *unsaved(const table *t, int64_t last, int64_t *n) {
-    int64_t rows = rows_upto(t, last) - t->saved;
-    *n = rows > 0 ? rows : 0;
-    return *n > 0 ? t->rows + (size_t)t->saved * t->size : NULL;
+dp_rows dp_metrics_unsaved(const dp_metrics *m, int64_t step, int64_t epoch) {
+    dp_rows rows = {0};
+    for (int i = 0; i < DP_TABLES; i++) {
+        const table *t = &m->table[i];
+        int64_t n = rows_upto(m, i, i == DP_STEPS ? step : epoch) - t->saved;
+        if (n > 0) {
+            rows.n[i] = n;
+            rows.of[i] = t->rows + (size_t)t->saved * dp_tables[i].size;
+        }
+    }
+    return rows;
 }
 
-dp_rows dp_metrics_unsaved(const dp_metrics *m, int64_t step, int64_t epoch) {
-    dp_rows rows;
-    rows.steps = unsaved(&m->table[STEPS], step, &rows.nsteps);
-    rows.epochs = unsaved(&m->table[EPOCHS], epoch, &rows.nepochs);
-    rows.profiles = unsaved(&m->table[PROFILE], epoch, &rows.nprofiles);
-    return rows;
+/* A row has 8 bytes a column in the file. */
+static int64_t row_bytes(const dp_metrics *m, int which) {
+    return 8 * dp_tables[which].ncolumns[m->regression];
 }
 
 int64_t dp_metrics_bytes(const dp_metrics *m) {
     enum { HEAD = 16384 }; /* what is not rows: facts, texts, the first chunks */
     int64_t bytes = HEAD;
-    for (int i = 0; i < TABLES; i++) {
-        bytes += m->table[i].n * 8 * m->table[i].ncolumns;
+    for (int i = 0; i < DP_TABLES; i++) {
+        bytes += m->table[i].n * row_bytes(m, i);
     }
     return bytes;
 }
 
 int64_t dp_metrics_unsaved_bytes(const dp_metrics *m) {
     int64_t bytes = 0;
-    for (int i = 0; i < TABLES; i++) {
-        bytes += (m->table[i].n - m->table[i].saved) * 8 * m->table[i].ncolumns;
+    for (int i = 0; i < DP_TABLES; i++) {
+        bytes += (m->table[i].n - m->table[i].saved) * row_bytes(m, i);
     }
     return bytes;
 }
@@ -238,19 +189,27 @@ static dp_status put_facts(dp_h5 *f, const dp_metrics *m) {
         {"val_samples", facts->val_samples},
         {"test_samples", facts->test_samples},
     };
-    dp_status status = DP_OK;
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && status == DP_OK; i++) {
-        status = dp_h5_attr_text(f, "/", texts[i].name, texts[i].text);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        DP_TRY(dp_h5_put_attr_text(f, "/", texts[i].name, texts[i].text));
     }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && status == DP_OK; i++) {
-        status = dp_h5_attr_i64(f, "/", numbers[i].name, numbers[i].number);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        DP_TRY(dp_h5_put_attr(f, "/", numbers[i].name, DP_H5_I64, DP_H5_ONE,
+                              &numbers[i].number));
     }
-    if (status == DP_OK && m->tested) {
-        status = dp_h5_attr_f64(f, "/", "test_loss", m->test_loss);
-        status =
-            status ? status : dp_h5_attr_f64(f, "/", "test_accuracy", m->test_accuracy);
+    if (!m->tested) {
+        return DP_OK;
     }
-    return status;
+    DP_TRY(dp_h5_put_attr(f, "/", "test_loss", DP_H5_F64, DP_H5_ONE, &m->test_loss));
+    return dp_h5_put_attr(f, "/", "test_accuracy", DP_H5_F64, DP_H5_ONE,
+                          &m->test_accuracy);
+}
+
+static dp_status put_all(dp_h5 *f, const dp_metrics *m) {
+    DP_TRY(put_facts(f, m));
+    for (int i = 0; i < DP_TABLES; i++) {
+        DP_TRY(dp_table_put(f, "", i, m->regression, m->table[i].n, m->table[i].rows));
+    }
+    return dp_h5_finish(f);
 }
 
 bool dp_metrics_dirty(const dp_metrics *metrics) {
@@ -263,21 +222,15 @@ dp_status dp_metrics_build(dp_metrics *m, dp_h5 **out) {
     if (!m->dirty) {
         return DP_OK;
     }
-    dp_status status = dp_h5_create(m->path, &f);
-    status = status ? status : put_facts(f, m);
-    for (int i = 0; i < TABLES && status == DP_OK; i++) {
-        const table *t = &m->table[i];
-        status =
-            dp_h5_put_table(f, t->name, t->ncolumns, t->columns, t->size, t->n, t->rows);
-    }
-    status = status ? status : dp_h5_finish(f);
+    DP_TRY(dp_h5_create(m->path, &f));
+    dp_status status = put_all(f, m);
     if (status != DP_OK) {
         dp_h5_close(&f);
         return status;
     }
     m->dirty = false;
     m->checkpoint.built = m->checkpoint.now;
-    for (int i = 0; i < TABLES; i++) {
+    for (int i = 0; i < DP_TABLES; i++) {
         m->table[i].built = m->table[i].n;
     }
     *out = f;
@@ -290,46 +243,43 @@ void dp_metrics_placed(dp_metrics *m, bool placed) {
         return;
     }
     m->checkpoint.saved = m->checkpoint.built;
-    for (int i = 0; i < TABLES; i++) {
+    for (int i = 0; i < DP_TABLES; i++) {
         m->table[i].saved = m->table[i].built;
     }
 }
 
 dp_status dp_metrics_flush(dp_metrics *metrics) {
     dp_h5 *f = NULL;
-    dp_status status = dp_metrics_build(metrics, &f);
-    if (f != NULL) {
-        status = dp_h5_place(f);
-        dp_h5_close(&f);
-        dp_metrics_placed(metrics, status == DP_OK);
+    DP_TRY(dp_metrics_build(metrics, &f));
+    if (f == NULL) {
+        return DP_OK;
     }
+    dp_status status = dp_h5_place(f);
+    dp_h5_close(&f);
+    dp_metrics_placed(metrics, status == DP_OK);
     return status;
 }
 
 /* ---- reading ---- */
 
-/* Reads one table up to `last` in column 0. */
-static dp_status load_table(dp_h5 *f, table *t, int64_t last) {
-    void *rows = NULL;
-    int64_t n = 0;
-    dp_status status =
-        dp_h5_get_table(f, t->name, t->ncolumns, t->columns, t->size, &n, &rows);
-    if (status != DP_OK) {
-        return status;
+/* Reads the tables up to `step` and `epoch`. */
+static dp_status load_rows(dp_h5 *f, dp_metrics *m, int64_t step, int64_t epoch) {
+    for (int i = 0; i < DP_TABLES; i++) {
+        table *t = &m->table[i];
+        void *rows = NULL;
+        DP_TRY(dp_table_get(f, "", i, &t->room, &rows));
+        free(t->rows);
+        t->rows = rows;
+        t->n = t->room;
+        t->n = rows_upto(m, i, i == DP_STEPS ? step : epoch);
     }
-    free(t->rows);
-    t->rows = rows;
-    t->room = t->n = n;
-    t->n = rows_upto(t, last);
     return DP_OK;
 }
 
-static dp_status load_all(dp_metrics *m, int64_t step, int64_t epoch) {
+static dp_status load_file(dp_metrics *m, int64_t step, int64_t epoch) {
     dp_h5 *f = NULL;
-    dp_status status = dp_h5_open(m->path, &f);
-    for (int i = 0; i < TABLES && status == DP_OK; i++) {
-        status = load_table(f, &m->table[i], i == STEPS ? step : epoch);
-    }
+    DP_TRY(dp_h5_open(m->path, &f));
+    dp_status status = load_rows(f, m, step, epoch);
     if (status == DP_OK) {
         dp_h5_note(f);
     }
@@ -345,37 +295,24 @@ dp_status dp_metrics_load(dp_metrics *metrics, int64_t step, int64_t epoch) {
         return DP_OK;
     }
     metrics->dirty = true;
-    dp_status status = load_all(metrics, step, epoch);
+    dp_status status = load_file(metrics, step, epoch);
     if (status != DP_OK) {
-        for (int i = 0; i < TABLES; i++) {
+        for (int i = 0; i < DP_TABLES; i++) {
             metrics->table[i].n = 0;
         }
     }
-    if (dp_damaged(status, metrics->path)) {
-        return dp_set_aside(metrics->path);
-    }
-    return status;
+    return dp_damaged(status, metrics->path) ? dp_set_aside(metrics->path) : status;
 }
 
-/* Adds the rows that come after those in the table. */
-static dp_status append(dp_metrics *m, int which, int64_t n, const char *rows) {
-    table *t = &m->table[which];
-    int64_t last = 0, key = 0;
-    if (t->n > 0) {
-        memcpy(&last, t->rows + (size_t)(t->n - 1) * t->size, sizeof last);
+void dp_metrics_append(dp_metrics *m, const dp_rows *rows) {
+    for (int i = 0; i < DP_TABLES; i++) {
+        const table *t = &m->table[i];
+        int64_t last = t->n > 0 ? key_of(t->rows, i, t->n - 1) : 0;
+        for (int64_t k = 0; k < rows->n[i]; k++) {
+            if (key_of(rows->of[i], i, k) > last) {
+                dp_metrics_add(m, i,
+                               (const char *)rows->of[i] + (size_t)k * dp_tables[i].size);
+            }
+        }
     }
-    dp_status status = DP_OK;
-    for (int64_t i = 0; i < n && status == DP_OK; i++) {
-        memcpy(&key, rows + (size_t)i * t->size, sizeof key);
-        status = key > last ? add(m, which, rows + (size_t)i * t->size) : DP_OK;
-    }
-    return status;
-}
-
-dp_status dp_metrics_append(dp_metrics *m, const dp_rows *rows) {
-    dp_status status = append(m, STEPS, rows->nsteps, (const char *)rows->steps);
-    status =
-        status ? status : append(m, EPOCHS, rows->nepochs, (const char *)rows->epochs);
-    return status ? status
-                  : append(m, PROFILE, rows->nprofiles, (const char *)rows->profiles);
 }

@@ -52,15 +52,14 @@ static owner parse_owner(const char *text) {
     return o;
 }
 
-/* 0 or an errno. */
-static int read_lock(int fd, char text[LOCK_TEXT]) {
-    ssize_t n = pread(fd, text, LOCK_TEXT - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    return n < 0 ? errno : 0;
-}
-
 static dp_status fail(const char *verb, const char *path, int error) {
     return dp_fail(DP_EFILE, "cannot %s %s: %s", verb, path, strerror(error));
+}
+
+static dp_status read_lock(const dp_rundir *d, int fd, char text[LOCK_TEXT]) {
+    ssize_t n = pread(fd, text, LOCK_TEXT - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    return n < 0 ? fail("read", d->lock, errno) : DP_OK;
 }
 
 static dp_status refuse(const dp_rundir *d, const owner *o) {
@@ -92,10 +91,7 @@ static dp_status take_lock(dp_rundir *d, double wait) {
             continue;
         }
         char text[LOCK_TEXT];
-        int error = read_lock(d->fd, text);
-        if (error != 0) {
-            return fail("read", d->lock, error);
-        }
+        DP_TRY(read_lock(d, d->fd, text));
         owner holder = parse_owner(text);
         bool elsewhere = holder.generation > 0 && strcmp(holder.host, d->self.host) != 0;
         return elsewhere ? DP_OK : refuse(d, &holder);
@@ -108,10 +104,7 @@ static dp_status raise_generation(dp_rundir *d) {
     /* Beyond RLIMIT_FSIZE, write is to return EFBIG and not to kill. */
     signal(SIGXFSZ, SIG_IGN);
     char text[LOCK_TEXT];
-    int error = read_lock(d->fd, text);
-    if (error != 0) {
-        return fail("read", d->lock, error);
-    }
+    DP_TRY(read_lock(d, d->fd, text));
     d->self.generation = parse_owner(text).generation + 1;
     int n = render_owner(&d->self, text);
     ssize_t done = pwrite(d->fd, text, (size_t)n, 0);
@@ -127,14 +120,12 @@ dp_status dp_rundir_check(dp_rundir *dir) {
     if (fd < 0) {
         return fail("read", dir->lock, errno);
     }
-    char text[LOCK_TEXT], acquire[LOCK_TEXT];
-    int error = read_lock(fd, text);
+    char text[LOCK_TEXT], ours[LOCK_TEXT];
+    dp_status status = read_lock(dir, fd, text);
     close(fd);
-    if (error != 0) {
-        return fail("read", dir->lock, error);
-    }
-    int n = render_owner(&dir->self, acquire);
-    if (strncmp(text, acquire, (size_t)n) != 0) {
+    DP_TRY(status);
+    int n = render_owner(&dir->self, ours);
+    if (strncmp(text, ours, (size_t)n) != 0) {
         owner now = parse_owner(text);
         dir->lost = true;
         return dp_fail(DP_EFILE,
@@ -200,18 +191,11 @@ static dp_status remove_matching(const char *folder, bool (*ours)(const char *na
     return status;
 }
 
-static bool is_link(const char *name) {
-    return strcmp(name, "last.h5") == 0 || strcmp(name, "best.h5") == 0;
-}
-
 /* A checkpoint, or one that was set aside. */
 static bool is_checkpoint(const char *name) {
     char plain[NAME_MAX + 1];
-    size_t n = strlen(name), suffix = strlen(DP_DAMAGED);
-    if (n > suffix && strcmp(name + n - suffix, DP_DAMAGED) == 0) {
-        n -= suffix;
-    }
-    snprintf(plain, sizeof plain, "%.*s", (int)n, name);
+    size_t n = dp_damaged_stem(name);
+    snprintf(plain, sizeof plain, "%.*s", (int)(n > 0 ? n : strlen(name)), name);
     return dp_step_of_name(plain) >= 0;
 }
 
@@ -222,14 +206,15 @@ static bool is_run_file(const char *name) {
 
 /* The links go first, so that they never name a file that is not there. */
 dp_status dp_rundir_clear(dp_rundir *dir) {
-    dp_status status = remove_matching(dir->checkpoints, is_link);
-    status = status ? status : remove_matching(dir->checkpoints, is_checkpoint);
-    return status ? status : remove_matching(dir->output, is_run_file);
+    DP_TRY(remove_matching(dir->checkpoints, dp_is_link));
+    DP_TRY(remove_matching(dir->checkpoints, is_checkpoint));
+    return remove_matching(dir->output, is_run_file);
 }
 
 /* ---- opening ---- */
 
-static void fill_handle(dp_rundir *d, const char *output) {
+static dp_rundir *make(const char *output) {
+    dp_rundir *d = dp_alloc(1, sizeof *d);
     d->fd = -1;
     d->output = dp_strdup(output);
     d->lock = dp_printed("%s/run.lock", output);
@@ -241,18 +226,7 @@ static void fill_handle(dp_rundir *d, const char *output) {
         strcpy(d->self.host, "unknown");
     }
     d->self.host[HOST - 1] = '\0';
-}
-
-static void free_handle(dp_rundir *d) {
-    if (d->fd >= 0) {
-        close(d->fd);
-    }
-    free(d->output);
-    free(d->lock);
-    free(d->metrics);
-    free(d->config);
-    free(d->checkpoints);
-    free(d);
+    return d;
 }
 
 /* The one file that is changed in place: so not through a link of whatever kind. (No FIFO
@@ -276,30 +250,30 @@ static dp_status open_lock(dp_rundir *d, nlink_t *names) {
 
 static dp_status acquire(dp_rundir *d, double wait) {
     nlink_t names = 0;
-    dp_status status = open_lock(d, &names);
-    status = status ? status : take_lock(d, wait);
-    if (status == DP_OK && names > 1) { /* a copy of the folder by hard links, perhaps */
+    DP_TRY(open_lock(d, &names));
+    DP_TRY(take_lock(d, wait));
+    if (names > 1) { /* a copy of the folder by hard links, perhaps */
         close(d->fd);
+        d->fd = -1;
         d->locked = false;
-        status = dp_file_remove(d->lock);
-        status = status ? status : open_lock(d, &names);
-        status = status ? status : take_lock(d, wait);
+        DP_TRY(dp_file_remove(d->lock));
+        DP_TRY(open_lock(d, &names));
+        DP_TRY(take_lock(d, wait));
     }
-    return status ? status : raise_generation(d);
+    return raise_generation(d);
+}
+
+static dp_status open_all(dp_rundir *d, double wait) {
+    DP_TRY(make_folders(d->checkpoints));
+    DP_TRY(acquire(d, wait));
+    dp_file_set_guard(guard, d);
+    DP_TRY(remove_matching(d->output, dp_file_is_leftover));
+    return remove_matching(d->checkpoints, dp_file_is_leftover);
 }
 
 dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out) {
-    dp_rundir *d = dp_alloc(1, sizeof *d);
-    fill_handle(d, output);
-    dp_status status = make_folders(d->checkpoints);
-    status = status ? status : acquire(d, wait);
-    if (status != DP_OK) {
-        free_handle(d);
-        return status;
-    }
-    dp_file_set_guard(guard, d);
-    status = remove_matching(d->output, dp_file_is_leftover);
-    status = status ? status : remove_matching(d->checkpoints, dp_file_is_leftover);
+    dp_rundir *d = make(output);
+    dp_status status = open_all(d, wait);
     if (status != DP_OK) {
         dp_rundir_close(&d);
         return status;
@@ -309,11 +283,21 @@ dp_status dp_rundir_open(const char *output, double wait, dp_rundir **out) {
 }
 
 void dp_rundir_close(dp_rundir **dir) {
-    if (*dir != NULL) {
-        dp_file_set_guard(NULL, NULL);
-        free_handle(*dir);
-        *dir = NULL;
+    dp_rundir *d = *dir;
+    if (d == NULL) {
+        return;
     }
+    dp_file_set_guard(NULL, NULL);
+    if (d->fd >= 0) {
+        close(d->fd);
+    }
+    free(d->output);
+    free(d->lock);
+    free(d->metrics);
+    free(d->config);
+    free(d->checkpoints);
+    free(d);
+    *dir = NULL;
 }
 
 const char *dp_rundir_metrics(const dp_rundir *dir) {

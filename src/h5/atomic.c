@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A name ends in this, the writer's pid and a number. */
+/* A temporary name is hidden, doesn't end in .h5, and is new at each call: it ends in
+ * this, the writer's pid and a number. */
 static const char MARK[] = ".trainer-tmp.";
 
 static dp_status (*guard_check)(void *) = NULL;
@@ -51,15 +52,6 @@ static dp_status fail(const char *verb, const char *path, int error) {
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash == NULL ? path : slash + 1;
-}
-
-/* A name beside `path` that is new at each call: hidden, and not ending in .h5. */
-static dp_status temp_name(const char *path, char out[PATH_MAX]) {
-    static unsigned counter = 0;
-    const char *name = base_name(path);
-    int n = snprintf(out, PATH_MAX, "%.*s.%s%s%ld.%u", (int)(name - path), path, name,
-                     MARK, (long)getpid(), counter++);
-    return n < PATH_MAX ? DP_OK : fail("write", path, ENAMETOOLONG);
 }
 
 bool dp_file_is_leftover(const char *name) {
@@ -103,7 +95,7 @@ static int write_fully(int fd, const char *bytes, size_t n) {
     return 0;
 }
 
-/* 0 or an errno. Network file systems report a full disk as late as fsync or close. */
+/* Network file systems report a full disk as late as fsync or close. */
 static int write_new(const char *path, const void *bytes, size_t n) {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0) {
@@ -119,65 +111,57 @@ static int write_new(const char *path, const void *bytes, size_t n) {
     return error;
 }
 
-/* Gives the finished file `temp` its final name; removes it where that fails. */
+static int link_new(const char *path, const void *target, size_t n) {
+    return symlink(target, path) == 0 ? 0 : errno;
+}
+
+/* Gives the finished file `temp` its final name. */
 static dp_status rename_over(const char *temp, const char *path) {
-    dp_status status = ask_guard();
-    if (status == DP_OK && rename(temp, path) != 0) {
-        status = fail("write", path, errno);
-    }
-    if (status != DP_OK) {
-        unlink(temp);
-        return status;
-    }
-    int error = sync_folder(path);
+    DP_TRY(ask_guard());
+    int error = rename(temp, path) == 0 ? sync_folder(path) : errno;
     return error == 0 ? DP_OK : fail("write", path, error);
+}
+
+/* What `make` (0 or an errno) makes of `what` takes the place of `path`. */
+static dp_status replace(const char *path,
+                         int (*make)(const char *, const void *, size_t),
+                         const void *what, size_t n) {
+    static unsigned counter = 0;
+    const char *name = base_name(path);
+    char temp[PATH_MAX];
+    int error = 0;
+    do { /* a name may be left from a killed process that had our pid */
+        int length = snprintf(temp, sizeof temp, "%.*s.%s%s%ld.%u", (int)(name - path),
+                              path, name, MARK, (long)getpid(), counter++);
+        if (length >= PATH_MAX) {
+            return fail("write", path, ENAMETOOLONG);
+        }
+        error = make(temp, what, n);
+    } while (error == EEXIST);
+    dp_status status = error == 0 ? rename_over(temp, path) : fail("write", path, error);
+    if (status != DP_OK) {
+        unlink(temp); /* if it is there */
+    }
+    return status;
 }
 
 dp_status dp_file_replace(const char *path, const void *bytes, size_t n) {
     /* Beyond RLIMIT_FSIZE, write is to return EFBIG and not to kill. */
     signal(SIGXFSZ, SIG_IGN);
-    char temp[PATH_MAX];
-    int error = 0;
-    do { /* a name may be left from a killed process that had our pid */
-        dp_status status = temp_name(path, temp);
-        if (status != DP_OK) {
-            return status;
-        }
-        error = write_new(temp, bytes, n);
-    } while (error == EEXIST);
-    if (error != 0) {
-        unlink(temp);
-        return fail("write", path, error);
-    }
-    return rename_over(temp, path);
+    return replace(path, write_new, bytes, n);
 }
 
 dp_status dp_file_symlink(const char *path, const char *target) {
-    char temp[PATH_MAX];
-    int error = 0;
-    do {
-        dp_status status = temp_name(path, temp);
-        if (status != DP_OK) {
-            return status;
-        }
-        error = symlink(target, temp) == 0 ? 0 : errno;
-    } while (error == EEXIST);
-    return error == 0 ? rename_over(temp, path) : fail("write", path, error);
+    return replace(path, link_new, target, 0);
 }
 
 dp_status dp_file_rename(const char *from, const char *to) {
-    dp_status status = ask_guard();
-    if (status != DP_OK) {
-        return status;
-    }
+    DP_TRY(ask_guard());
     int error = rename(from, to) == 0 ? sync_folder(to) : errno;
     return error == 0 ? DP_OK : fail("rename", from, error);
 }
 
 dp_status dp_file_remove(const char *path) {
-    dp_status status = ask_guard();
-    if (status != DP_OK) {
-        return status;
-    }
+    DP_TRY(ask_guard());
     return unlink(path) == 0 || errno == ENOENT ? DP_OK : fail("remove", path, errno);
 }

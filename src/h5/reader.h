@@ -1,54 +1,87 @@
-/** What the process that reads a file and its parent say to each other. */
+/** Reading in another process.
+ *
+ *  HDF5 trusts the bytes that it reads: where they are damaged it crashes, overwrites
+ *  memory or never comes back. So every file is read by a child process, which answers
+ *  requests over a socket: h5read.c asks in the parent, serve.c answers in the child. An
+ *  answer is any number of messages with its bytes, then one with the status. */
 #ifndef DP_H5_READER_H
 #define DP_H5_READER_H
 
 #include "h5core.h"
 #include <sys/types.h>
 
-typedef enum dp_h5_question {
-    DP_H5_ASK_HAS,
-    DP_H5_ASK_SHAPE,
-    DP_H5_ASK_GET,
-    DP_H5_ASK_TEXT,
-    DP_H5_ASK_ROWS,
-    DP_H5_ASK_COLUMN,
-    DP_H5_ASK_NUMBERS,
-    DP_H5_ASK_TEXTS
-} dp_h5_question;
-
 typedef struct dp_h5_request {
-    dp_h5_question what;
-    char object[1200], name[128];
-    dp_h5_type type;
-    int64_t count;
-    bool integer;
+    enum {
+        DP_H5_ASK_HAS,     /* bool: whether there is such an object */
+        DP_H5_ASK_SHAPE,   /* dp_h5_extent of a dataset of numbers */
+        DP_H5_ASK_ROWS,    /* int64_t: of a table */
+        DP_H5_ASK_VALUES,  /* of a dataset */
+        DP_H5_ASK_COLUMN,  /* values of a table's column; none where it has no such */
+        DP_H5_ASK_NUMBERS, /* of an attribute */
+        DP_H5_ASK_TEXTS,   /* of an attribute, each with its end */
+        DP_H5_ASK_TEXT     /* of a dataset, with its end */
+    } what;
+    char object[1200], name[128]; /* name: of an attribute or column */
+    dp_h5_type type;              /* that values are converted to */
+    int64_t count;                /* of values that are expected in a dataset or column */
 } dp_h5_request;
 
-/* What comes from the child: the time that it wants, a piece of the answer, or its
- * end. */
-typedef struct dp_h5_reply {
-    enum { DP_H5_WORK, DP_H5_PIECE, DP_H5_END } kind;
-    dp_status status; /* DP_H5_END */
-    uint64_t size;    /* DP_H5_WORK: bytes to read; else bytes that follow */
-} dp_h5_reply;
-
 typedef struct dp_h5_extent {
-    dp_h5_type type;
+    dp_h5_type type; /* the nearest that holds the values */
     int ndim;
-    int64_t dims[8];
+    int64_t dims[DP_H5_DIMS];
 } dp_h5_extent;
+
+/* ---- in the parent ---- */
+
+/** Forks a child that does `serve`, and receives how it could open the file. */
+dp_status dp_h5_reader_start(dp_h5 *file, void (*serve)(dp_h5 *file, pid_t parent));
+
+/** Where the bytes of an answer go: into bytes[0..room), or, where `bytes` is NULL, into
+ *  memory that grows with them. */
+typedef struct dp_h5_answer {
+    void *bytes; /* owner: the caller, who frees what has grown, also on a failure */
+    size_t room, size;
+} dp_h5_answer;
+
+/** Sends the request and receives the answer. After a failure on the way, and not in the
+ *  answer, nothing more can be asked of the file. */
+dp_status dp_h5_ask(dp_h5 *file, const dp_h5_request *request, dp_h5_answer *answer);
+
+/** Fails: the answer's length is impossible. */
+dp_status dp_h5_bad_answer(const dp_h5 *file, const char *object);
+
+/** Ends the child, if there is one. */
+void dp_h5_reader_stop(dp_h5 *file);
+
+/* ---- in the child ---- */
 
 /* The child's exit code where memory ended (dp_fatal); other programs' libraries take
  * none like it. */
 enum { DP_H5_STARVED = 81 };
 
-/** In the child: opens the file, and answers until the parent goes. */
+/** Opens the file, and answers until the parent goes. */
 void dp_h5_serve(dp_h5 *file, pid_t parent) __attribute__((noreturn));
 
-/** In the child: sends; ends it where nobody listens. */
-void dp_h5_tell(int fd, const void *bytes, size_t n);
+/** Sends bytes of the answer, or its end. These end the process where nobody listens. */
+void dp_h5_send(dp_h5 *file, const void *bytes, size_t n);
+void dp_h5_send_end(dp_h5 *file, dp_status status);
 
-/** Forks a child that does `serve`, and hears how it could open the file. */
-dp_status dp_h5_reader_start(dp_h5 *file, void (*serve)(dp_h5 *file, pid_t parent));
+/** Limits the CPU time of this process from now on to what reading `bytes` may take;
+ *  beyond it, it spins. */
+void dp_h5_allow(uint64_t bytes);
+
+/** Answers from a dataset or table: SHAPE, ROWS, VALUES, COLUMN and TEXT. */
+dp_status dp_h5_send_dataset(dp_h5 *file, const dp_h5_request *request);
+
+/** Whether the file has the object. */
+bool dp_h5_exists(dp_h5 *file, const char *object);
+
+/** Sends the n texts that `read` reads from `id`, of HDF5's type `type`. */
+dp_status dp_h5_send_texts(dp_h5 *file, const char *name, hid_t id, hid_t type,
+                           uint64_t n, herr_t (*read)(hid_t id, hid_t type, void *out));
+
+/** Whether HDF5 converts values of this class to numbers. */
+bool dp_h5_is_number(H5T_class_t type);
 
 #endif

@@ -1,104 +1,84 @@
-/* The child process that reads a file: it answers what the parent asks, and may crash. */
+/* The child process that reads a file: it answers what the parent asks, and may crash.
+ * Here are the process and its answers about objects and attributes. */
 #include "base/memory.h"
 #include "reader.h"
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void put(dp_h5 *f, const void *bytes, size_t n) {
-    dp_h5_reply r = {.kind = DP_H5_PIECE, .size = n};
-    dp_h5_tell(f->channel, &r, sizeof r);
-    dp_h5_tell(f->channel, bytes, n);
+static dp_status send_has(dp_h5 *f, const dp_h5_request *q) {
+    bool has = dp_h5_exists(f, q->object);
+    dp_h5_send(f, &has, sizeof has);
+    return DP_OK;
 }
 
-static void end(const dp_h5 *f, dp_status status) {
-    const char *text = status == DP_OK ? "" : dp_status_message();
-    dp_h5_reply r = {.kind = DP_H5_END, .status = status, .size = strlen(text) + 1};
-    dp_h5_tell(f->channel, &r, sizeof r);
-    dp_h5_tell(f->channel, text, r.size);
+/* ---- attributes ---- */
+
+static dp_status open_attribute(dp_h5 *f, const dp_h5_request *q, hid_t *id) {
+    *id = H5Aopen_by_name(f->id, q->object, q->name, H5P_DEFAULT, H5P_DEFAULT);
+    return *id >= 0 ? DP_OK
+                    : dp_h5_wrong(f, "%s has no attribute %s", q->object, q->name);
 }
 
-static dp_status answer_texts(dp_h5 *f, const dp_h5_request *q) {
-    char **all = NULL;
-    int n = 0;
-    dp_status status = dp_h5_get_attr_texts(f, q->object, q->name, &n, &all);
-    for (int i = 0; status == DP_OK && i < n; i++) {
-        put(f, all[i], strlen(all[i]) + 1);
+/* *n: how many values there are, of texts or numbers. */
+static dp_status check_attribute(dp_h5 *f, const char *name, hid_t id, hid_t type,
+                                 bool text, uint64_t *n) {
+    hid_t space = H5Aget_space(id);
+    hssize_t count = H5Sget_simple_extent_npoints(space);
+    H5T_class_t class = H5Tget_class(type);
+    H5Sclose(space);
+    *n = (uint64_t)count;
+    if (count < 0 || !dp_h5_plausible(f, *n, H5Tget_size(type))) {
+        return dp_h5_wrong(f, "%s (attribute) has an impossible size", name);
     }
-    free(all);
-    return status;
-}
-
-static dp_status answer_column(dp_h5 *f, const dp_h5_request *q) {
-    dp_h5_column column = {.name = q->name, .integer = q->integer};
-    bool absent = false;
-    void *all = NULL;
-    dp_status status = dp_memory_resize(&all, (size_t)q->count * 8 + 1);
-    status =
-        status ? status : dp_h5_get_column(f, q->object, &column, q->count, all, &absent);
-    if (status == DP_OK && !absent) {
-        put(f, all, (size_t)q->count * 8);
+    if (count > INT32_MAX) {
+        return dp_h5_wrong(f, "%s (attribute) is too long", name);
     }
-    free(all);
-    return status;
+    if (count > 0 && text &&
+        class != H5T_STRING) { /* h5py gives an empty list any type */
+        return dp_h5_wrong(f, "%s (attribute) is not text", name);
+    }
+    if (count > 0 && !text && !dp_h5_is_number(class)) {
+        return dp_h5_wrong(f, "%s (attribute) is not a number", name);
+    }
+    return DP_OK;
 }
 
-static dp_status answer_numbers(dp_h5 *f, const dp_h5_request *q) {
+static dp_status send_numbers(dp_h5 *f, const dp_h5_request *q, hid_t id, uint64_t n) {
+    dp_h5_ids ids = dp_h5_type_ids(q->type);
+    size_t size = dp_h5_type_size(q->type);
     void *all = NULL;
+    DP_TRY(dp_memory_alloc(n, size, &all));
+    bool good = n == 0 || H5Aread(id, ids.memory, all) >= 0;
+    if (good) {
+        dp_h5_send(f, all, n * size);
+    }
+    dp_memory_free(&all);
+    return good ? DP_OK : dp_h5_fail(f, "read attribute", q->name);
+}
+
+static dp_status send_attribute(dp_h5 *f, const dp_h5_request *q) {
+    bool text = q->what == DP_H5_ASK_TEXTS;
+    hid_t id = H5I_INVALID_HID;
     uint64_t n = 0;
-    dp_status status = dp_h5_get_numbers(f, q->object, q->name, q->type, &n, &all);
+    DP_TRY(open_attribute(f, q, &id));
+    hid_t type = H5Aget_type(id);
+    dp_status status = check_attribute(f, q->name, id, type, text, &n);
     if (status == DP_OK) {
-        put(f, all, n * dp_h5_type_size(q->type));
+        status = text ? dp_h5_send_texts(f, q->name, id, type, n, H5Aread)
+                      : send_numbers(f, q, id, n);
     }
-    free(all);
+    H5Tclose(type);
+    H5Aclose(id);
     return status;
 }
 
-static dp_status answer_text(dp_h5 *f, const dp_h5_request *q) {
-    char *text = NULL;
-    dp_status status = dp_h5_get_text(f, q->object, &text);
-    if (status == DP_OK) {
-        put(f, text, strlen(text) + 1);
-    }
-    free(text);
-    return status;
-}
-
-static dp_status answer(dp_h5 *f, const dp_h5_request *q) {
-    dp_status status = DP_OK;
-    dp_h5_extent s = {0};
-    int64_t n = 0;
-    bool has = false;
-    switch (q->what) {
-    case DP_H5_ASK_HAS:
-        has = dp_h5_has(f, q->object);
-        put(f, &has, sizeof has);
-        return DP_OK;
-    case DP_H5_ASK_SHAPE:
-        status = dp_h5_shape(f, q->object, &s.type, &s.ndim, s.dims);
-        put(f, &s, sizeof s);
-        return status;
-    case DP_H5_ASK_GET:
-        return dp_h5_get_pieces(f, q->object, q->type, q->count, put);
-    case DP_H5_ASK_TEXT:
-        return answer_text(f, q);
-    case DP_H5_ASK_ROWS:
-        status = dp_h5_get_rows(f, q->object, &n);
-        put(f, &n, sizeof n);
-        return status;
-    case DP_H5_ASK_COLUMN:
-        return answer_column(f, q);
-    case DP_H5_ASK_NUMBERS:
-        return answer_numbers(f, q);
-    default:
-        return answer_texts(f, q);
-    }
-}
+/* ---- the process ---- */
 
 static void starved(dp_status code) {
     (void)code;
@@ -107,7 +87,7 @@ static void starved(dp_status code) {
 
 /* A stop of the job is the parent's to heed; a crash is to end this process in
  * silence. */
-static void settle_in(pid_t parent) {
+static void detach(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dp_fatal_hook(starved, "reading"); /* MPI is the parent's too */
     if (getppid() != parent) {
@@ -130,13 +110,43 @@ static void settle_in(pid_t parent) {
     dup2(null, STDERR_FILENO);
 }
 
+static dp_status open_image(dp_h5 *f) {
+    hid_t access = dp_h5_access(f, f->image != NULL);
+    if (f->image == NULL || H5Pset_file_image(access, f->image, f->size) >= 0) {
+        f->id = H5Fopen(f->image ? dp_h5_image_name() : f->path, H5F_ACC_RDONLY, access);
+    }
+    H5Pclose(access);
+    if (f->id >= 0) {
+        return DP_OK;
+    }
+    char what[192] = "it as an HDF5 file";
+    if (f->doubt[0]) {
+        snprintf(what, sizeof what, "it as an HDF5 file (%s)", f->doubt);
+    }
+    return dp_h5_fail(f, "open", what);
+}
+
+static dp_status answer(dp_h5 *f, const dp_h5_request *q) {
+    dp_h5_allow(0);
+    switch (q->what) {
+    case DP_H5_ASK_HAS:
+        return send_has(f, q);
+    case DP_H5_ASK_NUMBERS:
+    case DP_H5_ASK_TEXTS:
+        return send_attribute(f, q);
+    default:
+        return dp_h5_send_dataset(f, q);
+    }
+}
+
 void dp_h5_serve(dp_h5 *f, pid_t parent) {
-    settle_in(parent);
-    dp_status status = dp_h5_open_here(f);
-    end(f, status);
+    detach(parent);
+    dp_h5_allow(0);
+    dp_status status = open_image(f);
+    dp_h5_send_end(f, status);
     dp_h5_request q;
     while (status == DP_OK && recv(f->channel, &q, sizeof q, MSG_WAITALL) == sizeof q) {
-        end(f, answer(f, &q));
+        dp_h5_send_end(f, answer(f, &q));
     }
     _exit(0);
 }

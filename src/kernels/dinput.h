@@ -28,5 +28,5 @@ static void dinput(dp_team team, const dp_dense_args *a) {
               .act = below->act,
               .at_zt = below->zt,
               .at_yt = below->yt};
-    gemm_thread(&g, true, 0, below->F, team, dinput_epilogue);
+    gemm_thread(&g, COLUMN, 0, below->F, team, dinput_epilogue);
 }

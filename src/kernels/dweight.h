@@ -5,7 +5,7 @@
  * are one cache line. The tree is a stack of finished tiles in L1, and dW is written
  * once. */
 #include "base/tree.h"
-#include "split.h"
+#include "lit.h"
 #include <assert.h>
 
 enum {
@@ -292,11 +292,18 @@ static void dweight(dp_team team, const dp_dense_args *a) {
     assert(N >= 1 && 0 <= o0 && o1 <= O);
     blocks b;
     blocks_init(&b, N, a->block);
-    subgrid p = split_grid(team, o1 - o0, 4, ceil_div(I, QUARTER));
+    /* Compact inputs are summed at the beginning of each row of dW, then expanded. */
+    const dp_lit *lit = a->below->lit;
+    int columns = lit ? lit->columns : I;
+    bool compact = columns < I;
+    subgrid p = compact ? split_rows(team, o1 - o0, ceil_div(columns, QUARTER))
+                        : split_grid(team, o1 - o0, 4, ceil_div(I, QUARTER));
     int end = o0 + p.a1;
-    int i1 = imin(p.b1 * QUARTER, I), l2_inputs = dweight_inputs_in_l2(N, a->block);
-    dweight_tile t = {
-        .blocks = &b, .I = I, .ld = dp_ld(I), .strip = (ptrdiff_t)O * DP_STRIP};
+    int i1 = imin(p.b1 * QUARTER, columns), l2_inputs = dweight_inputs_in_l2(N, a->block);
+    dweight_tile t = {.blocks = &b,
+                      .I = I,
+                      .ld = dp_ld(compact ? columns + QUARTER : I),
+                      .strip = (ptrdiff_t)O * DP_STRIP};
     /* A few samples leave room in L1 for the next tile's inputs, many don't. */
     t.x_ahead = N <= 2 * DP_STRIP ? TILE_INPUTS : PREFETCH_ROWS * t.ld;
     t.dy_ahead = N > DP_STRIP ? t.strip : 0;
@@ -309,6 +316,9 @@ static void dweight(dp_team team, const dp_dense_args *a) {
             t.dyt = dyt + dp_strip_at(O, 0, o);
             t.dW = a->dW + (size_t)o * I + i;
             dweight_row(rows, t, i, imin(i + l2_inputs, i1));
+            for (int r = 0; r < rows && compact && i + l2_inputs >= i1; r++) {
+                expand_row(lit, I, a->dW + (ptrdiff_t)(o + r) * I);
+            }
         }
     }
     int groups = ceil_div(o1 - o0, QUARTER);

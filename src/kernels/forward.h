@@ -36,16 +36,17 @@ static void forward(dp_team team, const dp_dense_args *a) {
     assert(a->begin % QUARTER == 0 && (a->end % QUARTER == 0 || a->end == O) &&
            a->end <= O);
     gemm g = {.M = O,
-              .K = below->F,
+              .K = below->lit ? below->lit->columns : below->F,
               .row = below->F,
               .step = 1,
               .W = a->W,
               .b = a->b,
               .x = below->yt,
+              .lit = below->lit,
               .out = above->zt ? above->zt : above->yt,
               .N = a->N,
               .act = above->act,
               .yt = above->yt,
               .y = above->y};
-    gemm_thread(&g, false, a->begin, a->end, team, forward_epilogue);
+    gemm_thread(&g, ROW, a->begin, a->end, team, forward_epilogue);
 }

@@ -7,20 +7,25 @@
 #ifndef DP_KERNELS_GEMM_H
 #define DP_KERNELS_GEMM_H
 
-#include "split.h"
+#include "lit.h"
 
 enum {
     CHUNK = 128, /* k in a chunk of whole strips: 32 KB; of fewer samples, more of them */
     MAX_ROWS = 24, /* of a tile in any kernel set; most sets have fewer */
 };
 
+/* How the weights of a sum follow each other: along a row of W, down a column, or along a
+ * row where the input is lit. */
+enum order { ROW, COLUMN, LIT };
+
 typedef struct gemm {
     int M, K;
     ptrdiff_t row, step; /* w(m,k) = W[m * row + k * step] */
     const float *W;
-    const float *b; /* [M]: where the sums start; NULL for 0 */
-    const float *x; /* [S][K][64] */
-    float *out;     /* [S][M][64] */
+    const float *b;    /* [M]: where the sums start; NULL for 0 */
+    const float *x;    /* [S][K][64] */
+    const dp_lit *lit; /* of x, or NULL */
+    float *out;        /* [S][M][64] */
     /* for the epilogue */
     int N;
     const dp_act *act;
@@ -31,9 +36,10 @@ typedef struct gemm {
 typedef struct tile {
     int K;
     const float *w, *x;
+    const dp_term *term; /* [K], in order LIT */
     float *z;
-    const float *b; /* NULL for 0 */
-    bool first;     /* start from b, else from z */
+    const float *start; /* where the rows' sums start; NULL: from z */
+    bool last;          /* the sums end here */
 } tile;
 
 /* Term k of each sum: x at k; w[r / 3][r % 3 * row], row r's weight at k. */
@@ -57,18 +63,18 @@ static ALWAYS_INLINE void tile_step(int rows, int vecs, const float *x,
 
 /* Weights are prefetched: down columns, the next line of the same row of W; along rows,
  * the same terms of the next tile, 16 to a line. Past the end that does nothing. */
-static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile *t,
+static ALWAYS_INLINE void tile_sums(enum order order, int rows, int vecs, const tile *t,
                                     ptrdiff_t row, ptrdiff_t step, vf acc[MAX_ROWS][4]) {
     const float *w[MAX_ROWS / 3], *x = t->x;
 #pragma GCC unroll 8
     for (int j = 0; 3 * j < rows; j++) {
         w[j] = t->w + 3 * j * row;
-        if (!columns) {
+        if (order != COLUMN) {
             /* A pointer for three rows: their strides fit the addressing modes. */
             __asm__("" : "+r"(w[j]));
         }
     }
-    for (int k = 0; k < t->K && columns; k++) {
+    for (int k = 0; k < t->K && order == COLUMN; k++) {
         __builtin_prefetch(w[0] + QUARTER);
         tile_step(rows, vecs, x, w, row, acc);
         x += DP_STRIP;
@@ -77,7 +83,24 @@ static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile
             w[j] += step;
         }
     }
-    for (int k = 0, next = 0; k < t->K && !columns; k = next) {
+    for (int k = 0, next = 0; k < t->K && order == LIT; k = next) {
+#pragma GCC unroll 24
+        for (int r = 0; r < rows; r++) {
+            __builtin_prefetch(t->w + (rows + r) * row + t->term[k].w);
+        }
+        next = imin(k + QUARTER / 2, t->K);
+#pragma GCC unroll 4
+        for (int i = k; i < next; i++) {
+            const float *wi[MAX_ROWS / 3];
+#pragma GCC unroll 8
+            for (int j = 0; 3 * j < rows; j++) {
+                wi[j] = w[j] + t->term[i].w;
+                __asm__("" : "+r"(wi[j]));
+            }
+            tile_step(rows, vecs, x + t->term[i].x, wi, row, acc);
+        }
+    }
+    for (int k = 0, next = 0; k < t->K && order == ROW; k = next) {
 #pragma GCC unroll 24
         for (int r = 0; r < rows; r++) {
             __builtin_prefetch(t->w + (rows + r) * row + k);
@@ -95,18 +118,32 @@ static ALWAYS_INLINE void tile_sums(bool columns, int rows, int vecs, const tile
     }
 }
 
-static ALWAYS_INLINE void tile_kernel(bool columns, int rows, int vecs, tile t,
+/* A sum that is 0 gets the sign +, whichever terms were left out. */
+static ALWAYS_INLINE void add_zero(int rows, int vecs, vf acc[MAX_ROWS][4]) {
+#pragma GCC unroll 24
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++) {
+            acc[r][v] = acc[r][v] + 0.0f;
+        }
+    }
+}
+
+static ALWAYS_INLINE void tile_kernel(enum order order, int rows, int vecs, tile t,
                                       ptrdiff_t row, ptrdiff_t step) {
     vf acc[MAX_ROWS][4];
 #pragma GCC unroll 24
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++) {
-            acc[r][v] = !t.first ? vf_load(t.z + r * DP_STRIP + v * LANES)
-                                 : vf_set(t.b ? t.b[r] : 0.0f);
+            acc[r][v] =
+                t.start ? vf_set(t.start[r]) : vf_load(t.z + r * DP_STRIP + v * LANES);
         }
     }
-    tile_sums(columns, rows, vecs, &t, row, step, acc);
+    tile_sums(order, rows, vecs, &t, row, step, acc);
+    if (order != COLUMN && t.last) {
+        add_zero(rows, vecs, acc);
+    }
 #pragma GCC unroll 24
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
@@ -117,12 +154,12 @@ static ALWAYS_INLINE void tile_kernel(bool columns, int rows, int vecs, tile t,
 }
 
 /* Makes `rows`, at most `max`, a constant. */
-static ALWAYS_INLINE void tile_dispatch(bool columns, int rows, int max, int vecs, tile t,
-                                        ptrdiff_t row, ptrdiff_t step) {
+static ALWAYS_INLINE void tile_dispatch(enum order order, int rows, int max, int vecs,
+                                        tile t, ptrdiff_t row, ptrdiff_t step) {
 #define ROWS(n)                                                                          \
     case n:                                                                              \
         if (n <= max) {                                                                  \
-            tile_kernel(columns, n, vecs, t, row, step);                                 \
+            tile_kernel(order, n, vecs, t, row, step);                                   \
         }                                                                                \
         break
     switch (rows) {
@@ -155,47 +192,71 @@ static ALWAYS_INLINE void tile_dispatch(bool columns, int rows, int max, int vec
 }
 
 /* Makes the number of vectors a constant. */
-static ALWAYS_INLINE void any_tile(bool columns, int rows, int quarters, tile t,
+static ALWAYS_INLINE void any_tile(enum order order, int rows, int quarters, tile t,
                                    ptrdiff_t row, ptrdiff_t step) {
     if (TILE_QUARTERS == 1 || quarters == 1) {
-        tile_dispatch(columns, rows, tile_rows(columns, 1), QUARTER_VECS, t, row, step);
+        tile_dispatch(order, rows, tile_rows(order == COLUMN, 1), QUARTER_VECS, t, row,
+                      step);
     } else if (quarters == 2) {
-        tile_dispatch(columns, rows, tile_rows(columns, 2), 2 * QUARTER_VECS, t, row,
-                      step);
+        tile_dispatch(order, rows, tile_rows(order == COLUMN, 2), 2 * QUARTER_VECS, t,
+                      row, step);
     } else if (quarters == 3) {
-        tile_dispatch(columns, rows, tile_rows(columns, 3), 3 * QUARTER_VECS, t, row,
-                      step);
+        tile_dispatch(order, rows, tile_rows(order == COLUMN, 3), 3 * QUARTER_VECS, t,
+                      row, step);
     } else {
-        tile_dispatch(columns, rows, tile_rows(columns, 4), 4 * QUARTER_VECS, t, row,
-                      step);
+        tile_dispatch(order, rows, tile_rows(order == COLUMN, 4), 4 * QUARTER_VECS, t,
+                      row, step);
     }
 }
 
 typedef void gemm_epilogue(const gemm *g, int s, int q0, int q1, int m, int rows);
 
+/* Where the sums of `rows` outputs start: start[r] = b[r], or NaN where a weight that is
+ * left out is not finite; 0 without b. */
+static ALWAYS_INLINE void gemm_start(const gemm *g, enum order order, int s, int m,
+                                     int rows, float *start) {
+    for (int r = 0; r < rows; r++) {
+        start[r] = g->b ? g->b[m + r] : 0.0f;
+    }
+    if (order == LIT) {
+        add_left_out(g->lit, (int)g->row, s, g->W + m * g->row, g->row, rows, start);
+    }
+}
+
 /* Rows [m0,m1) of quarters [q0,q1) of strip s; `epilogue` is called with rows [m,m+rows)
  * as soon as they are done and still in L1. */
-static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0, int q1,
-                                     int m0, int m1, gemm_epilogue *epilogue) {
-    ptrdiff_t row = columns ? 1 : g->row, step = columns ? g->step : 1;
+static ALWAYS_INLINE void gemm_strip(const gemm *g, enum order order, int s, int q0,
+                                     int q1, int m0, int m1, gemm_epilogue *epilogue) {
+    ptrdiff_t row = order == COLUMN ? 1 : g->row, step = order == COLUMN ? g->step : 1;
     int wide = TILE_QUARTERS == 1 ? 1 : q1 - q0;
-    int chunks = ceil_div(g->K * (q1 - q0), CHUNK * STRIP_QUARTERS);
-    int tiles = ceil_div(m1 - m0, tile_rows(columns, wide));
+    int K = order == LIT ? g->lit->terms[s] : g->K;
+    const dp_term *term = order == LIT ? g->lit->term + (ptrdiff_t)s * g->row : NULL;
+    int chunks = ceil_div(K * (q1 - q0), CHUNK * STRIP_QUARTERS);
+    int tiles = ceil_div(m1 - m0, tile_rows(order == COLUMN, wide));
     for (int c = 0; c < chunks; c++) {
-        int k0 = partition_begin(g->K, c, chunks),
-            k1 = partition_begin(g->K, c + 1, chunks);
+        int k0 = partition_begin(K, c, chunks), k1 = partition_begin(K, c + 1, chunks);
         for (int i = 0; i < tiles; i++) {
             int m = m0 + partition_begin(m1 - m0, i, tiles);
             int rows = m0 + partition_begin(m1 - m0, i + 1, tiles) - m;
+            float start[MAX_ROWS];
+            if (c == 0) {
+                gemm_start(g, order, s, m, rows, start);
+            }
             for (int q = q0; q < q1; q += wide) {
                 int n = s * DP_STRIP + q * QUARTER;
                 tile t = {.K = k1 - k0,
-                          .w = g->W + m * row + k0 * step,
-                          .x = g->x + dp_strip_at(g->K, n, k0),
+                          .w = g->W + m * row,
+                          .x = g->x + dp_strip_at(g->K, n, 0),
                           .z = g->out + dp_strip_at(g->M, n, m),
-                          .b = g->b ? g->b + m : NULL,
-                          .first = c == 0};
-                any_tile(columns, rows, wide, t, row, step);
+                          .start = c == 0 ? start : NULL,
+                          .last = c == chunks - 1};
+                if (order == LIT) {
+                    t.term = term + k0;
+                } else {
+                    t.w += k0 * step;
+                    t.x += k0 * DP_STRIP;
+                }
+                any_tile(order, rows, wide, t, row, step);
             }
             if (c == chunks - 1) {
                 epilogue(g, s, q0, q1, m, rows);
@@ -204,16 +265,19 @@ static ALWAYS_INLINE void gemm_strip(const gemm *g, bool columns, int s, int q0,
     }
 }
 
-/* This thread's part of rows [m0,m1), m0 a multiple of 16. `columns`: w(m,k) runs down
- * the columns of W, else along rows. */
-static ALWAYS_INLINE void gemm_thread(const gemm *g, bool columns, int m0, int m1,
+/* This thread's part of rows [m0,m1), m0 a multiple of 16. */
+static ALWAYS_INLINE void gemm_thread(const gemm *g, enum order order, int m0, int m1,
                                       dp_team team, gemm_epilogue *epilogue) {
     subgrid p = split_grid(team, ceil_div(m1 - m0, QUARTER), 1, ceil_div(g->N, QUARTER));
     int begin = m0 + p.a0 * QUARTER, end = imin(m0 + p.a1 * QUARTER, m1);
     for (int q = p.b0, next = 0; q < p.b1; q = next) {
         int s = q / STRIP_QUARTERS, q0 = s * STRIP_QUARTERS;
         next = imin(q0 + STRIP_QUARTERS, p.b1);
-        gemm_strip(g, columns, s, q - q0, next - q0, begin, end, epilogue);
+        if (order == ROW && g->lit && g->lit->terms[s] < g->row) {
+            gemm_strip(g, LIT, s, q - q0, next - q0, begin, end, epilogue);
+        } else {
+            gemm_strip(g, order, s, q - q0, next - q0, begin, end, epilogue);
+        }
     }
 }
 

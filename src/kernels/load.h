@@ -1,6 +1,6 @@
 /* Rows of the data set, bytes or floats, become activations in both layouts in one pass.
  */
-#include "split.h"
+#include "lit.h"
 
 typedef struct loader {
     int N, F;
@@ -8,6 +8,7 @@ typedef struct loader {
     const int32_t *row;
     const dp_scale *scale;
     float *t, *x;
+    const dp_lit *lit; /* of a compact input; else NULL */
 } loader;
 
 /* v / 255 for v = 0.. 255, correctly rounded: one Newton step on the reciprocal's result.
@@ -118,6 +119,66 @@ static ALWAYS_INLINE void load_subgrid(const loader *l, bool bytes, bool unit,
     }
 }
 
+/* A sample's lit features, to its row of a compact input. */
+static ALWAYS_INLINE void load_squeezed(const loader *l, bool bytes, bool unit,
+                                        const uint8_t *from, float *to) {
+    const dp_lit *lit = l->lit;
+    size_t size = bytes ? 1 : sizeof(float);
+    for (int f = 0; f < l->F; f += QUARTER) {
+        float dense[QUARTER] __attribute__((aligned(64)));
+        uint8_t edge[QUARTER * sizeof(float)] __attribute__((aligned(64)));
+        const uint8_t *at = from + (size_t)f * size;
+        if (l->F - f < QUARTER) {
+            memset(edge, 0, sizeof edge);
+            memcpy(edge, at, (size_t)(l->F - f) * size);
+            at = edge;
+        }
+        convert(bytes, unit, false, at, NULL, NULL, dense);
+        for (int v = 0; v < QUARTER; v += LANES) {
+            vf some = vf_take(vf_load(dense + v), vi_load(lit->squeeze + f + v));
+            vf_storeu(to + lit->first[(f + v) / LANES], some);
+        }
+    }
+}
+
+/* Quarter q of a compact input: its rows, then its part of a strip. */
+static ALWAYS_INLINE void load_compact(const loader *l, bool bytes, bool unit, int q) {
+    int columns = l->lit->columns, n = q * QUARTER, samples = imin(l->N - n, QUARTER);
+    size_t row = (size_t)l->F * (bytes ? 1 : sizeof(float));
+    ptrdiff_t ld = dp_ld(columns + QUARTER);
+    for (int k = 0; k < samples; k++) {
+        load_squeezed(l, bytes, unit, l->raw + (size_t)l->row[n + k] * row,
+                      l->x + (n + k) * ld);
+    }
+    for (int c = 0; c < columns; c += QUARTER) {
+        float square[QUARTER * QUARTER] __attribute__((aligned(64)));
+        const float *from = l->x + n * ld + c;
+        if (samples < QUARTER) {
+            memset(square, 0, sizeof square);
+            for (int k = 0; k < samples; k++) {
+                memcpy(square + k * QUARTER, from + k * ld, QUARTER * sizeof *square);
+            }
+            from = square;
+        }
+        to_strip(from, samples < QUARTER ? QUARTER : ld, imin(columns - c, QUARTER),
+                 l->t + dp_strip_at(columns, n, c));
+    }
+}
+
+static void load_all_compact(const loader *l, dp_team team) {
+    int quarters = ceil_div(l->N, QUARTER);
+    for (int q = partition_begin(quarters, team.id, team.n);
+         q < partition_begin(quarters, team.id + 1, team.n); q++) {
+        if (!l->scale->bytes) {
+            load_compact(l, false, false, q);
+        } else if (l->scale->unit) {
+            load_compact(l, true, true, q);
+        } else {
+            load_compact(l, true, false, q);
+        }
+    }
+}
+
 static void load(dp_team team, int N, const void *raw, const int32_t *row,
                  const dp_scale *scale, const dp_activation *input) {
     int F = input->F;
@@ -127,7 +188,12 @@ static void load(dp_team team, int N, const void *raw, const int32_t *row,
                 .row = row,
                 .scale = scale,
                 .t = input->yt,
-                .x = input->y};
+                .x = input->y,
+                .lit = input->lit};
+    if (input->lit && input->lit->columns < F) {
+        load_all_compact(&l, team);
+        return;
+    }
     subgrid p = split_grid(team, ceil_div(N, QUARTER), 1, ceil_div(F, QUARTER));
     bool scaled = scale->columns > 0;
     if (!scale->bytes) {

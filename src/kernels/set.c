@@ -18,6 +18,7 @@
 #include "dropout.h"
 #include "dweight.h"
 #include "forward.h"
+#include "lit.h"
 #include "load.h"
 #include "loss.h"
 #include "norm.h"
@@ -92,6 +93,8 @@ const dp_kernels JOIN(dp_kernels_, DP_SET) = {
     .name = TEXT(DP_SET),
     .lanes = LANES,
     .supported = set_supported,
+    .scan = scan,
+    .list = list,
     .load = load,
     .rows = rows,
     .forward = forward,

@@ -49,6 +49,12 @@ static subgrid split_grid(dp_team team, int a, int min_rows, int b) {
                      partition_begin(b, ib, cols), partition_begin(b, ib + 1, cols)};
 }
 
+/* This thread's part of a grid of which each row is one thread's. */
+static inline subgrid split_rows(dp_team team, int a, int b) {
+    return (subgrid){partition_begin(a, team.id, team.n),
+                     partition_begin(a, team.id + 1, team.n), 0, b};
+}
+
 /* Feature-major to batch-major: up to 16 features of up to 16 samples. t[features][64] at
  * a quarter; x[samples][ld], of which 16 columns are written, those past `features` with
  * 0. */

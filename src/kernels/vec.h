@@ -33,6 +33,10 @@ static ALWAYS_INLINE vi vi_set(int32_t x) {
     return (vi){0} + x;
 }
 
+static ALWAYS_INLINE vi vi_load(const int32_t *p) {
+    return *(const vi *)p;
+}
+
 static ALWAYS_INLINE vu vu_set(uint32_t x) {
     return (vu){0} + x;
 }

@@ -72,6 +72,11 @@ static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
         _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
+/* lane from[l] of x in each lane l; 0 where it is negative */
+static ALWAYS_INLINE vf vf_take(vf x, vi from) {
+    return (vf)((vi)_mm256_permutevar8x32_ps((__m256)x, (__m256i)from) & ~(from >> 31));
+}
+
 static ALWAYS_INLINE void transpose8(const float *src, ptrdiff_t ss, float *dst,
                                      ptrdiff_t ds) {
     __m256 r[8], t[8];

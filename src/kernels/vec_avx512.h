@@ -74,6 +74,12 @@ static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
         _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 
+/* lane from[l] of x in each lane l; 0 where it is negative */
+static ALWAYS_INLINE vf vf_take(vf x, vi from) {
+    __mmask16 some = _mm512_cmpge_epi32_mask((__m512i)from, _mm512_setzero_si512());
+    return (vf)_mm512_maskz_permutexvar_ps(some, (__m512i)from, (__m512)x);
+}
+
 /* dst[j][i] = src[i][j] for i, j < 16; rows `ss` and `ds` floats apart, aligned. */
 static ALWAYS_INLINE void transpose_quarter(const float *src, ptrdiff_t ss, float *dst,
                                             ptrdiff_t ds) {

@@ -74,6 +74,12 @@ static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
     return (vf){p[0], p[1], p[2], p[3]};
 }
 
+/* lane from[l] of x in each lane l; 0 where it is negative */
+static ALWAYS_INLINE vf vf_take(vf x, vi from) {
+    return (vf){from[0] < 0 ? 0 : x[from[0] & 3], from[1] < 0 ? 0 : x[from[1] & 3],
+                from[2] < 0 ? 0 : x[from[2] & 3], from[3] < 0 ? 0 : x[from[3] & 3]};
+}
+
 /* dst[j][i] = src[i][j] for i, j < 16; rows `ss` and `ds` floats apart, aligned. */
 static ALWAYS_INLINE void transpose_quarter(const float *src, ptrdiff_t ss, float *dst,
                                             ptrdiff_t ds) {

@@ -12,17 +12,39 @@ static float *carve(dp_net *net, size_t *used, size_t floats) {
     return p;
 }
 
+/* All of 4 bytes, but for the flags. */
+static void carve_lit(dp_net *net, size_t *used, int F) {
+    size_t strips = ((size_t)net->capacity + DP_STRIP - 1) / DP_STRIP;
+    size_t wide = ((size_t)F + 15) / 16 * 16;
+    net->lit = (dp_lit){.strips = (int)strips,
+                        .terms = (void *)carve(net, used, strips),
+                        .term = (void *)carve(net, used, 2 * strips * (size_t)F),
+                        .seen = (void *)carve(net, used, (strips + 1) * wide / 4),
+                        .dark = (void *)carve(net, used, strips * (1 + wide / 16)),
+                        .squeeze = (void *)carve(net, used, wide),
+                        .expand = (void *)carve(net, used, wide),
+                        .first = (void *)carve(net, used, wide)};
+}
+
 static size_t carve_activations(dp_net *net, bool training) {
     size_t used = 0;
     for (int i = 0; i < net->nactivations; i++) {
         dp_activation *s = &net->activations[i];
         size_t strips = dp_strip_floats(net->capacity, s->F);
-        bool rows = training && i < net->nlayers && net->layers[i].kind->reads_rows;
+        const dp_layer_kind *reader = i < net->nlayers ? net->layers[i].kind : NULL;
+        /* A compact input goes through its rows in evaluation too. */
+        bool compact = i == 0 && reader->skips_zeros;
+        bool rows = (training && reader && reader->reads_rows) || compact;
         s->yt = carve(net, &used, strips);
         s->zt = s->act && s->act->needs_z ? carve(net, &used, strips) : NULL;
         s->y =
             rows ? carve(net, &used, (size_t)net->capacity * (size_t)dp_ld(s->F)) : NULL;
         s->dzt = training && i > 0 ? carve(net, &used, strips) : NULL;
+    }
+    if (net->layers[0].kind->skips_zeros) {
+        dp_activation *input = &net->activations[0];
+        input->lit = &net->lit;
+        carve_lit(net, &used, input->F);
     }
     for (int l = 0; l < net->nlayers && training; l++) {
         dp_layer *layer = &net->layers[l];
@@ -231,6 +253,17 @@ void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
         }
     }
     report(net, &pass, hooks, &reported, made);
+}
+
+double dp_net_skipped(const dp_net *net, int N) {
+    const dp_lit *lit = net->activations[0].lit;
+    int F = net->activations[0].F;
+    double terms = 0;
+    for (int s = 0; lit && s * DP_STRIP < N; s++) {
+        int left = N - s * DP_STRIP, samples = left < DP_STRIP ? left : DP_STRIP;
+        terms += (double)samples * (F - lit->terms[s] + F - lit->columns);
+    }
+    return terms * net->layers[0].flops / F;
 }
 
 int dp_net_bad_layer(const dp_net *net, int N) {

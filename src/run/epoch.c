@@ -1,9 +1,8 @@
-/* The end of an epoch: evaluation, metrics row, log line, best checkpoint. */
-#include "base/clock.h"
+/* The end of an epoch: evaluation, metrics rows, log line, best and patience. */
+#include "epoch.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "facts.h"
-#include "train_impl.h"
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -27,7 +26,7 @@ static const struct metric {
     {"test_mae", offsetof(dp_epoch_row, test_mae), false},
 };
 
-dp_status dp_run_best_metric(const dp_session *session, const char **metric) {
+dp_status dp_epoch_metric(const dp_session *session, const char **metric) {
     const dp_dataset *data = session->data;
     const char *asked = session->config.checkpoint.best;
     bool validation = data->val_n > 0, test = !validation && data->test.n > 0;
@@ -81,18 +80,18 @@ static void score_text(const dp_run *run, const dp_score *score, const char *spl
     }
 }
 
-static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score,
-                      bool finished) {
-    int64_t epochs = run->config.train.epochs;
-    bool quiet = !finished && (row->epoch - 1) % run->config.train.log_every != 0;
-    if (run->full_batch && (quiet || score->n == 0)) {
+static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
+    int64_t epochs = run->config->train.epochs;
+    bool quiet =
+        !dp_run_finished(run) && (row->epoch - 1) % run->config->train.log_every != 0;
+    if (dp_run_full_batch(run) && (quiet || score->n == 0)) {
         return; /* without a score it would only repeat the step's line */
     }
     char text[128];
     score_text(run, score, run->session->data->val_n > 0 ? "validation" : "test", text,
                sizeof text);
     dp_log("epoch %lld/%lld  train loss %.*f%s  %.2f s  %.0f samples/s",
-           (long long)row->epoch, (long long)epochs, run->full_batch ? 6 : 4,
+           (long long)row->epoch, (long long)epochs, dp_run_full_batch(run) ? 6 : 4,
            row->train_loss, text, row->seconds, row->samples_per_second);
 }
 
@@ -111,18 +110,16 @@ static void min_mean_max(const double *v, int ranks, double out[3], int *which) 
 }
 
 /* Where the epoch's time went, here and over the ranks; a rank that holds the others up
- * is named. What rank 0 wants to save travels with it. */
-static dp_profile_row profile(dp_run *run) {
+ * is named. */
+static dp_profile_row profile(const dp_run *run) {
     enum { NOTICE = 10 }; /* percent of the epoch */
     dp_times t = dp_stepper_times(run->stepper);
     int ranks = dp_comm_size(run->comm), rank = dp_comm_rank(run->comm), slowest = 0,
         other = 0;
-    double *all = dp_alloc(2 * (size_t)ranks + 1, sizeof *all), compute[3], wait[3];
-    all[2 * ranks] = dp_run_wants_checkpoint(run);
+    double *all = dp_alloc(2 * (size_t)ranks, sizeof *all), compute[3], wait[3];
     all[rank] = t.data + t.forward + t.backward + t.update;
     all[ranks + rank] = t.reduce + t.idle;
-    dp_comm_sum(run->comm, all, 2 * ranks + 1);
-    run->checkpoint_due = all[2 * ranks] > 0;
+    dp_comm_sum(run->comm, all, 2 * ranks);
     min_mean_max(all, ranks, compute, &slowest);
     min_mean_max(all + ranks, ranks, wait, &other);
     free(all);
@@ -144,59 +141,43 @@ static dp_profile_row profile(dp_run *run) {
                             .compute_max_seconds = compute[2],
                             .wait_min_seconds = wait[0],
                             .wait_mean_seconds = wait[1],
-                            .wait_max_seconds = wait[2]};
+                            .wait_max_seconds = wait[2],
+                            .flops_per_second = t.flops / run->epoch_seconds,
+                            .skipped_flops_per_second = t.skipped / run->epoch_seconds};
 }
 
-static void add_rows(dp_run *run, const dp_epoch_row *row) {
-    dp_profile_row p = profile(run);
-    if (run->metrics && (dp_metrics_epoch(run->metrics, row) != DP_OK ||
-                         dp_metrics_profile(run->metrics, &p) != DP_OK)) {
-        dp_warn("%s", dp_status_message());
-    }
+bool dp_run_finished(const dp_run *run) {
+    int64_t patience = run->config->train.patience;
+    return run->progress.epoch >= run->config->train.epochs ||
+           (patience > 0 && run->progress.patience >= patience);
 }
 
-/* Whether checkpoint.every asks for one at the end of this epoch. */
-static bool checkpoint_due(const dp_run *run) {
-    const char *every = run->config.checkpoint.every;
-    int64_t steps = run->config.checkpoint.every_steps;
-    if (steps > 0 && run->progress.step % steps == 0) {
-        return true;
-    }
-    if (strcmp(every, "auto") == 0) {
-        return run->checkpoint_due;
-    }
-    long n = atol(every);
-    return n > 0 && run->progress.epoch % n == 0;
+/* Whether the epoch that has just ended is scored. */
+static bool is_scored(const dp_run *run) {
+    int64_t epoch = run->progress.epoch;
+    return epoch == run->config->train.epochs ||
+           epoch % run->config->train.eval_every == 0;
 }
 
-void dp_run_wait_params(dp_run *run) {
-    double begin = dp_clock();
-    dp_stepper_wait_params(run->stepper);
-    run->epoch_seconds += dp_clock() - begin;
-}
+static const dp_score none = {
+    .n = 0, .loss = NAN, .accuracy = NAN, .r2 = NAN, .mae = NAN};
 
-dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
+dp_status dp_epoch_evaluate(dp_run *run, dp_score *out) {
     const dp_dataset *data = run->session->data;
-    const dp_config *config = &run->config;
+    *out = none;
+    if (is_scored(run) && data->val_n > 0) {
+        return dp_evaluate(run->evaluator, &data->train, data->val_row, data->val_n, out);
+    }
+    if (is_scored(run) && data->test.n > 0) {
+        return dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, out);
+    }
+    return DP_OK;
+}
+
+void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     dp_progress_state *progress = &run->progress;
-    dp_run_wait_params(run);
-    progress->epoch++;
-    progress->position = 0;
-    bool last = progress->epoch == config->train.epochs;
-    dp_score score = {.n = 0, .loss = NAN, .accuracy = NAN, .r2 = NAN, .mae = NAN};
-    bool scores = last || progress->epoch % config->train.eval_every == 0;
-    dp_status s = DP_OK;
-    bool validates = data->val_n > 0;
-    if (scores && validates) {
-        s = dp_evaluate(run->evaluator, &data->train, data->val_row, data->val_n, &score);
-    } else if (scores && data->test.n > 0) {
-        s = dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, &score);
-    }
-    if (s != DP_OK) {
-        return s;
-    }
-    dp_score none = {.n = 0, .loss = NAN, .accuracy = NAN, .r2 = NAN, .mae = NAN};
-    const dp_score *val = validates ? &score : &none, *test = validates ? &none : &score;
+    bool validates = run->session->data->val_n > 0;
+    const dp_score *val = validates ? score : &none, *test = validates ? &none : score;
     dp_epoch_row row = {.epoch = progress->epoch,
                         .step = progress->step,
                         .train_loss = progress->loss_sum / (double)progress->samples,
@@ -211,59 +192,42 @@ dp_status dp_run_end_epoch(dp_run *run, bool *finished) {
                         .val_mae = val->mae,
                         .test_r2 = test->r2,
                         .test_mae = test->mae};
-    progress->loss_sum = 0;
-    progress->samples = 0;
-    run->epoch_seconds = 0;
-    run->epoch_samples = 0;
-    add_rows(run, &row);
-    run->epoch_steps = 0;
+    dp_profile_row times = profile(run);
+    dp_saver_epoch(run->saver, &row, &times);
     bool better = improves(run, &row);
-    progress->patience = better ? 0 : progress->patience + scores;
-    int64_t patience = config->train.patience;
-    *finished = last || (patience > 0 && progress->patience >= patience);
-    log_epoch(run, &row, &score, *finished);
-    bool best = better && strcmp(config->checkpoint.best, "none") != 0;
-    if (best) {
+    progress->patience = better ? 0 : progress->patience + is_scored(run);
+    *best = better && strcmp(run->config->checkpoint.best, "none") != 0;
+    if (*best) {
         progress->best_step = progress->step;
     }
-    if (*finished || checkpoint_due(run)) {
-        return dp_run_checkpoint(run, best, *finished ? DP_AT_END : DP_AT_EPOCH);
-    }
-    return best ? dp_run_keep_best(run) : DP_OK;
+    log_epoch(run, &row, score);
+    progress->samples = 0;
+    progress->loss_sum = 0;
+    run->epoch_seconds = 0;
+    run->epoch_samples = run->epoch_steps = 0;
 }
 
-dp_status dp_run_final_test(dp_run *run) {
+dp_status dp_epoch_final_test(dp_run *run, dp_score *out) {
     const dp_dataset *data = run->session->data;
+    bool root = dp_comm_rank(run->comm) == 0, chosen = run->progress.best_step > 0;
+    *out = none;
     if (data->val_n == 0 || data->test.n == 0) {
         return DP_OK;
     }
-    dp_status s = DP_OK;
     dp_snapshot *best = NULL;
-    char path[2048] = "";
-    bool chosen = run->progress.best_step > 0;
-    if (run->dir) {
-        const char *which = chosen ? "best.h5" : "last.h5";
-        snprintf(path, sizeof path, "%s/%s", dp_rundir_checkpoints(run->dir), which);
-        s = dp_checkpoint_read(path, dp_facts_check, &best);
-    }
-    s = dp_comm_agree(run->comm, s);
-    if (s == DP_OK) {
-        s = dp_session_load(run->session, best, path);
-    }
-    dp_score score;
-    if (s == DP_OK) {
-        s = dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, &score);
-    }
-    if (s == DP_OK) {
-        char text[128];
-        score_text(run, &score, "test", text, sizeof text);
-        dp_log("%s    step %lld:%s  (%d samples)", chosen ? "best" : "last",
-               (long long)(chosen ? run->progress.best_step : run->progress.step), text,
-               score.n);
-        if (run->metrics) {
-            dp_metrics_final_test(run->metrics, score.loss, score.accuracy);
-        }
-    }
+    char *path = dp_printed("%s/checkpoints/%s.h5", run->config->run.output,
+                            chosen ? "best" : "last");
+    dp_status s = dp_comm_agree(
+        run->comm, root ? dp_checkpoint_read(path, dp_facts_check, &best) : DP_OK);
+    s = s != DP_OK ? s : dp_session_load(run->session, best, path);
     dp_snapshot_destroy(&best);
-    return s;
+    free(path);
+    DP_TRY(s);
+    DP_TRY(dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, out));
+    char text[128];
+    score_text(run, out, "test", text, sizeof text);
+    dp_log("%s    step %lld:%s  (%d samples)", chosen ? "best" : "last",
+           (long long)(chosen ? run->progress.best_step : run->progress.step), text,
+           out->n);
+    return DP_OK;
 }

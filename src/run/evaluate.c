@@ -7,11 +7,8 @@
 #include <stdlib.h>
 
 struct dp_evaluator {
-    dp_comm *comm;
-    const dp_model *model;
-    const dp_loss *loss;
-    dp_scale scale;
-    int block, threads;
+    const dp_session *session; /* borrowed */
+    int block;
     dp_net *net;
     dp_batch *batch;
     int32_t *row; /* [capacity] for splits given as "all rows" */
@@ -21,23 +18,20 @@ struct dp_evaluator {
  * each output. */
 enum { LOSS, CORRECT, ABS, SQUARE };
 
-dp_status dp_evaluator_create(dp_comm *comm, const dp_model *model, const dp_loss *loss,
-                              const dp_scale *scale, int block, int threads,
-                              dp_evaluator **out) {
-    dp_evaluator *ev = dp_alloc(1, sizeof *ev);
+static dp_status create(dp_evaluator *ev) {
+    const dp_model *model = ev->session->model;
     int samples = dp_net_samples(model, false);
-    int capacity = block > samples ? block : samples / block * block;
-    *ev = (dp_evaluator){.comm = comm,
-                         .model = model,
-                         .loss = loss,
-                         .scale = *scale,
-                         .block = block,
-                         .threads = threads};
+    int capacity = ev->block > samples ? ev->block : samples / ev->block * ev->block;
     ev->row = dp_alloc((size_t)capacity, sizeof *ev->row);
-    dp_status s = dp_net_create(model, capacity, false, &ev->net);
-    if (s == DP_OK) {
-        s = dp_batch_create(capacity, model->outputs, &ev->batch);
-    }
+    DP_TRY(dp_net_create(model, capacity, false, &ev->net));
+    return dp_batch_create(capacity, model->outputs, &ev->batch);
+}
+
+dp_status dp_evaluator_create(const dp_session *session, dp_evaluator **out) {
+    dp_evaluator *ev = dp_alloc(1, sizeof *ev);
+    ev->session = session;
+    ev->block = (int)session->config.parallel.block;
+    dp_status s = create(ev);
     if (s != DP_OK) {
         dp_evaluator_destroy(&ev);
         return s;
@@ -61,12 +55,12 @@ void dp_evaluator_destroy(dp_evaluator **evaluator) {
 static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
                        double *sums) {
     const dp_batch *b = ev->batch;
-    int O = ev->model->outputs;
+    int O = ev->session->model->outputs;
     const dp_activation *logits = dp_net_logits(ev->net);
     for (int n = 0; n < N; n++) {
         double *at = sums + first + n / ev->block;
         at[LOSS * blocks] += (double)b->loss[n];
-        if (ev->loss->accuracy) {
+        if (ev->session->loss->accuracy) {
             at[CORRECT * blocks] += b->correct[n];
             continue;
         }
@@ -82,7 +76,7 @@ static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
 /* The total sum of squares of target o around its mean, over the split. */
 static double total_squares(const dp_evaluator *ev, const dp_table *table,
                             const int32_t *rows, int n, int o, double *blocks) {
-    int O = ev->model->outputs, nblocks = dp_tree_blocks(n, ev->block);
+    int O = ev->session->model->outputs, nblocks = dp_tree_blocks(n, ev->block);
     double mean = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (int b = 0; b < nblocks; b++) {
@@ -104,7 +98,7 @@ static double total_squares(const dp_evaluator *ev, const dp_table *table,
 
 static void regression(const dp_evaluator *ev, const dp_table *table, const int32_t *rows,
                        int n, double *sums, dp_score *score) {
-    int O = ev->model->outputs, blocks = dp_tree_blocks(n, ev->block);
+    int O = ev->session->model->outputs, blocks = dp_tree_blocks(n, ev->block);
     score->mae = dp_tree_sum(sums + (size_t)ABS * (size_t)blocks, blocks) / n;
     score->r2 = 0;
     for (int o = 0; o < O; o++) {
@@ -115,44 +109,49 @@ static void regression(const dp_evaluator *ev, const dp_table *table, const int3
     }
 }
 
+/* This rank's blocks, a microbatch at a time. */
+static void forward_blocks(const dp_evaluator *ev, const dp_table *table,
+                           const int32_t *rows, int n, double *sums) {
+    const dp_session *s = ev->session;
+    const dp_forward forward = {.net = ev->net,
+                                .scale = &s->scale,
+                                .threads = s->threads,
+                                .loss = s->loss,
+                                .batch = ev->batch};
+    int blocks = dp_tree_blocks(n, ev->block), max_blocks = ev->net->capacity / ev->block;
+    int ranks = dp_comm_size(s->comm), rank = dp_comm_rank(s->comm);
+    int count = dp_tree_partition(blocks, ranks, rank, max_blocks, NULL);
+    dp_range *range = dp_alloc((size_t)count, sizeof *range);
+    dp_tree_partition(blocks, ranks, rank, max_blocks, range);
+    for (int k = 0; k < count; k++) {
+        int begin = range[k].a * ev->block;
+        int end = range[k].b == blocks ? n : range[k].b * ev->block;
+        for (int i = begin; !rows && i < end; i++) {
+            ev->row[i - begin] = i;
+        }
+        dp_forward_run(&forward, table, rows ? rows + begin : ev->row, end - begin);
+        sum_blocks(ev, end - begin, range[k].a, blocks, sums);
+    }
+    free(range);
+}
+
 dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *rows, int n,
                       dp_score *out) {
-    const dp_forward forward = {.net = ev->net,
-                                .scale = &ev->scale,
-                                .threads = ev->threads,
-                                .loss = ev->loss,
-                                .batch = ev->batch};
+    const dp_session *s = ev->session;
     int blocks = dp_tree_blocks(n, ev->block);
-    int kinds = SQUARE + (ev->loss->accuracy ? 0 : ev->model->outputs);
+    int kinds = SQUARE + (s->loss->accuracy ? 0 : s->model->outputs);
     double *sums = NULL;
-    dp_status s =
-        dp_memory_alloc((size_t)kinds * (size_t)blocks, sizeof *sums, (void **)&sums);
-    int max_blocks = ev->net->capacity / ev->block;
-    int ranks = dp_comm_size(ev->comm), rank = dp_comm_rank(ev->comm);
-    int nmicrobatches = dp_tree_partition(blocks, ranks, rank, max_blocks, NULL);
-    dp_range *range = dp_alloc((size_t)nmicrobatches, sizeof *range);
-    s = dp_comm_agree(ev->comm, s);
-    if (s == DP_OK) {
-        dp_tree_partition(blocks, ranks, rank, max_blocks, range);
-        for (int k = 0; k < nmicrobatches; k++) {
-            int begin = range[k].a * ev->block;
-            int end = range[k].b == blocks ? n : range[k].b * ev->block;
-            for (int i = begin; !rows && i < end; i++) {
-                ev->row[i - begin] = i;
-            }
-            dp_forward_run(&forward, table, rows ? rows + begin : ev->row, end - begin);
-            sum_blocks(ev, end - begin, range[k].a, blocks, sums);
-        }
-        dp_comm_sum(ev->comm, sums, kinds * blocks);
-        *out = (dp_score){n, dp_tree_sum(sums, blocks) / n, NAN, NAN, NAN};
-        if (ev->loss->accuracy) {
-            out->accuracy =
-                dp_tree_sum(sums + (size_t)CORRECT * (size_t)blocks, blocks) / n;
-        } else {
-            regression(ev, table, rows, n, sums, out);
-        }
+    DP_TRY(dp_comm_agree(s->comm, dp_memory_alloc((size_t)kinds * (size_t)blocks,
+                                                  sizeof *sums, (void **)&sums)));
+    forward_blocks(ev, table, rows, n, sums);
+    dp_comm_sum(s->comm, sums, kinds * blocks);
+    *out = (dp_score){n, dp_tree_sum(sums, blocks) / n, NAN, NAN, NAN};
+    if (s->loss->accuracy) {
+        double *correct = sums + (size_t)CORRECT * (size_t)blocks;
+        out->accuracy = dp_tree_sum(correct, blocks) / n;
+    } else {
+        regression(ev, table, rows, n, sums, out);
     }
     dp_memory_free(&sums);
-    free(range);
-    return s;
+    return DP_OK;
 }

@@ -10,8 +10,8 @@ static const char *plural(int n) {
 /* Binding: threads that share fewer cores because of an affinity mask, or cores that it
  * leaves idle. */
 static bool check_binding(const dp_session *s, int ranks_here) {
-    int allowed = dp_comm_allowed_cores(s->comm);
-    int mask = dp_comm_bound_cores(s->comm);
+    int allowed = dp_comm_topology(s->comm)->allowed_cores;
+    int mask = dp_comm_topology(s->comm)->bound_cores;
     int oversubscribed = (int)dp_comm_max(s->comm, s->threads > mask && mask < allowed);
     if (oversubscribed) {
         dp_warn("%d thread%s of a rank share%s %d core%s, because the launcher binds "
@@ -32,7 +32,7 @@ static bool check_binding(const dp_session *s, int ranks_here) {
 /* OpenMP binds the threads of each rank from the first of its cores on. Where ranks have
  * the same ones, they meet on the first. */
 static bool bound_together(const dp_session *s, int ranks_here, int cores) {
-    int first = dp_comm_first_cores(s->comm);
+    int first = dp_comm_topology(s->comm)->first_cores;
     int together = first < (ranks_here < cores ? ranks_here : cores);
     if (dp_comm_max(s->comm, together) > 0) {
         dp_warn("OMP_PROC_BIND or OMP_PLACES binds threads of %d ranks to the same %d "
@@ -45,7 +45,7 @@ static bool bound_together(const dp_session *s, int ranks_here, int cores) {
 }
 
 static void check_oversubscription(const dp_session *s, int ranks_here, int cores) {
-    if (!dp_comm_oversubscribed(s->comm)) {
+    if (!dp_comm_topology(s->comm)->oversubscribed) {
         return;
     }
     int fit = cores / ranks_here;
@@ -84,8 +84,9 @@ static void check_balance(const dp_session *s, int ranks) {
 }
 
 void dp_launch_check(const dp_session *s) {
-    int ranks = dp_comm_size(s->comm), nodes = dp_comm_nodes(s->comm);
-    int ranks_here = dp_comm_node_size(s->comm), cores = dp_comm_node_cores(s->comm);
+    const dp_topology *topology = dp_comm_topology(s->comm);
+    int ranks = dp_comm_size(s->comm), nodes = topology->nodes;
+    int ranks_here = topology->node_size, cores = topology->node_cores;
     double all_cores[1] = {(double)cores / ranks_here};
     dp_comm_sum(s->comm, all_cores, 1);
     int total = (int)(all_cores[0] + 0.5);

@@ -91,12 +91,8 @@ static void move_in(dp_dataset *d, const header *h, char *memory) {
 
 /* The data set of a rank that has not opened it, on the shared arrays. */
 static dp_status attach(const header *h, char *memory, dp_dataset **out) {
-    void *made = NULL;
-    dp_status s = dp_memory_alloc(1, sizeof(dp_dataset), &made);
-    if (s != DP_OK) {
-        return s;
-    }
-    dp_dataset *d = made;
+    DP_TRY(dp_memory_alloc(1, sizeof **out, (void **)out));
+    dp_dataset *d = *out;
     *d = h->data;
     array a[ARRAYS];
     names t[NAMES];
@@ -106,17 +102,12 @@ static dp_status attach(const header *h, char *memory, dp_dataset **out) {
     }
     for (int k = 0; k < NAMES; k++) {
         char *text = memory + h->texts[k];
-        void *texts = NULL;
-        if (*t[k].at && s == DP_OK) {
-            s = dp_memory_alloc((size_t)t[k].n, sizeof(char *), &texts);
-        }
-        *t[k].at = texts;
-        for (int i = 0; texts && i < t[k].n; i++, text += strlen(text) + 1) {
+        *t[k].at = *t[k].at ? dp_alloc((size_t)t[k].n, sizeof(char *)) : NULL;
+        for (int i = 0; *t[k].at && i < t[k].n; i++, text += strlen(text) + 1) {
             (*t[k].at)[i] = text;
         }
     }
-    *out = d;
-    return s;
+    return DP_OK;
 }
 
 /* Each host has opened its own files. */
@@ -137,10 +128,10 @@ static dp_status check_same(dp_comm *comm, const dp_dataset *data) {
 
 dp_status dp_node_data_open(dp_comm *comm, const dp_config *config, dp_dataset **data,
                             dp_shared **memory) {
-    bool first = dp_comm_node_rank(comm) == 0;
-    dp_status s = dp_comm_agree(comm, first ? dp_dataset_open(config, data) : DP_OK);
-    if (s != DP_OK || dp_comm_size(comm) == 1) {
-        return s;
+    bool first = dp_comm_topology(comm)->node_rank == 0;
+    DP_TRY(dp_comm_agree(comm, first ? dp_dataset_open(config, data) : DP_OK));
+    if (dp_comm_size(comm) == 1) {
+        return DP_OK;
     }
     header h;
     memset(&h, 0, sizeof h);
@@ -148,23 +139,21 @@ dp_status dp_node_data_open(dp_comm *comm, const dp_config *config, dp_dataset *
         lay_out(*data, &h);
     }
     dp_comm_node_bcast(comm, &h, sizeof h);
-    s = dp_shared_create(comm, h.bytes, 0, memory);
-    if (s != DP_OK) {
-        return s;
-    }
-    bool no_shm = (*memory)->members < dp_comm_node_size(comm);
+    DP_TRY(dp_shared_create(comm, h.bytes, 0, memory));
+    bool no_shm = (*memory)->members < dp_comm_topology(comm)->node_size;
     if (first && !no_shm) {
         move_in(*data, &h, (*memory)->common);
     }
     dp_shared_barrier(*memory);
+    dp_status s = DP_OK;
     if (!first) {
         s = no_shm ? dp_dataset_open(config, data) : attach(&h, (*memory)->common, data);
     }
     if (no_shm) {
         dp_shared_destroy(memory);
     }
-    s = dp_comm_agree(comm, s);
-    return s != DP_OK ? s : check_same(comm, *data);
+    DP_TRY(dp_comm_agree(comm, s));
+    return check_same(comm, *data);
 }
 
 void dp_node_data_close(dp_dataset **data, dp_shared **memory) {

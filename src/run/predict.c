@@ -19,20 +19,15 @@ void dp_prediction_destroy(dp_prediction **prediction) {
     *prediction = NULL;
 }
 
-static dp_status make(const int32_t *rows, int n, int outputs, dp_prediction **out) {
-    dp_prediction *p = *out = dp_alloc(1, sizeof *p);
-    size_t count = (size_t)n;
-    p->n = n;
-    p->outputs = outputs;
-    dp_status s = dp_memory_alloc(count, sizeof *p->row, (void **)&p->row);
-    s = s ? s : dp_memory_alloc(count, sizeof *p->top, (void **)&p->top);
-    s = s ? s
-          : dp_memory_alloc(count * (size_t)outputs, sizeof *p->value,
-                            (void **)&p->value);
-    for (int i = 0; s == DP_OK && i < n; i++) {
+static dp_status allocate(const int32_t *rows, dp_prediction *p) {
+    size_t n = (size_t)p->n;
+    DP_TRY(dp_memory_alloc(n, sizeof *p->row, (void **)&p->row));
+    DP_TRY(dp_memory_alloc(n, sizeof *p->top, (void **)&p->top));
+    DP_TRY(dp_memory_alloc(n * (size_t)p->outputs, sizeof *p->value, (void **)&p->value));
+    for (int i = 0; i < p->n; i++) {
         p->row[i] = rows ? rows[i] : i;
     }
-    return s;
+    return DP_OK;
 }
 
 /* The first of the largest. */
@@ -44,56 +39,57 @@ static int argmax(const float *v, int n) {
     return best;
 }
 
-/* This rank's rows, [begin, end). */
-typedef struct share {
+/* This rank's rows, [begin, end), and its buffers. */
+typedef struct work {
     const dp_session *s;
     dp_prediction *p;
     int begin, end;
-} share;
+    dp_net *net;
+    float *logit, *value; /* [DP_MICROBATCH][O] */
+} work;
 
-/* arg: a share. */
-static dp_status predict_rows(void *arg) {
-    const share *mine = arg;
-    const dp_session *s = mine->s;
-    dp_prediction *p = mine->p;
-    int O = p->outputs, end = mine->end;
-    int most = dp_net_samples(s->model, false);
-    size_t count = (size_t)most * (size_t)O;
-    dp_net *net = NULL;
-    float *logit = NULL, *value = NULL;
-    dp_status status = dp_memory_alloc(count, sizeof *logit, (void **)&logit);
-    status =
-        status != DP_OK ? status : dp_memory_alloc(count, sizeof *value, (void **)&value);
-    status =
-        status != DP_OK ? status : dp_net_create(s->model, most, false, &net);
+/* N rows from `first` on; the net has their logits. */
+static void take_answers(const work *w, int first, int N) {
+    const dp_session *s = w->s;
+    dp_prediction *p = w->p;
+    int O = p->outputs;
     bool labels = s->loss->labels, binary = !labels && s->loss->accuracy;
-    const dp_forward forward = {.net = net,
+    for (int k = 0; k < N * O; k++) {
+        w->logit[k] = dp_activation_at(dp_net_logits(w->net), k / O, k % O);
+    }
+    if (binary) {
+        s->set->sigmoid(w->logit, w->value, (size_t)N * (size_t)O);
+    }
+    const float *from = labels || binary ? w->value : w->logit;
+    for (int k = 0; k < N * O; k++) {
+        p->value[(size_t)first * (size_t)O + (size_t)k] = (double)from[k];
+    }
+    for (int n = 0; n < N; n++) {
+        p->top[first + n] = labels             ? argmax(w->logit + n * O, O)
+                            : binary && O == 1 ? w->logit[n] > 0
+                                               : 0;
+    }
+}
+
+/* arg: the work. */
+static dp_status predict_rows(void *arg) {
+    work *w = arg;
+    const dp_session *s = w->s;
+    int most = dp_net_samples(s->model, false);
+    size_t count = (size_t)most * (size_t)w->p->outputs;
+    DP_TRY(dp_memory_alloc(count, sizeof *w->logit, (void **)&w->logit));
+    DP_TRY(dp_memory_alloc(count, sizeof *w->value, (void **)&w->value));
+    DP_TRY(dp_net_create(s->model, most, false, &w->net));
+    const dp_forward forward = {.net = w->net,
                                 .scale = &s->scale,
                                 .threads = s->threads,
-                                .probability = labels ? value : NULL};
-    for (int i = mine->begin; status == DP_OK && i < end; i += most) {
-        int N = end - i < most ? end - i : most;
-        dp_forward_run(&forward, &s->data->test, p->row + i, N);
-        for (int k = 0; k < N * O; k++) {
-            logit[k] = dp_activation_at(dp_net_logits(net), k / O, k % O);
-        }
-        if (binary) {
-            s->set->sigmoid(logit, value, (size_t)N * (size_t)O);
-        }
-        const float *from = labels || binary ? value : logit;
-        for (int k = 0; k < N * O; k++) {
-            p->value[(size_t)i * (size_t)O + (size_t)k] = (double)from[k];
-        }
-        for (int n = 0; n < N; n++) {
-            p->top[i + n] = labels             ? argmax(logit + n * O, O)
-                            : binary && O == 1 ? logit[n] > 0
-                                               : 0;
-        }
+                                .probability = s->loss->labels ? w->value : NULL};
+    for (int i = w->begin; i < w->end; i += most) {
+        int N = w->end - i < most ? w->end - i : most;
+        dp_forward_run(&forward, &s->data->test, w->p->row + i, N);
+        take_answers(w, i, N);
     }
-    dp_net_destroy(&net);
-    dp_memory_free(&logit);
-    dp_memory_free(&value);
-    return status;
+    return DP_OK;
 }
 
 /* Collects the ranks' rows: each number comes from one rank, zero from the others. */
@@ -130,21 +126,27 @@ static dp_status check_finite(const dp_prediction *p) {
     return DP_OK;
 }
 
-dp_status dp_predict(dp_session *s, const int32_t *rows, int n, dp_prediction **out) {
-    dp_prediction *p = NULL;
+static dp_status predict(dp_session *s, const int32_t *rows, dp_prediction *p) {
     long rank = dp_comm_rank(s->comm), ranks = dp_comm_size(s->comm);
-    dp_status status = make(rows, n, s->model->outputs, &p);
-    if (status == DP_OK) {
-        share mine = {s, p, (int)(n * rank / ranks), (int)(n * (rank + 1) / ranks)};
-        status = dp_team_open(s->threads, predict_rows, &mine);
-    }
-    status = dp_comm_agree(s->comm, status);
-    if (status != DP_OK) {
-        dp_prediction_destroy(&p);
-        return status;
-    }
+    work w = {.s = s,
+              .p = p,
+              .begin = (int)(p->n * rank / ranks),
+              .end = (int)(p->n * (rank + 1) / ranks)};
+    dp_status status = allocate(rows, p);
+    status = status != DP_OK ? status : dp_team_open(s->threads, predict_rows, &w);
+    dp_net_destroy(&w.net);
+    dp_memory_free(&w.logit);
+    dp_memory_free(&w.value);
+    DP_TRY(dp_comm_agree(s->comm, status));
     gather(s->comm, p);
-    status = check_finite(p);
+    return check_finite(p);
+}
+
+dp_status dp_predict(dp_session *s, const int32_t *rows, int n, dp_prediction **out) {
+    dp_prediction *p = dp_alloc(1, sizeof *p);
+    p->n = n;
+    p->outputs = s->model->outputs;
+    dp_status status = predict(s, rows, p);
     if (status != DP_OK) {
         dp_prediction_destroy(&p);
         return status;

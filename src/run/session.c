@@ -40,31 +40,30 @@ dp_status dp_session_model(dp_session *s) {
 
 /* The global batch and the model, from the data. */
 static dp_status init_model(dp_session *s) {
-    const dp_config *config = &s->config;
-    const dp_dataset *data = s->data;
-    if (config->train.batch_size > data->train_n) {
+    int64_t batch = s->config.train.batch_size;
+    int n = s->data->train_n;
+    if (batch > n) {
         return dp_fail(DP_EUSAGE,
                        "train.batch_size = %lld is larger than the training split of %d "
                        "samples; 0 takes the whole split",
-                       (long long)config->train.batch_size, data->train_n);
+                       (long long)batch, n);
     }
-    s->batch =
-        config->train.batch_size > 0 ? (int)config->train.batch_size : data->train_n;
+    s->batch = batch > 0 ? (int)batch : n;
     return dp_session_model(s);
+}
+
+static dp_status create(dp_session *s) {
+    DP_TRY(dp_comm_agree(s->comm, dp_session_set_up(s)));
+    dp_comm_configure(s->comm, s->threads, s->config.parallel.timeout);
+    DP_TRY(dp_node_data_open(s->comm, &s->config, &s->data, &s->memory));
+    return dp_comm_agree(s->comm, init_model(s));
 }
 
 dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out) {
     dp_session *s = dp_alloc(1, sizeof *s);
     s->comm = comm;
     s->config = *config;
-    dp_status status = dp_comm_agree(comm, dp_session_set_up(s));
-    if (status == DP_OK) {
-        dp_comm_configure(comm, s->threads, config->parallel.timeout);
-        status = dp_node_data_open(comm, config, &s->data, &s->memory);
-    }
-    if (status == DP_OK) {
-        status = dp_comm_agree(comm, init_model(s));
-    }
+    dp_status status = create(s);
     if (status != DP_OK) {
         dp_session_destroy(&s);
         return status;
@@ -82,33 +81,32 @@ void dp_session_destroy(dp_session **session) {
     *session = NULL;
 }
 
-dp_status dp_session_load(dp_session *s, const dp_snapshot *snapshot, const char *path) {
-    dp_status status = DP_OK;
+/* On rank 0. */
+static dp_status load(dp_session *s, const dp_snapshot *from, const char *path) {
     dp_dataset *data = s->data;
-    if (snapshot) {
-        status = dp_model_load(s->model, path, snapshot->ntensors, snapshot->tensors,
-                               snapshot->params);
-        if (status == DP_OK && snapshot->nmean != data->nmean) {
-            status = dp_fail(DP_EDATA,
-                             "%s: normalised by %d means, but the data has %d: it is not "
-                             "the data that the model was trained on",
-                             path, snapshot->nmean, data->nmean);
-        }
-        for (int k = 0; status == DP_OK && k < data->nmean; k++) {
-            data->mean[k] = snapshot->mean[k];
-            data->std[k] = snapshot->std[k];
-            data->mean_f[k] = (float)snapshot->mean[k];
-            data->inv_std_f[k] = (float)(1 / snapshot->std[k]);
-        }
+    DP_TRY(dp_model_load(s->model, path, from->ntensors, from->tensors, from->params));
+    if (from->nmean != data->nmean) {
+        return dp_fail(DP_EDATA,
+                       "%s: normalised by %d means, but the data has %d: it is not the "
+                       "data that the model was trained on",
+                       path, from->nmean, data->nmean);
     }
-    status = dp_comm_agree(s->comm, status);
-    if (status == DP_OK) {
-        size_t means = (size_t)data->nmean;
-        dp_comm_bcast(s->comm, s->model->params, s->model->floats * sizeof(float));
-        dp_comm_bcast(s->comm, data->mean_f, means * sizeof(float));
-        dp_comm_bcast(s->comm, data->inv_std_f, means * sizeof(float));
+    for (int k = 0; k < data->nmean; k++) {
+        data->mean[k] = from->mean[k];
+        data->std[k] = from->std[k];
+        data->mean_f[k] = (float)from->mean[k];
+        data->inv_std_f[k] = (float)(1 / from->std[k]);
     }
-    return status;
+    return DP_OK;
+}
+
+dp_status dp_session_load(dp_session *s, const dp_snapshot *snapshot, const char *path) {
+    size_t means = (size_t)s->data->nmean * sizeof(float);
+    DP_TRY(dp_comm_agree(s->comm, snapshot ? load(s, snapshot, path) : DP_OK));
+    dp_comm_bcast(s->comm, s->model->params, s->model->floats * sizeof(float));
+    dp_comm_bcast(s->comm, s->data->mean_f, means);
+    dp_comm_bcast(s->comm, s->data->inv_std_f, means);
+    return DP_OK;
 }
 
 int dp_session_step_threads(const dp_session *s) {

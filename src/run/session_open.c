@@ -13,29 +13,15 @@ typedef struct facts {
     int nshape, shape[DP_DATA_DIMS];
     int features, outputs, nclasses, ncolumns, nmean;
     bool bytes;
-    size_t text; /* bytes of all names, each with its end */
 } facts;
-
-static size_t names_length(int n, char *const *names) {
-    size_t length = 0;
-    for (int i = 0; i < n; i++) {
-        length += strlen(names[i]) + 1;
-    }
-    return length;
-}
 
 static dp_status read_facts(const char *path, int noverrides, char *const *overrides,
                             dp_snapshot **snapshot, facts *f) {
     dp_config own;
-    dp_status s = dp_checkpoint_read(path, dp_facts_check, snapshot);
-    s = s != DP_OK ? s : dp_facts_config(path, *snapshot, &own);
-    s = s != DP_OK ? s
-                   : dp_config_parse(path, (*snapshot)->config, noverrides, overrides,
-                                     &f->config);
-    if (s != DP_OK) {
-        return s;
-    }
+    DP_TRY(dp_checkpoint_read(path, dp_facts_check, snapshot));
     const dp_snapshot *from = *snapshot;
+    DP_TRY(dp_facts_config(path, from, &own));
+    DP_TRY(dp_config_parse(path, from->config, noverrides, overrides, &f->config));
     if (strcmp(f->config.loss.name, own.loss.name) != 0 ||
         strcmp(f->config.model.layers, own.model.layers) != 0) {
         return dp_fail(DP_EUSAGE,
@@ -56,49 +42,36 @@ static dp_status read_facts(const char *path, int noverrides, char *const *overr
     f->ncolumns = from->ncolumns;
     f->nmean = from->nmean;
     f->bytes = from->bytes;
-    f->text = names_length(from->nclasses, from->classes) +
-              names_length(from->ncolumns, from->columns);
     return DP_OK;
 }
 
-/* Copies names into `text`; returns where the next may follow. */
-static char *pack(int n, char *const *names, char *text) {
-    for (int i = 0; i < n; i++) {
-        text = stpcpy(text, names[i]) + 1;
+/* The n names of rank 0 (NULL elsewhere), in one allocation. MPI: collective. Owner: the
+ * caller, who frees with dp_memory_free; NULL where n is 0 */
+static char **bcast_names(dp_comm *comm, int n, char *const *from) {
+    size_t bytes = 0, head = (size_t)n * sizeof(char *);
+    for (int i = 0; from && i < n; i++) {
+        bytes += strlen(from[i]) + 1;
     }
-    return text;
-}
-
-/* n names in one allocation, from `*text`, which moves behind them. */
-static dp_status unpack(int n, const char **text, char ***out) {
-    size_t length = 0, head = (size_t)n * sizeof(char *);
-    for (int i = 0; i < n; i++) {
-        length += strlen(*text + length) + 1;
+    dp_comm_bcast(comm, &bytes, sizeof bytes);
+    if (n == 0) {
+        return NULL;
     }
-    void *p = NULL;
-    dp_status s = n > 0 ? dp_memory_alloc(head + length, 1, &p) : DP_OK;
-    if (s != DP_OK || n == 0) {
-        return s;
+    char **names = dp_alloc(head + bytes, 1), *text = (char *)names + head;
+    for (int i = 0; from && i < n; i++) {
+        text = stpcpy(text, from[i]) + 1;
     }
-    *out = p;
-    char *to = memcpy((char *)p + head, *text, length);
-    for (int i = 0; i < n; i++) {
-        (*out)[i] = to;
-        to += strlen(to) + 1;
+    text = (char *)names + head;
+    dp_comm_bcast(comm, text, bytes);
+    for (int i = 0; i < n; i++, text += strlen(text) + 1) {
+        names[i] = text;
     }
-    *text += length;
-    return DP_OK;
+    return names;
 }
 
 /* A data set without samples, of the shape that the model was trained on. */
-static dp_status make_data(const facts *f, const char *text, bool labels,
-                           dp_dataset **out) {
-    void *p = NULL;
-    dp_status s = dp_memory_alloc(1, sizeof **out, &p);
-    if (s != DP_OK) {
-        return s;
-    }
-    dp_dataset *data = *out = p;
+static dp_status make_data(const facts *f, bool labels, dp_dataset **out) {
+    DP_TRY(dp_memory_alloc(1, sizeof **out, (void **)out));
+    dp_dataset *data = *out;
     data->train.features = f->features;
     data->train.nshape = f->nshape;
     memcpy(data->train.shape, f->shape, sizeof f->shape);
@@ -108,51 +81,47 @@ static dp_status make_data(const facts *f, const char *text, bool labels,
     data->outputs = f->outputs;
     data->nmean = f->nmean;
     size_t n = (size_t)f->nmean;
-    s = unpack(f->nclasses, &text, &data->class_name);
-    s = s != DP_OK ? s : unpack(f->ncolumns, &text, &data->train.column);
-    s = s != DP_OK ? s : dp_memory_alloc(n, sizeof(double), (void **)&data->mean);
-    s = s != DP_OK ? s : dp_memory_alloc(n, sizeof(double), (void **)&data->std);
-    s = s != DP_OK ? s : dp_memory_alloc(n, sizeof(float), (void **)&data->mean_f);
-    return s != DP_OK ? s : dp_memory_alloc(n, sizeof(float), (void **)&data->inv_std_f);
+    DP_TRY(dp_memory_alloc(n, sizeof(double), (void **)&data->mean));
+    DP_TRY(dp_memory_alloc(n, sizeof(double), (void **)&data->std));
+    DP_TRY(dp_memory_alloc(n, sizeof(float), (void **)&data->mean_f));
+    return dp_memory_alloc(n, sizeof(float), (void **)&data->inv_std_f);
 }
 
-static dp_status make(dp_session *s, const facts *f, const char *text) {
-    dp_status status = dp_session_set_up(s);
-    status = status != DP_OK ? status : make_data(f, text, s->loss->labels, &s->data);
-    return status != DP_OK ? status : dp_session_model(s);
+static dp_status make(dp_session *s, const facts *f) {
+    s->config = f->config;
+    DP_TRY(dp_session_set_up(s));
+    DP_TRY(make_data(f, s->loss->labels, &s->data));
+    return dp_session_model(s);
+}
+
+static dp_status open_checkpoint(dp_session *s, const char *path, int noverrides,
+                                 char *const *overrides, dp_snapshot **snapshot) {
+    dp_comm *comm = s->comm;
+    facts f = {0};
+    bool root = dp_comm_rank(comm) == 0;
+    DP_TRY(dp_comm_agree(
+        comm, root ? read_facts(path, noverrides, overrides, snapshot, &f) : DP_OK));
+    dp_comm_bcast(comm, &f, sizeof f);
+    DP_TRY(dp_comm_agree(comm, make(s, &f)));
+    const dp_snapshot *from = *snapshot;
+    s->data->class_name = bcast_names(comm, f.nclasses, from ? from->classes : NULL);
+    s->data->train.column = bcast_names(comm, f.ncolumns, from ? from->columns : NULL);
+    DP_TRY(dp_session_load(s, from, path));
+    dp_comm_configure(comm, s->threads, s->config.parallel.timeout);
+    return DP_OK;
 }
 
 dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
                           char *const *overrides, dp_session **out) {
     dp_snapshot *snapshot = NULL;
-    facts f = {0};
-    bool root = dp_comm_rank(comm) == 0;
-    dp_status status = dp_comm_agree(
-        comm, root ? read_facts(path, noverrides, overrides, &snapshot, &f) : DP_OK);
-    if (status != DP_OK) {
-        dp_snapshot_destroy(&snapshot);
-        return status;
-    }
-    dp_comm_bcast(comm, &f, sizeof f);
-    char *text = dp_alloc(f.text + 1, 1);
-    if (snapshot) {
-        pack(f.ncolumns, snapshot->columns, pack(f.nclasses, snapshot->classes, text));
-    }
-    dp_comm_bcast(comm, text, f.text);
     dp_session *s = dp_alloc(1, sizeof *s);
     s->comm = comm;
-    s->config = f.config;
-    status = dp_comm_agree(comm, make(s, &f, text));
-    if (status == DP_OK) {
-        status = dp_session_load(s, snapshot, path);
-    }
-    free(text);
+    dp_status status = open_checkpoint(s, path, noverrides, overrides, &snapshot);
     dp_snapshot_destroy(&snapshot);
     if (status != DP_OK) {
         dp_session_destroy(&s);
         return status;
     }
-    dp_comm_configure(comm, s->threads, s->config.parallel.timeout);
     *out = s;
     return DP_OK;
 }
@@ -161,20 +130,19 @@ dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
 static dp_status to_bytes(dp_table *table, const char *path) {
     size_t n = (size_t)table->n * (size_t)table->features;
     const float *from = table->raw;
-    void *bytes = NULL;
-    dp_status s = dp_memory_alloc(n, 1, &bytes);
-    for (size_t i = 0; s == DP_OK && i < n; i++) {
-        ((uint8_t *)bytes)[i] = (uint8_t)from[i];
+    for (size_t i = 0; i < n; i++) {
         if (!(from[i] >= 0 && from[i] <= 255 && from[i] == floorf(from[i]))) {
-            s = dp_fail(DP_EDATA,
-                        "%s: sample %zu has the value %g, but the model was trained on "
-                        "bytes, 0 to 255",
-                        path, i / (size_t)table->features, (double)from[i]);
+            return dp_fail(
+                DP_EDATA,
+                "%s: sample %zu has the value %g, but the model was trained on "
+                "bytes, 0 to 255",
+                path, i / (size_t)table->features, (double)from[i]);
         }
     }
-    if (s != DP_OK) {
-        dp_memory_free(&bytes);
-        return s;
+    uint8_t *bytes = NULL;
+    DP_TRY(dp_memory_alloc(n, 1, (void **)&bytes));
+    for (size_t i = 0; i < n; i++) {
+        bytes[i] = (uint8_t)from[i];
     }
     dp_memory_free(&table->raw);
     table->raw = bytes;
@@ -196,9 +164,9 @@ static dp_status read_table(dp_session *s, const char *path, bool optional) {
     if (path) { /* of another kind than the training file, perhaps */
         strcpy(config.data.format, "auto");
     }
-    dp_status status = dp_dataset_read(&config, path, &schema, &data->test);
-    if (status != DP_OK || data->test.n == 0) {
-        return status;
+    DP_TRY(dp_dataset_read(&config, path, &schema, &data->test));
+    if (data->test.n == 0) {
+        return DP_OK;
     }
     const char *name = path ? path : "the test set";
     if (data->test.target && data->test.ntargets != data->outputs) {
@@ -214,10 +182,8 @@ static dp_status read_table(dp_session *s, const char *path, bool optional) {
 
 dp_status dp_session_read(dp_session *session, const char *path, bool optional) {
     dp_comm *comm = session->comm;
-    dp_status s = dp_comm_agree(comm, read_table(session, path, optional));
-    if (s != DP_OK) {
-        return s;
-    }
+    DP_TRY(dp_comm_agree(comm, read_table(session, path, optional)));
+    dp_status s = DP_OK;
     int own = session->data->test.n, first = own;
     dp_comm_bcast(comm, &first, sizeof first);
     if (own != first) {

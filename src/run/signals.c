@@ -5,14 +5,14 @@
 #include <stddef.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t pending = 0, deferred = 0, says = 0;
+static volatile sig_atomic_t pending = 0, deferred = 0, reporting = 0;
 
 static void on_signal(int number) {
     static const char text[] = "stopped by a signal before the first step; run the same "
                                "command again to go on\n";
     pending = number;
     if (!deferred) {
-        if (says) {
+        if (reporting) {
             (void)!write(STDOUT_FILENO, text, sizeof text - 1);
         }
         _exit(DP_STOPPED);
@@ -20,7 +20,7 @@ static void on_signal(int number) {
 }
 
 void dp_signals_install(bool reports) {
-    says = reports;
+    reporting = reports;
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);

@@ -1,6 +1,7 @@
 /* The buffers of a microbatch. */
 #include "step/batch.h"
 #include "base/memory.h"
+#include "step/team.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,11 +37,25 @@ void dp_batch_destroy(dp_batch **batch) {
     *batch = NULL;
 }
 
+void dp_batch_load_input(dp_team team, const dp_net *net, const dp_scale *scale,
+                         const dp_table *table, const int32_t *rows, int N) {
+    const dp_kernels *set = net->model->set;
+    const dp_activation *input = &net->activations[0];
+    if (input->lit) {
+        set->scan(team, N, table->raw, rows, scale, input);
+        dp_team_barrier(team);
+        if (team.id == 0) {
+            set->list(N, scale, input);
+        }
+        dp_team_barrier(team);
+    }
+    set->load(team, N, table->raw, rows, scale, input);
+}
+
 void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
                    const dp_scale *scale, const dp_table *table, const int32_t *rows,
                    int N) {
-    const dp_activation *input = &net->activations[0];
-    net->model->set->load(team, N, table->raw, rows, scale, input);
+    dp_batch_load_input(team, net, scale, table, rows, N);
     size_t width = (size_t)batch->outputs;
     for (int n = N * team.id / team.n; n < N * (team.id + 1) / team.n; n++) {
         if (table->label) {

@@ -8,16 +8,6 @@ static void wait_for_team(void *context, dp_team team) {
     dp_team_barrier(team);
 }
 
-static void load(const dp_forward *f, dp_team team, const dp_table *table,
-                 const int32_t *rows, int N) {
-    const dp_activation *input = &f->net->activations[0];
-    if (f->loss) {
-        dp_batch_load(f->batch, team, f->net, f->scale, table, rows, N);
-    } else {
-        f->net->model->set->load(team, N, table->raw, rows, f->scale, input);
-    }
-}
-
 /* A call, for its threads. */
 typedef struct job {
     const dp_forward *forward;
@@ -37,7 +27,11 @@ static void work(dp_team team, void *arg) {
                           .N = j->N,
                           .row = j->rows,
                           .params = model->params};
-    load(f, team, j->table, j->rows, j->N);
+    if (f->loss) {
+        dp_batch_load(f->batch, team, f->net, f->scale, j->table, j->rows, j->N);
+    } else {
+        dp_batch_load_input(team, f->net, f->scale, j->table, j->rows, j->N);
+    }
     dp_net_forward(f->net, pass, &hooks);
     dp_team_barrier(team);
     if (f->loss) {

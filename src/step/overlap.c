@@ -16,10 +16,10 @@ struct dp_overlap {
     dp_update_plan plan;
     dp_step_scalars scalars;
     double loss;
-    dp_slices *squares; /* [nbuckets]; owner: this */
-    int grads_ready;    /* buckets below this one have their gradients */
-    int params_ready;   /* buckets from this one on have their new parameters */
-    int scalars_ready;  /* loss, scalars and squares of the step are */
+    dp_sliced_array *squares; /* [nbuckets]; owner: this */
+    int grads_ready;          /* buckets below this one have their gradients */
+    int params_ready;         /* buckets from this one on have their new parameters */
+    int scalars_ready;        /* loss, scalars and squares of the step are */
     int quit;
     bool in_step; /* this step has gradients; only the team uses it */
 };
@@ -69,7 +69,8 @@ static void exchange_step(dp_overlap *ov) {
         ov->loss = dp_exchange_reduce(st->exchange, bucket->bound, ov->plan.blocks,
                                       b == n - 1 ? &ov->scalars : NULL);
         accumulate_bucket(st, bucket, &ov->plan);
-        ov->squares[b] = (dp_slices){st->squares, sizeof(double), bucket->chunk_bound};
+        ov->squares[b] =
+            (dp_sliced_array){st->squares, sizeof(double), bucket->chunk_bound};
     }
     dp_exchange_gather(st->exchange, n, ov->squares);
     dp_update u = ov->plan.u;
@@ -82,7 +83,7 @@ static void exchange_step(dp_overlap *ov) {
         for (int c = bucket->first; c < bucket->last; c++) {
             dp_step_update_chunk(st, c, &u);
         }
-        dp_slices params = {st->model->params, sizeof(float), bucket->bound};
+        dp_sliced_array params = {st->model->params, sizeof(float), bucket->bound};
         dp_exchange_gather(st->exchange, 1, &params);
         if (b == 0) {
             /* for the next step; not read before all parameters are ready */

@@ -96,9 +96,6 @@ static double microbatch(worker *w, dp_team team, const int32_t *rows, int N,
                          const dp_update_plan *plan) {
     dp_stepper *st = w->st;
     const dp_net *net = st->net;
-    if (team.id == 0) {
-        st->samples = N;
-    }
     const dp_hooks hooks = {.context = w,
                             .barrier = wait_for_team,
                             .need = st->overlap ? slice_needed : NULL,
@@ -122,6 +119,11 @@ static double microbatch(worker *w, dp_team team, const int32_t *rows, int N,
     dp_batch_load(st->batch, team, net, &st->scale, &st->data->train, rows, N);
     w->times->data += dp_lap(w->clock);
     w->busy = &w->times->forward;
+    if (team.id == 0) {
+        st->samples = N;
+        st->times.flops += N * dp_model_flops(st->model);
+        st->times.skipped += dp_net_skipped(net, N);
+    }
     dp_net_forward(net, pass, &hooks);
     wait_for_team(w, team);
     st->loss->apply(pass.set, team, &targets, logits->yt, logits->dzt);
@@ -195,8 +197,8 @@ static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, boo
     double clip = st->config->optimizer.clip_norm;
     dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
     dp_update u = plan->u;
-    dp_slices squares = {st->squares, sizeof(double), st->bucket[0].chunk_bound};
-    dp_slices params = {st->model->params, sizeof(float), st->bucket[0].bound};
+    dp_sliced_array squares = {st->squares, sizeof(double), st->bucket[0].chunk_bound};
+    dp_sliced_array params = {st->model->params, sizeof(float), st->bucket[0].bound};
     int begin = 0, end = 0;
     thread_chunks(st, team, &begin, &end);
     for (int c = begin; c < end && !done; c++) {
@@ -226,7 +228,7 @@ static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, boo
     dp_team_barrier(team);
     times->idle += dp_lap(clock);
     if (team.id == 0) {
-        dp_exchange_gather(st->exchange, 2, (dp_slices[]){params, squares});
+        dp_exchange_gather(st->exchange, 2, (dp_sliced_array[]){params, squares});
         times->reduce += dp_lap(clock);
     }
 }

@@ -152,9 +152,18 @@ static dp_status create_shared(dp_stepper *st) {
         st->slot[k] = slab + (size_t)(k + 1) * floats;
     }
     st->accumulated = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
-    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
-    st->exchange = dp_exchange_create(st->shared, floats, tree);
     return DP_OK;
+}
+
+static dp_status create_exchange(dp_stepper *st) {
+    size_t largest = 0, rank = (size_t)dp_comm_rank(st->comm);
+    for (int b = 0; b < st->nbuckets; b++) {
+        const size_t *bound = st->bucket[b].bound + rank;
+        largest = bound[1] - bound[0] > largest ? bound[1] - bound[0] : largest;
+    }
+    bool tree = strcmp(st->config->parallel.allreduce, "tree") == 0;
+    return dp_exchange_create(st->shared, st->model->floats, largest, tree,
+                              &st->exchange);
 }
 
 /* What needs no other rank. */
@@ -171,7 +180,6 @@ static dp_status create_own(dp_stepper *st, int batch) {
 }
 
 static dp_status create_overlap(dp_stepper *st) {
-    find_buckets(st);
     if (st->nbuckets > 1) {
         return dp_overlap_create(st, &st->overlap);
     }
@@ -187,6 +195,8 @@ static dp_status create_overlap(dp_stepper *st) {
 static dp_status create(dp_stepper *st, int batch) {
     DP_TRY(dp_comm_agree(st->comm, create_own(st, batch)));
     DP_TRY(create_shared(st));
+    find_buckets(st);
+    DP_TRY(dp_comm_agree(st->comm, create_exchange(st)));
     return dp_comm_agree(st->comm, create_overlap(st));
 }
 
@@ -256,7 +266,7 @@ void dp_stepper_gather(dp_stepper *st) {
     dp_stepper_wait_params(st);
     for (int k = 0; k < st->nslots; k++) {
         for (int b = 0; b < st->nbuckets; b++) {
-            dp_slices slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
+            dp_sliced_array slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
             dp_exchange_gather(st->exchange, 1, &slot);
         }
     }

@@ -72,9 +72,9 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[]
         extra_bound[r] = (size_t)r;
     }
     extra[rank] = rank + 0.5 + blocks;
-    dp_slices all[1 + CUTS] = {{extra, sizeof(double), extra_bound}};
+    dp_sliced_array all[1 + CUTS] = {{extra, sizeof(double), extra_bound}};
     for (int b = 0; b < nb; b++) {
-        all[1 + b] = (dp_slices){slab, sizeof(float), bound[b]};
+        all[1 + b] = (dp_sliced_array){slab, sizeof(float), bound[b]};
     }
     dp_exchange_gather(ex, 1 + nb, all);
     for (int i = 0; i < FLOATS; i++) {
@@ -94,7 +94,7 @@ static void agreement(dp_comm *comm) {
     expect(dp_comm_agree(comm, mine) == DP_EDATA, "one failure is everyone's", rank,
            ranks);
     expect(dp_comm_reports_error(comm) == (rank == ranks - 1),
-           "the one that failed speaks", rank, ranks);
+           "the one that failed reports it", rank, ranks);
     mine = rank == 0 ? DP_EFILE : DP_EUSAGE;
     expect(dp_comm_agree(comm, mine) == DP_EFILE, "the lowest rank wins", rank, ranks);
     mine = rank == ranks - 1 ? DP_EFILE : DP_OK;
@@ -126,9 +126,10 @@ int main(int argc, char **argv) {
         dp_shared_create(comm, FLOATS * sizeof(float) + 16 * sizeof(double),
                          dp_exchange_own_bytes(FLOATS, DP_MAX_PARTIALS), &shared);
     expect(made == DP_OK, "shared memory", 0, 0);
-    expect(shared->members == dp_comm_node_size(comm), "one domain a host",
+    expect(shared->members == dp_comm_topology(comm)->node_size, "one domain a host",
            shared->members, 0);
-    ex = dp_exchange_create(shared, FLOATS, true);
+    made = dp_exchange_create(shared, FLOATS, FLOATS, true, &ex);
+    expect(made == DP_OK, "the exchange", 0, 0);
     for (int blocks = 1; blocks <= 40; blocks++) {
         one_batch(shared, ex, 1, whole, blocks);
         one_batch(shared, ex, CUTS, buckets, blocks);

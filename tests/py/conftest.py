@@ -4,12 +4,11 @@ data/mnist."""
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from helpers import NAMES, REPO, TEST, TRAIN, TRAINER, Lab, make_set, write_idx
+from helpers import NAMES, REPO, TEST, TRAIN, TRAINER, Lab, build_shim, make_set, write_idx
 from workers import pytest_runtestloop  # noqa: F401 (a hook)
 
 
@@ -74,10 +73,7 @@ def refuse(tmp_path_factory):
     """What is preloaded to refuse a trainer a call (refuse.c)."""
     if b"__asan_init" in TRAINER.read_bytes():
         pytest.skip("memory is the sanitizers' here")
-    path = tmp_path_factory.mktemp("refuse") / "refuse.so"
-    subprocess.run(["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", path,
-                    REPO / "tests" / "refuse.c", "-ldl"], check=True)
-    return path
+    return build_shim(tmp_path_factory.mktemp("refuse"), "refuse.c")
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 Nothing here knows the source: the tests see argv, exit codes, output and files."""
 
+import functools
 import gzip
 import hashlib
 import os
 import re
+import signal
 import struct
 import subprocess
 import tempfile
@@ -60,6 +62,14 @@ def environment(plain, **extra):
     env["OMP_WAIT_POLICY"] = "passive"  # ranks x threads share few cores here
     env.update(extra)
     return {name: value for name, value in env.items() if value is not None}
+
+
+def build_shim(folder, source):
+    """What is preloaded into a trainer: a C file of tests/."""
+    shim = Path(folder) / f"{Path(source).stem}.so"
+    subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-shared",
+                    "-fPIC", "-o", shim, REPO / "tests" / source, "-ldl", "-lpthread"], check=True)
+    return shim
 
 
 class Result:
@@ -165,6 +175,12 @@ class Process:
         return Result(self.command, self.popen.returncode, self.out.read(), err,
                       time.monotonic() - self.began)
 
+    def kill(self, *others):
+        """Kills it, and others with it, as a machine that goes down does."""
+        for pid in (self.pid, *others):
+            os.kill(pid, signal.SIGKILL)
+        return self.end().expect(-9)
+
     def end(self, timeout=60):
         """Waits for the end; past the timeout the job is ended and the test fails."""
         late = False
@@ -245,10 +261,13 @@ def write_config(path, data, **overrides):
 
 
 class Lab:
-    """A folder with a config in it: where one test runs trainers."""
+    """A folder with a config in it: where one test runs trainers. Without data it is one
+    from which the paths in configs/ work."""
 
-    def __init__(self, folder, data):
-        self.dir, self.data, self.jobs = Path(folder), Path(data), []
+    def __init__(self, folder, data=None):
+        self.dir, self.data, self.jobs = Path(folder), Path(data or "none"), []
+        if data is None:
+            (self.dir / "configs").symlink_to(REPO / "configs")
 
     def config(self, name="run.ini", **overrides):
         data = overrides.pop("data", self.data)
@@ -256,6 +275,11 @@ class Lab:
 
     def run(self, *args, **how):
         return launch(*args, cwd=self.dir, **how)
+
+    def train(self, *args, code=0, ranks=None, **overrides):
+        """Writes run.ini, runs it and expects its exit code."""
+        self.config(**overrides)
+        return self.run("run.ini", *args, ranks=ranks).expect(code)
 
     def start(self, *args, **how):
         self.jobs.append(Process(args, self.dir, **how))
@@ -297,6 +321,11 @@ class Run:
     def attr(self, group, name, checkpoint=None):
         with h5py.File(checkpoint or self.last, "r") as file:
             return file[group].attrs[name]
+
+    def model(self, checkpoint=None):
+        """The parameters of a checkpoint, by name."""
+        with h5py.File(checkpoint or self.last, "r") as file:
+            return {name: dataset[()] for name, dataset in file["model"].items()}
 
     def bits(self):
         """What must not depend on the layout: each dataset under /model and /optimizer of
@@ -359,6 +388,7 @@ def running(pid):
         return False
 
 
+@functools.cache
 def kernel_sets():
     """The kernel sets that `trainer --version` names."""
     out = launch("--version", cwd="/tmp").expect(0).out

@@ -17,6 +17,19 @@ def bits(lab, name, *args, ranks=None):
     return lab.out(name).bits()
 
 
+def assert_one_result(lab, name, layouts, *args):
+    """The same bits on each layout: (ranks, or None without mpirun; other arguments)."""
+    expected = None
+    for n, (ranks, *more) in enumerate(layouts):
+        got = bits(lab, f"{name}-{n}".replace(" ", "-"), *args, *more, ranks=ranks)
+        expected = expected or got
+        assert_same_bits(got, expected, f"{name}: {ranks} ranks, {more}, against {layouts[0]}")
+
+
+def threads(n):
+    return f"parallel.threads={n}"
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, data):
     """One rank, one thread, batches of 64 and 27 samples."""
@@ -36,13 +49,33 @@ def test_the_comparison_sees_a_change(reference):
                if name.startswith(("model/", "optimizer/")) or name == "steps.loss")
 
 
-@pytest.mark.parametrize("ranks, threads", [(1, 2), (2, 1), (3, 1), (5, 2), (8, 1)])
-def test_layout_changes_no_bit(reference, ranks, threads):
-    name = f"r{ranks}t{threads}"
-    got = bits(reference, name, f"parallel.threads={threads}", ranks=ranks)
-    assert_same_bits(got, reference.bits, f"{ranks} ranks x {threads} threads")
+@pytest.mark.parametrize("ranks, n", [(1, 2), (2, 1), (3, 1), (5, 2), (8, 1)])
+def test_layout_changes_no_bit(reference, ranks, n):
+    name = f"r{ranks}t{n}"
+    got = bits(reference, name, threads(n), ranks=ranks)
+    assert_same_bits(got, reference.bits, f"{ranks} ranks x {n} threads")
     attrs = [reference.out(name).attr("/", key) for key in ("ranks", "threads")]
-    assert attrs == [ranks, threads], "the run did not have this layout"
+    assert attrs == [ranks, n], "the run did not have this layout"
+
+
+# What a layout could change: on so many ranks, and on one without mpirun.
+CASES = {
+    "single samples": (3, "train.batch_size=1", "data.limit=21"),
+    "batches of 17": (4, "train.batch_size=17", "data.limit=100", threads(2)),
+    "full batches": (5, "train.batch_size=0", threads(2)),
+    "few samples": (5, "data.limit=3", "train.batch_size=2"),
+    "small blocks": (5, "parallel.block=3", "train.batch_size=61", "data.limit=200"),
+    "validation": (3, "data.validation=0.2", "data.normalize=standardize", "optimizer.name=adamw"),
+    "batches of 100": (7, "train.batch_size=100", "data.limit=250", threads(2)),
+    "a few samples at once": (5, "data.limit=3", "train.batch_size=0"),
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (n > 5))
+                                  for n, name in enumerate(CASES)])
+def test_ranks_change_no_bit(reference, case):
+    ranks, *args = CASES[case]
+    assert_one_result(reference, case, [(None, threads(1)), (ranks,)], *args)
 
 
 # A rank alone that does not clip updates each layer as its gradient is made, by rows of threads
@@ -52,54 +85,17 @@ ALONE = ("optimizer.clip_norm=0", "model.layers=dense:90 relu dense:19 relu", "d
 
 @pytest.mark.parametrize("batch", [64, 0])
 def test_threads_of_a_rank_alone_change_no_bit(reference, batch):
-    args = (*ALONE, f"train.batch_size={batch}")
-    one = bits(reference, f"alone{batch}", *args, "parallel.threads=1")
-    for threads in (2, 3, 5):
-        name = f"alone{batch}-{threads}"
-        got = bits(reference, name, *args, f"parallel.threads={threads}")
-        assert_same_bits(got, one, f"{threads} threads")
-        assert reference.out(name).attr("/", "threads") == threads
+    assert_one_result(reference, f"alone{batch}", [(None, threads(n)) for n in (1, 2, 3, 5)], *ALONE,
+                      f"train.batch_size={batch}")
+    assert reference.out(f"alone{batch}-3").attr("/", "threads") == 5
 
 
 def test_kernel_sets_change_no_bit(reference):
     sets = kernel_sets()
-    small = "data.limit=130"
-    first = bits(reference, f"set-{sets[0]}", small, f"parallel.kernels={sets[0]}")
-    for name in sets[1:]:
-        got = bits(reference, f"set-{name}", small, f"parallel.kernels={name}")
-        assert_same_bits(got, first, f"kernels {name} against {sets[0]}")
+    assert_one_result(reference, "sets", [(None, f"parallel.kernels={name}") for name in sets],
+                      "data.limit=130")
     if len(sets) == 1:
         pytest.skip(f"this CPU has one kernel set, {sets[0]}")
-
-
-@pytest.mark.parametrize("batch, limit, ranks", [
-    (1, 21, 3), (17, 100, 4), (0, 603, 5),
-    pytest.param(100, 250, 7, marks=pytest.mark.slow)])
-def test_ragged_batches_change_no_bit(reference, batch, limit, ranks):
-    args = (f"train.batch_size={batch}", f"data.limit={limit}")
-    one = bits(reference, f"b{batch}", *args)
-    many = bits(reference, f"b{batch}r{ranks}", *args, "parallel.threads=2", ranks=ranks)
-    assert_same_bits(many, one, f"batch {batch} on {ranks} ranks")
-
-
-@pytest.mark.parametrize("batch", [2, pytest.param(0, marks=pytest.mark.slow)])
-def test_more_ranks_than_samples_change_no_bit(reference, batch):
-    args = ("data.limit=3", f"train.batch_size={batch}")
-    one = bits(reference, f"few{batch}", *args)
-    many = bits(reference, f"few{batch}r5", *args, ranks=5)
-    assert_same_bits(many, one, "3 samples on 5 ranks")
-
-
-def test_small_blocks_change_no_bit_between_layouts(reference):
-    args = ("parallel.block=3", "train.batch_size=61", "data.limit=200")
-    one = bits(reference, "block", *args)
-    assert_same_bits(bits(reference, "block5", *args, ranks=5), one, "block 3 on 5 ranks")
-
-
-def test_validation_and_standardize_change_no_bit(reference):
-    args = ("data.validation=0.2", "data.normalize=standardize", "optimizer.name=adamw")
-    one = bits(reference, "val", *args)
-    assert_same_bits(bits(reference, "val3", *args, ranks=3), one, "3 ranks")
 
 
 def test_stops_and_other_layouts_change_no_bit(reference):
@@ -139,36 +135,21 @@ def test_kill_9_changes_no_bit(lab, ranks):
 @pytest.mark.slow
 @pytest.mark.parametrize("batch, limit", [(1, 24), (7, 150), (64, 603), (0, 603)])
 def test_every_layout_gives_one_result(reference, batch, limit):
-    args = (f"train.batch_size={batch}", f"data.limit={limit}")
-    expected = None
-    for ranks in (1, 2, 3, 4, 5, 8):
-        for threads in (1, 2):
-            got = bits(reference, f"m{batch}-{ranks}-{threads}", *args,
-                       f"parallel.threads={threads}", ranks=ranks)
-            expected = expected or got
-            assert_same_bits(got, expected, f"batch {batch}, {ranks} ranks x {threads}")
+    layouts = [(ranks, threads(n)) for ranks in (1, 2, 3, 4, 5, 8) for n in (1, 2)]
+    assert_one_result(reference, f"matrix{batch}", layouts, f"train.batch_size={batch}",
+                      f"data.limit={limit}")
 
 
 @pytest.mark.slow
 def test_every_kernel_set_and_thread_count_gives_one_result(reference):
-    sets = kernel_sets()
-    expected = None
-    for name in sets:
-        for threads in (1, 2, 3):
-            got = bits(reference, f"k-{name}-{threads}", *ALONE, "train.batch_size=70",
-                       f"parallel.kernels={name}", f"parallel.threads={threads}")
-            expected = expected or got
-            assert_same_bits(got, expected, f"{name} with {threads} threads")
-    if len(sets) == 1:
-        pytest.skip(f"this CPU has one kernel set, {sets[0]}")
+    layouts = [(None, f"parallel.kernels={name}", threads(n)) for name in kernel_sets()
+               for n in (1, 2, 3)]
+    assert_one_result(reference, "kernels", layouts, *ALONE, "train.batch_size=70")
 
 
 @pytest.mark.slow
 def test_mnist_gives_one_result_on_every_layout(lab, mnist):
     lab.config(data=mnist, model__layers="dense:512 relu dense:512 relu",
                optimizer__momentum=0.9, train__epochs=1, data__limit=6000)
-    expected = None
-    for ranks, threads in ((1, 1), (1, 2), (2, 1), (3, 1), (4, 1)):
-        got = bits(lab, f"r{ranks}t{threads}", f"parallel.threads={threads}", ranks=ranks)
-        expected = expected or got
-        assert_same_bits(got, expected, f"{ranks} ranks x {threads} threads")
+    assert_one_result(lab, "mnist", [(ranks, threads(n)) for ranks, n in
+                                     ((1, 1), (1, 2), (2, 1), (3, 1), (4, 1))])

@@ -8,64 +8,38 @@ import pytest
 from helpers import CLASSES, FEATURES, TRAIN, Lab, launch_all
 
 
-def line_of(path, text):
-    """The number of the line that starts with `text`."""
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if line.startswith(text):
-            return number
-    raise AssertionError(f"{text!r} is not in {path}")
-
-
 def refused(lab, *args, mentions=()):
     lab.run(*args).fails(2, *mentions)
     assert not (lab.dir / "runs").exists(), "a refused config left a run folder"
 
 
-# ---- unknown and duplicate ----
+# ---- lines and overrides ----
 
-@pytest.mark.parametrize("key, nearest", [
-    ("optimizer__momentun", "momentum"), ("train__epoch", "epochs"),
-    ("data__normalise", "normalize")])
-def test_unknown_key_names_the_line_and_the_nearest(lab, key, nearest):
-    path = lab.config(**{key: 1})
-    name = key.split("__")[1]
-    place = f"run.ini:{line_of(path, name + ' =')}"
-    refused(lab, "run.ini", mentions=(place, name, nearest))
-
-
-def test_unknown_section_names_the_line_and_the_nearest(lab):
+@pytest.mark.parametrize("wrong, mentions", [
+    ("momentun = 1", ["optimizer.momentun", "'optimizer.momentum'"]),
+    ("[optimiser]", ["[optimiser]", "[optimizer]"]),
+    ("lr = 0.2", ["duplicate", "lr"]),
+    ("nesterov = perhaps", ["nesterov", "perhaps", "true"]),
+    ("just words", ["key = value"])])
+def test_wrong_line_is_named(lab, wrong, mentions):
     path = lab.config()
-    path.write_text(path.read_text().replace("[optimizer]", "[optimiser]"))
-    line = line_of(path, "[optimiser]")
-    result = lab.run("run.ini").fails(2, "optimiser", "[optimizer]")
-    # the header's line or that of its first key
-    places = f"run.ini:{line}", f"run.ini:{line + 1}"
-    assert any(place in result.err for place in places), str(result)
+    path.write_text(f"{path.read_text()}[optimizer]\n{wrong}\n")
+    last = len(path.read_text().splitlines())
+    refused(lab, "run.ini", mentions=(f"run.ini:{last}", *mentions))
 
 
-def test_key_in_the_wrong_section_is_refused(lab):
-    lab.config(train__lr=0.1)
-    refused(lab, "run.ini", mentions=("run.ini:", "lr"))
-
-
-def test_unknown_override_suggests_the_nearest(lab):
+@pytest.mark.parametrize("wrong, mentions", [
+    ("train.batchsize=64", ["batchsize", "batch_size"]),
+    ("trian.epochs=1", ["trian", "train"]),
+    ("optimizer.name=sdg", ["sdg", "sgd"])])
+def test_wrong_override_is_named(lab, wrong, mentions):
     lab.config()
-    refused(lab, "run.ini", "train.batchsize=64", mentions=("batchsize", "batch_size"))
-    refused(lab, "run.ini", "trian.epochs=1", mentions=("trian", "train"))
+    refused(lab, "run.ini", wrong, mentions=(f"'{wrong}'", *mentions))
 
 
-def test_duplicate_key_names_the_line(lab):
-    path = lab.config()
-    path.write_text(path.read_text() + "[optimizer]\nmomentum = 0.5\nlr = 0.2\n")
-    last = len(path.read_text().splitlines())
-    refused(lab, "run.ini", mentions=(f"run.ini:{last}", "lr"))
-
-
-def test_line_without_equals_names_the_line(lab):
-    path = lab.config()
-    path.write_text(path.read_text() + "just words\n")
-    last = len(path.read_text().splitlines())
-    refused(lab, "run.ini", mentions=(f"run.ini:{last}",))
+def test_missing_key_is_named(lab):
+    lab.config(optimizer__lr=None)
+    refused(lab, "run.ini", mentions=("run.ini", "optimizer.lr"))
 
 
 # ---- files that are no config ----
@@ -86,20 +60,12 @@ def test_random_bytes_empty_file_and_folder_are_refused(lab):
     refused(lab, "folder.ini", mentions=("folder.ini",))
 
 
-# ---- values ----
+# ---- values that are wrong for this model and data ----
 
 BAD = """
-    train.epochs=-1 train.epochs=three train.epochs=2.5 train.epochs=
-    train.batch_size=-1 train.batch_size=-64 train.batch_size=64x train.batch_size=604
-    train.batch_size=99999999999999999999
-    train.shuffle=maybe optimizer.lr=fast optimizer.lr=-0.1 optimizer.lr=nan
-    optimizer.lr=inf
-    optimizer.momentum=-1 optimizer.name=sdg optimizer.schedule=cosinus
+    train.batch_size=604 data.validation=603
     model.layers=dense:0 model.layers=dense:-4 model.layers=dense model.layers=dense:ten
     model.layers=dens:10 model.layers=dense:24relu
-    loss.name=entropy run.resume=always run.seed=-1 data.validation=603 data.limit=-5
-    parallel.threads=0 parallel.kernels=sse9 parallel.block=0
-    checkpoint.best=nothing_known
 """.split()
 
 
@@ -116,30 +82,6 @@ def bad(tmp_path_factory, data):
 @pytest.mark.parametrize("override", BAD)
 def test_bad_value_is_exit_2_and_named(bad, override):
     bad[override].fails(2, override.split("=")[0].split(".")[1])
-
-
-def test_bad_value_in_the_file_names_the_line(lab):
-    path = lab.config(train__epochs="ten")
-    place = f"run.ini:{line_of(path, 'epochs')}"
-    refused(lab, "run.ini", mentions=(place, "epochs", "ten"))
-
-
-def test_bad_choice_suggests_the_choices(lab):
-    lab.config()
-    refused(lab, "run.ini", "optimizer.name=sdg", mentions=("sgd",))
-
-
-@pytest.mark.parametrize("key", ["optimizer__lr", "train__epochs", "train__batch_size"])
-def test_required_key_is_named_when_missing(lab, key):
-    lab.config(**{key: None})
-    refused(lab, "run.ini", mentions=(key.split("__")[1],))
-
-
-def test_missing_data_is_named(lab):
-    lab.config(data__dir=None)
-    result = lab.run("run.ini")
-    assert result.code in (2, 3), str(result)  # the contract does not say which
-    result.fails(result.code, "data")
 
 
 def test_batch_larger_than_what_validation_leaves_is_refused(lab):
@@ -187,12 +129,6 @@ def test_long_value_is_kept_whole(lab):
     lab.config(model__layers=layers.strip(), train__epochs=1)
     lab.run("run.ini").expect(0)
     assert lab.out().attr("model", "layers") == f"{layers}dense:{CLASSES}"
-
-
-def test_comments_and_blank_lines_are_fine(lab):
-    path = lab.config(train__epochs=1)
-    path.write_text("; a comment\n# another\n\n" + path.read_text() + "\n; the end")
-    lab.run("check", "run.ini").expect(0)
 
 
 def test_empty_layers_is_a_linear_model(lab):

@@ -71,7 +71,6 @@ WAYS = {
 }
 
 
-
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, data):
     """A run that was stopped within its second epoch, and its end without a stop."""
@@ -175,17 +174,6 @@ def test_averaged_parameters_are_taken(resumable):
     assert resumable.out().bits() != resumable.whole
 
 
-def test_what_cannot_be_read_is_set_aside_and_passed_over(resumable):
-    path = last(resumable)
-    data = bytearray(path.read_bytes())
-    data[700] ^= 4
-    path.write_bytes(data)
-    result = resumable.run("run.ini").expect(0)
-    assert "resume  from step 10" in result.out, result
-    assert path.name in result.err and path.with_name(path.name + ".damaged").exists()
-    assert_same_bits(resumable.out().bits(), resumable.whole, "from the one before")
-
-
 # ---- damage that the library does not survive ----
 # On HDF5 1.10; a later one may find such damage by itself. Either way it is an error of the file.
 
@@ -284,25 +272,3 @@ def test_scores_that_are_not_finite_are_exit_5(resumable):
             tensor[...] = 3e38 * np.sign(tensor[...])
     resumable.run("eval", path, ranks=2).fails(5, "loss")
     resumable.run("predict", path, ranks=2).fails(5, "sample 0")
-
-
-# ---- links ----
-
-def test_a_lock_that_is_a_link_harms_no_other_file(resumable):
-    precious = resumable.dir / "precious"
-    precious.write_text("mine")
-    lock = resumable.out().path / "run.lock"
-    lock.unlink()
-    lock.symlink_to(precious)
-    resumable.run("run.ini").fails(4, "run.lock", "symbolic link")
-    assert precious.read_text() == "mine"
-    lock.unlink()
-    for name in ("config.ini", "metrics.h5"):
-        (resumable.out().path / name).unlink()
-        (resumable.out().path / name).symlink_to(precious)
-    resumable.run("run.ini").expect(0)
-    assert precious.read_text() == "mine"
-    table = resumable.dir / "table.csv"
-    table.symlink_to(precious)
-    resumable.run("predict", last(resumable), "--index", "0", "--output", table).expect(0)
-    assert precious.read_text() == "mine" and not table.is_symlink()

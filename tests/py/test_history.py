@@ -30,9 +30,14 @@ def written():
     return int(dict(line.split(": ") for line in text.splitlines())["wchar"])
 
 
-def model_of(path):
-    with h5py.File(path, "r") as file:
-        return {name: dataset[...].tobytes() for name, dataset in file["model"].items()}
+def assert_best_is(run, step):
+    assert os.readlink(run.best) == f"step-{step:08d}.h5"
+
+
+def assert_same_model(run, path, other, other_path):
+    model, expected = run.model(path), other.model(other_path)
+    assert model.keys() == expected.keys()
+    assert all((model[name] == expected[name]).all() for name in model)
 
 
 def best_step(run, column="test_loss"):
@@ -43,9 +48,8 @@ def best_step(run, column="test_loss"):
 # ---- what is written ----
 
 def test_checkpoints_carry_the_rows_that_metrics_lacks_and_no_more(lab):
-    lab.config(train__epochs=3, checkpoint__every=1, checkpoint__keep=10,
-               checkpoint__best="none", **NEVER)
-    lab.run("run.ini", "train.max_steps=13", "checkpoint.every=0").expect(75)
+    lab.train("train.max_steps=13", "checkpoint.every=0", code=75, train__epochs=3,
+              checkpoint__every=1, checkpoint__keep=10, checkpoint__best="none", **NEVER)
     at = lab.out().checkpoints
     assert carried(at / "step-00000013.h5") == [list(range(1, 14)), [1], [1]]
     lab.run("run.ini").expect(0)
@@ -63,9 +67,8 @@ def test_rows_that_outweigh_the_state_stay_out_of_the_last_checkpoint(lab):
 
 def test_rows_are_not_carried_over_and_over(lab):
     """Where they would come to outweigh the state, metrics.h5 is written first."""
-    lab.config(train__epochs=100, model__layers="", checkpoint__every=1, checkpoint__keep=100,
-               **NEVER)
-    lab.run("run.ini").expect(0)
+    lab.train(train__epochs=100, model__layers="", checkpoint__every=1, checkpoint__keep=100,
+              **NEVER)
     sizes = [path.stat().st_size for path in lab.out().checkpoints.glob("step-*.h5")]
     assert len(sizes) == 100 and max(sizes) <= 3.5 * min(sizes), (min(sizes), max(sizes))
     assert lab.out().table("epochs")["epoch"].tolist() == list(range(1, 101))
@@ -73,16 +76,15 @@ def test_rows_are_not_carried_over_and_over(lab):
 
 def test_bytes_are_at_most_20_times_the_files(lab):
     """500 short epochs that nearly all improve: each with a checkpoint, it was 230 times."""
-    lab.config(train__epochs=500, data__limit=128, model__layers="", optimizer__lr=0.001)
     before = written()
-    lab.run("run.ini").expect(0)
+    lab.train(train__epochs=500, data__limit=128, model__layers="", optimizer__lr=0.001)
     bytes_written = written() - before
     run = lab.out()
     final = sum(p.stat().st_size for p in run.path.rglob("*")
                 if p.is_file() and not p.is_symlink())
     assert len(run.table("epochs")) == 500
     assert bytes_written <= 20 * final, f"{bytes_written / final:.1f} times {final} bytes"
-    assert os.readlink(run.best) == f"step-{best_step(run):08d}.h5"
+    assert_best_is(run, best_step(run))
 
 
 def test_a_kill_loses_no_row_of_any_table(lab):
@@ -90,8 +92,7 @@ def test_a_kill_loses_no_row_of_any_table(lab):
     job = lab.start("run.ini")
     job.wait_for(lambda: lab.out().last.exists() and
                  lab.out().last.resolve().name > f"step-{2 * TRAIN:08d}.h5")
-    os.kill(job.pid, signal.SIGKILL)
-    job.end()
+    job.kill()
     epoch = int(lab.out().attr("state", "epoch"))
     lab.run("run.ini", f"train.epochs={epoch + 1}").expect(0)
     for name in ("epochs", "profile"):
@@ -101,15 +102,15 @@ def test_a_kill_loses_no_row_of_any_table(lab):
 
 def test_metrics_that_cannot_be_written_keep_no_checkpoint_waiting(lab):
     """Rows of an epoch outweigh the state, and metrics.h5 would be written first."""
-    slow, epoch = " ".join(["dense:64 relu"] * 40), 12000
+    slow, epoch = " ".join(["dense:32 relu"] * 40), 4000
     write_idx(lab.dir / "own", make_set(epoch, 1), make_set(31, 2))
     lab.config(**{**ENDLESS, **NEVER, "data__dir": lab.dir / "own", "model__layers": slow})
     job = lab.start("run.ini")
-    metrics = lab.out().path / "metrics.h5"
+    metrics = lab.out().metrics
     job.wait_for(metrics.exists)
     metrics.unlink()
     metrics.mkdir()
-    late = f"step-{3 * epoch:08d}.h5"
+    late = f"step-{2 * epoch:08d}.h5"
     job.wait_for(lambda: lab.out().steps_kept()[-1:] > [late], 30)
     os.kill(job.pid, signal.SIGTERM)
     result = job.end().expect(4)
@@ -121,9 +122,8 @@ def test_metrics_that_cannot_be_written_keep_no_checkpoint_waiting(lab):
 
 
 def test_metrics_that_are_gone_are_spoken_of(lab):
-    lab.config(train__epochs=2)
-    lab.run("run.ini", "train.max_steps=13").expect(75)
-    (lab.out().path / "metrics.h5").unlink()
+    lab.train("train.max_steps=13", code=75)
+    lab.out().metrics.unlink()
     result = lab.run("run.ini").expect(0)
     assert "metrics.h5 is gone" in result.err and "up to 13" in result.err
 
@@ -135,27 +135,25 @@ def test_best_is_exact_when_the_run_has_stopped(lab, ranks):
     """Late or with each checkpoint: the same file by the name of best.h5."""
     keys = {"train__epochs": 9, "optimizer__lr": 0.9, "optimizer__momentum": 0.9}
     lab.config(**keys, checkpoint__every=0)
-    lab.config("each.ini", **keys, checkpoint__every=1, checkpoint__keep=20)
-    lab.run("each.ini").expect(0)
+    lab.run(lab.config("each.ini", **keys, checkpoint__every=1, checkpoint__keep=20)).expect(0)
     for stop in (37, 29, 0):
         lab.run("run.ini", f"train.max_steps={stop}", "run.output=runs/run", ranks=ranks).expect(
             75 if stop else 0)
         run, each = lab.out(), lab.out("each")
         best = best_step(run)
-        assert os.readlink(run.best) == f"step-{best:08d}.h5", f"stop {stop}"
-        assert model_of(run.best) == model_of(each.checkpoints / f"step-{best:08d}.h5")
+        assert_best_is(run, best)
+        assert_same_model(run, run.best, each, each.checkpoints / f"step-{best:08d}.h5")
         assert run.attr("state", "best_step") == best
     assert_same_bits(run.bits(), each.bits(), "stopped twice")
 
 
 def test_best_is_exact_with_full_batches(lab):
-    lab.config(train__epochs=30, train__batch_size=0, optimizer__lr=1,
-               optimizer__momentum=0.9, checkpoint__keep=1)
-    lab.run("run.ini").expect(0)
+    lab.train(train__epochs=30, train__batch_size=0, optimizer__lr=1,
+              optimizer__momentum=0.9, checkpoint__keep=1)
     run = lab.out()
     assert best_step(run) < 30, "the best epoch must not be the last one"
     assert set(run.steps_kept()) == {f"step-{best_step(run):08d}.h5", "step-00000030.h5"}
-    assert os.readlink(run.best) == f"step-{best_step(run):08d}.h5"
+    assert_best_is(run, best_step(run))
 
 
 def test_best_is_exact_when_the_run_has_diverged(lab):
@@ -177,27 +175,22 @@ def test_best_of_a_killed_run_is_found_again(lab):
     job = lab.start("run.ini", ranks=2)
     job.wait_for(lambda: lab.out().last.exists() and
                  lab.out().last.resolve().name > "step-00000100.h5")
-    for pid in [job.pid, *job.ranks()]:
-        os.kill(pid, signal.SIGKILL)
-    job.end()
+    job.kill(*job.ranks())
     run = lab.out()
     best = run.attr("state", "best_step")
-    assert os.readlink(run.best) == f"step-{best:08d}.h5"
+    assert_best_is(run, best)
     epochs = int(run.attr("state", "epoch")) + 2
     lab.run("run.ini", f"train.epochs={epochs}").expect(0)
-    lab.config("whole.ini", **{**keys, "train__epochs": epochs})
-    lab.run("whole.ini").expect(0)
+    lab.run(lab.config("whole.ini", **{**keys, "train__epochs": epochs})).expect(0)
     assert_same_bits(run.bits(), lab.out("whole").bits(), "killed")
     assert os.readlink(run.best) == os.readlink(lab.out("whole").best)
-    assert model_of(run.best) == model_of(lab.out("whole").best)
+    assert_same_model(run, run.best, lab.out("whole"), lab.out("whole").best)
 
 
 def test_the_clock_of_auto_changes_no_bit_on_any_ranks(lab):
     keys = {"train__epochs": 60, "optimizer__momentum": 0.9, "metrics__flush": 0}
-    lab.config(**keys)
-    lab.config("each.ini", **keys, checkpoint__every=1)
-    lab.run("run.ini", ranks=3).expect(0)
-    lab.run("each.ini").expect(0)
+    lab.train(**keys, ranks=3)
+    lab.run(lab.config("each.ini", **keys, checkpoint__every=1)).expect(0)
     assert_same_bits(lab.out().bits(), lab.out("each").bits(), "auto")
     assert os.readlink(lab.out().best) == os.readlink(lab.out("each").best)
 
@@ -209,8 +202,7 @@ def killed(lab, condition, **keys):
     lab.config(**{**ENDLESS, **keys})
     job = lab.start("run.ini")
     job.wait_for(condition)
-    os.kill(job.pid, signal.SIGKILL)
-    assert job.end().code == -9
+    job.kill()
     assert lab.out().status() == "running"
     return lab.out()
 
@@ -238,6 +230,11 @@ def test_killed_before_its_first_checkpoint_starts_anew_and_says_so(lab):
     assert run.table("steps")["step"].tolist() == list(range(1, 2 * TRAIN + 1, 100))
 
 
+def empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
 def with_checkpoints(lab):
     """A killed run whose metrics.h5 has rows and knows of checkpoints."""
     run = Run(lab.dir / "runs/run")
@@ -250,39 +247,28 @@ def with_checkpoints(lab):
 def test_history_whose_checkpoints_are_gone_is_not_overwritten(lab):
     run = with_checkpoints(lab)
     rows = run.table("steps")
-    shutil.rmtree(run.checkpoints)
-    run.checkpoints.mkdir()
+    empty(run.checkpoints)
     refused(lab, 2, f"{len(rows)} steps of history", f"up to step {rows['step'][-1]}", "gone")
     starts_anew(lab, "run.overwrite=true")
 
 
-def test_history_whose_checkpoints_are_damaged_is_not_overwritten(lab):
+@pytest.mark.parametrize("metrics, history", [(True, "steps of history"), (False, "no history")])
+def test_damaged_checkpoints_are_not_overwritten(lab, metrics, history):
     run = with_checkpoints(lab)
     names = run.steps_kept()
     for name in names:
-        (run.checkpoints / name).write_bytes(b"no checkpoint\n" * 100)
-    for name in ("last.h5", "best.h5"):
-        (run.checkpoints / name).unlink(missing_ok=True)
-    lab.run("run.ini", "train.epochs=3").fails(4, "steps of history", f"{len(names)} damaged")
-    result = refused(lab, 4, "steps of history")
-    assert all(f"{name}.damaged" in result.err for name in names), str(result)
+        (run.checkpoints / name).write_bytes(b"no checkpoint\n" * 100 if metrics else b"")
+    if not metrics:
+        run.metrics.unlink()
+    lab.run("run.ini", "train.epochs=3").fails(4, history, f"{len(names)} damaged")
+    refused(lab, 4, history, *(f"{name}.damaged" for name in names))
     starts_anew(lab, "run.overwrite=true")
     assert not list(run.checkpoints.glob("*.damaged"))
 
 
-def test_damaged_checkpoints_alone_are_not_overwritten(lab):
-    run = with_checkpoints(lab)
-    for name in run.steps_kept():
-        (run.checkpoints / name).write_bytes(b"")
-    run.metrics.unlink()
-    lab.run("run.ini", "train.epochs=3").fails(4, "no history")
-    refused(lab, 4, "no history", ".h5.damaged")
-
-
 def test_damaged_metrics_without_a_checkpoint_are_not_overwritten(lab):
     run = with_checkpoints(lab)
-    shutil.rmtree(run.checkpoints)
-    run.checkpoints.mkdir()
+    empty(run.checkpoints)
     run.metrics.write_bytes(run.metrics.read_bytes()[:700])
     refused(lab, 4, "metrics.h5")
     starts_anew(lab, "run.overwrite=true")
@@ -291,8 +277,7 @@ def test_damaged_metrics_without_a_checkpoint_are_not_overwritten(lab):
 # ---- fewer epochs than there have been ----
 
 def test_fewer_epochs_than_taken_are_refused(lab):
-    lab.config(train__epochs=3)
-    lab.run("run.ini", "train.max_steps=13").expect(75)
+    lab.train("train.max_steps=13", code=75, train__epochs=3)
     before = lab.out().files()
     lab.run("run.ini", "train.epochs=1").fails(2, "train.epochs = 1", "step 13", "epoch 2")
     assert lab.out().files() == before
@@ -313,7 +298,6 @@ def test_complete_is_what_the_checkpoint_says(copy):
 
 
 def test_a_score_that_only_a_last_epoch_has_is_noted(lab):
-    lab.config(train__epochs=3, train__eval_every=2)
-    lab.run("run.ini").expect(0)
+    lab.train(train__epochs=3, train__eval_every=2)
     result = lab.run("run.ini", "train.epochs=4").expect(0)
     assert "epoch 3 was scored because it was the last" in result.err, str(result)

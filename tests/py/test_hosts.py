@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import (REPO, TRAINER, Process, Lab, assert_same_bits, make_set, running,
+from helpers import (REPO, TRAINER, Lab, Process, assert_same_bits, build_shim, make_set, running,
                      write_idx)
 
 sys.path.insert(0, str(REPO / "tests" / "hosts"))
@@ -88,21 +88,20 @@ class Job(Process):
         assert not late.is_set(), f"no end within {timeout} s\n{result}"
         return result
 
-    def wait_for_checkpoint(self, out):
-        self.wait_for(lambda: out.last.exists(), 40)
-
 
 def started(hosts, lab, name, layout, *args, options=()):
     """A job that has written its first checkpoint, and what it leaves."""
     job = Job(hosts, lab, layout, f"run.name={name}", *args, options=options)
     out = lab.out(name)
-    job.wait_for_checkpoint(out)
+    job.wait_for(out.last.exists, 40)
     assert out.status() == "running"
     return job, out
 
 
-def resumes_to_the_same_bits(lab, out):
-    """What a lost job left is valid, and one host ends it as if nothing had happened."""
+def resumes_to_the_same_bits(lab, hosts, out):
+    """Nothing is left of a lost job but valid files, and one host ends it as if nothing had
+    happened."""
+    assert hosts.empty() == [], "ranks are left on a host"
     lab.run("eval", out.last).expect(0)
     result = lab.run("run.ini", f"run.name={out.path.name}").expect(0)
     found = re.search(r"^resume +from step (\d+)", result.out + result.err, re.MULTILINE)
@@ -131,16 +130,16 @@ def communication_thread(pid):
                for task in os.listdir(f"/proc/{pid}/task"))
 
 
-# What the communication thread treats differently; the layers are wide enough for several slices of each, the
-# first two for parts: of whole chunks, and of the second's, with chunks that span two.
+# What the communication thread treats differently. The layers are wide enough for several slices
+# each: those of the first are of whole chunks, those of the second have chunks that span two.
 OVERLAPS = {
     "plain": {},
     "clip": {"optimizer__clip_norm": 0.5},
-    "kept": {"train__zero_grad": "false", "optimizer__clip_norm": 0.5},
+    "accumulated": {"train__zero_grad": "false", "optimizer__clip_norm": 0.5},
     "adamw": {"optimizer__name": "adamw", "optimizer__momentum": 0, "optimizer__lr": 0.002},
     "two threads": {"parallel__threads": 2},
     "few samples": {"train__batch_size": 7, "data__limit": 40},  # one block: most ranks have none
-    "pieces": {"train__batch_size": 4500, "train__epochs": 4},   # of 1024 samples
+    "microbatches": {"train__batch_size": 4500, "train__epochs": 4},  # of 1024 samples
 }
 
 
@@ -157,7 +156,7 @@ def test_overlap_changes_no_bit(hosts, wide, case):
     name = case.replace(" ", "-")
     wide.config(**{"model__layers": "dense:72 relu dense:184 tanh dense:40 relu",
                    "optimizer__momentum": 0.9, "optimizer__lr": 0.02, "train__batch_size": 64,
-                   "data__limit": 0 if case == "pieces" else 700, "train__log_every": 1,
+                   "data__limit": 0 if case == "microbatches" else 700, "train__log_every": 1,
                    "checkpoint__every_steps": 5, **OVERLAPS[case]})
     wide.run("run.ini", f"run.name={name}-1", "parallel.threads=1").expect(0)
     bits = wide.out(f"{name}-1").bits()
@@ -197,9 +196,7 @@ __attribute__((constructor)) static void listen(void) { signal(SIGWINCH, leave);
 def exits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exits")
     (folder / "exits.c").write_text(EXITS)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "exits.so", folder / "exits.c"],
-                   check=True)
-    return folder / "exits.so"
+    return build_shim(folder, folder / "exits.c")
 
 
 @pytest.mark.parametrize("overlap", ["off", "on"])
@@ -211,8 +208,7 @@ def test_a_lost_rank_ends_the_job(slow, lab, exits, how, overlap):
     os.kill(slow.ranks()[1], signal.SIGKILL if how == "killed" else signal.SIGWINCH)
     code = job.end(ESCALATION).code
     assert code == 137 if how == "killed" else code not in (0, 75)
-    assert slow.empty() == []
-    resumes_to_the_same_bits(lab, out)
+    resumes_to_the_same_bits(lab, slow, out)
 
 
 @pytest.mark.parametrize("overlap", ["off", "on"])
@@ -228,8 +224,8 @@ def test_a_stuck_rank_is_named_and_the_job_ended(slow, lab, victim, overlap):
     said = [line for line in result.errors if line.startswith("trainer:")]
     assert len(said) == 1 and re.search(rf"\brank {victim}\b", said[0]), \
         f"expected one message, which names rank {victim}\n{result}"
-    assert slow.empty() == [] and not running(pid)
-    resumes_to_the_same_bits(lab, out)
+    resumes_to_the_same_bits(lab, slow, out)
+    assert not running(pid)
 
 
 def test_a_link_that_comes_back_loses_nothing(slow, lab):
@@ -249,8 +245,8 @@ def test_a_dead_link_ends_the_job(slow, lab):
     slow.link("h2", False)
     result = job.end(DEAD_AFTER + ESCALATION)
     assert result.code not in (0, 75), str(result)
-    assert slow.empty(ESCALATION) == [], "ranks are left on a host"
-    resumes_to_the_same_bits(lab, out)
+    assert slow.empty(ESCALATION) == []
+    resumes_to_the_same_bits(lab, slow, out)
 
 
 # ---- the hosts themselves ----

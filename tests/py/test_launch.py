@@ -2,6 +2,7 @@
 that hang or die."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,107 +15,66 @@ from helpers import TRAINER, assert_same_bits, environment, running
 CORES = len(os.sched_getaffinity(0))
 
 
-def launch_lines(result):
-    return [line for line in result.out.splitlines() if line.startswith("launch")]
+def plural(n, what):
+    return f"{n} {what}{'s' * (n > 1)}"
 
 
-@pytest.mark.parametrize("ranks", [None, 2])
-def test_the_layout_is_one_line(lab, ranks):
+ALL_CORES = f"1 rank x {plural(CORES, 'thread')} on 1 node, {plural(CORES, 'core')},"
+AUTO = {"OMP_NUM_THREADS": None}
+SPIN = {"OMPI_MCA_mpi_yield_when_idle": "0"}
+BOUND = {"OMPI_MCA_hwloc_base_binding_policy": "core"}
+
+# name: what `check` is started with (arguments, ranks, environment), what it says then, and what it
+# does not: of all warnings where none is expected.
+LAYOUTS = {
+    "alone": ([], None, {}, ["1 rank x 1 thread on 1 node"], ["warning"]),
+    "two ranks": ([], 2, {}, ["2 ranks x 1 thread on 1 node"], []),
+    "threads by the cores": ([], None, AUTO, [ALL_CORES], ["warning"]),
+    "ranks share the cores": ([], CORES, AUTO, [f"{plural(CORES, 'rank')} x 1 thread "], ["warning"]),
+    # What binds the threads leaves all cores to them, unless its places are fewer.
+    **{f"{name}={value}": ([], None, {**AUTO, name: value}, [ALL_CORES], ["warning"])
+       for name, value in (("OMP_PROC_BIND", "true"), ("OMP_PROC_BIND", "close"),
+                           ("OMP_PLACES", "cores"), ("OMP_PLACES", "threads"))},
+    "one place": ([], None, {**AUTO, "OMP_PLACES": f"{{{min(os.sched_getaffinity(0))}}}"},
+                  ["1 rank x 1 thread on 1 node, 1 core,"], ["warning"]),
+    # Slurm may count cores without binding anybody to them.
+    "srun's task": ([], None, {**AUTO, "SLURM_STEP_NUM_TASKS": "1", "SLURM_CPUS_PER_TASK": "1"},
+                    [" x 1 thread "], ["warning"]),
+    "Slurm's job": ([], None, {**AUTO, "SLURM_CPUS_ON_NODE": "1"},
+                    [" x 1 thread on 1 node, 1 core,"], ["warning"]),
+    "too many threads": ([f"parallel.threads={CORES + 3}"], None, {},
+                         [f"{CORES + 3} threads on {plural(CORES, 'core')}",
+                          f"set parallel.threads={CORES}\n"], []),
+    "ranks with too many threads": ([f"parallel.threads={2 * CORES}"], 2, SPIN,
+                                    ["set parallel.threads="], []),
+    "ranks that spin": ([], CORES + 1, SPIN, ["export OMPI_MCA_mpi_yield_when_idle=1"], []),
+    "ranks that yield": ([], CORES + 1, {}, ["take turns"], ["yield"]),
+    "ranks without samples": (["train.batch_size=33"], 5, {}, ["2 of 5 ranks have no samples"], []),
+    "uneven ranks": (["train.batch_size=64"], 3, {}, ["1.50 times its even share"], []),
+}
+if CORES > 1:
+    TOGETHER = {"OMP_PROC_BIND": "true"}
+    LAYOUTS.update({
+        "threads on one core": ([], 1, {**BOUND, "OMP_NUM_THREADS": "2"},
+                                ["share 1 core", "--bind-to none"], []),
+        "idle cores": ([], 1, {**BOUND, **AUTO}, ["idle", "--bind-to none"], []),
+        "ranks on one core": ([], 2, TOGETHER, ["threads of 2 ranks to the same 1 core: unset"], []),
+        "ranks on cores of their own": ([], 2, {**TOGETHER, **BOUND}, ["2 ranks"], ["warning"]),
+    })
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_is_one_line_and_advice_where_it_can_be_better(lab, layout):
+    args, ranks, env, said, unsaid = LAYOUTS[layout]
     lab.config()
-    result = lab.run("check", "run.ini", ranks=ranks).expect(0)
-    assert len(launch_lines(result)) == 1, result
-    assert f"{ranks or 1} rank" in launch_lines(result)[0] and "on 1 node" in launch_lines(result)[0]
-
-
-def test_auto_threads_share_the_cores(lab):
-    lab.config()
-    result = lab.run("check", "run.ini", env={"OMP_NUM_THREADS": None}).expect(0)
-    assert f"1 rank x {CORES} thread" in launch_lines(result)[0]
-    result = lab.run("check", "run.ini", ranks=CORES, env={"OMP_NUM_THREADS": None}).expect(0)
-    assert f"{CORES} rank" in launch_lines(result)[0] and "x 1 thread " in launch_lines(result)[0]
-    assert "warning" not in result.err, result
-
-
-@pytest.mark.skipif(CORES < 2, reason="needs two cores")
-def test_threads_bound_to_one_core_are_told_the_way_out(lab):
-    lab.config()
-    env = {"OMPI_MCA_hwloc_base_binding_policy": "core", "OMP_NUM_THREADS": "2"}
-    result = lab.run("check", "run.ini", ranks=1, env=env).expect(0)
-    assert "--bind-to none" in result.err and "share 1 core" in result.err, result
-    env["OMP_NUM_THREADS"] = None
-    result = lab.run("check", "run.ini", ranks=1, env=env).expect(0)
-    assert "idle" in result.err and "--bind-to none" in result.err, result
-
-
-def test_more_threads_than_cores_are_told_the_number(lab):
-    lab.config()
-    result = lab.run("check", "run.ini", f"parallel.threads={2 * CORES}", ranks=2,
-                     env={"OMPI_MCA_mpi_yield_when_idle": "0"}).expect(0)
-    assert "parallel.threads=" in result.err or "--bind-to" in result.err, result
-
-
-def test_a_rank_alone_with_too_many_threads_is_told_its_cores(lab):
-    lab.config()
-    result = lab.run("check", "run.ini", f"parallel.threads={CORES + 3}").expect(0)
-    assert result.err.count("warning") == 1, result
-    assert f"{CORES + 3} threads on {CORES} core" in result.err, result
-    assert f"set parallel.threads={CORES}\n" in result.err, result
-
-
-def test_spinning_ranks_are_told_to_yield(lab):
-    lab.config()
-    ranks = CORES + 1
-    env = {"OMPI_MCA_mpi_yield_when_idle": "0"}
-    result = lab.run("check", "run.ini", ranks=ranks, env=env).expect(0)
-    assert "OMPI_MCA_mpi_yield_when_idle=1" in result.err, result
-    result = lab.run("check", "run.ini", ranks=ranks).expect(0)
-    assert "take turns" in result.err and "yield" not in result.err, result
-
-
-def test_ranks_without_samples_are_counted(lab):
-    lab.config()
-    result = lab.run("check", "run.ini", "train.batch_size=33", ranks=5).expect(0)
-    assert "2 of 5 ranks have no samples" in result.err, result
-    result = lab.run("check", "run.ini", "train.batch_size=64", ranks=3).expect(0)
-    assert "1.50 times its even share" in result.out, result
-
-
-@pytest.mark.skipif(CORES < 2, reason="needs two cores")
-@pytest.mark.parametrize("variable, value", [("OMP_PROC_BIND", "true"), ("OMP_PROC_BIND", "close"),
-                                             ("OMP_PLACES", "cores"), ("OMP_PLACES", "threads")])
-def test_openmp_that_binds_its_threads_leaves_all_cores(lab, variable, value):
-    lab.config()
-    result = lab.run("check", "run.ini", env={"OMP_NUM_THREADS": None, variable: value}).expect(0)
-    assert f"1 rank x {CORES} threads on 1 node, {CORES} cores" in launch_lines(result)[0]
-    assert "warning" not in result.err, result
-
-
-@pytest.mark.skipif(CORES < 2, reason="needs two cores")
-def test_ranks_that_openmp_binds_to_the_same_core_are_told(lab):
-    lab.config()
-    env = {"OMP_NUM_THREADS": "1", "OMP_PROC_BIND": "true"}
-    result = lab.run("check", "run.ini", ranks=2, env=env).expect(0)
-    assert result.err.count("warning") == 1, result
-    assert "threads of 2 ranks to the same 1 core: unset" in result.err, result
-    env["OMPI_MCA_hwloc_base_binding_policy"] = "core"
-    assert "warning" not in lab.run("check", "run.ini", ranks=2, env=env).expect(0).err
-
-
-def test_openmp_places_that_are_fewer_are_what_there_is(lab):
-    lab.config()
-    first = min(os.sched_getaffinity(0))
-    result = lab.run("check", "run.ini",
-                     env={"OMP_NUM_THREADS": None, "OMP_PLACES": f"{{{first}}}"}).expect(0)
-    assert "1 rank x 1 thread on 1 node, 1 core," in launch_lines(result)[0]
-
-
-def test_a_slurm_task_takes_its_cpus_where_nothing_binds_it(lab):
-    lab.config()
-    env = {"OMP_NUM_THREADS": None, "SLURM_STEP_NUM_TASKS": "1", "SLURM_CPUS_PER_TASK": "1"}
-    assert " x 1 thread " in launch_lines(lab.run("check", "run.ini", env=env).expect(0))[0]
-    env = {"OMP_NUM_THREADS": None, "SLURM_CPUS_ON_NODE": "1"}
-    result = lab.run("check", "run.ini", env=env).expect(0)
-    assert " x 1 thread on 1 node, 1 core," in launch_lines(result)[0]
+    result = lab.run("check", "run.ini", *args, ranks=ranks, env=env).expect(0)
+    assert len(re.findall("^launch", result.out, re.MULTILINE)) == 1, result
+    for words in said:
+        assert words in result.out + result.err, result
+    for words in unsaid:
+        assert words not in result.err, result
+    if layout in ("too many threads", "ranks on one core"):
+        assert result.err.count("warning") == 1, result
 
 
 FOREIGN = {"srun": {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "{}"},
@@ -168,10 +128,9 @@ def test_little_shared_memory_gives_the_same_bits_and_one_line(lab):
     lab.run("run.ini", "run.name=wide", ranks=3).expect(0)
     command = ("mount -t tmpfs -o size=64k tmpfs /dev/shm && exec mpirun --quiet --mca btl tcp,self "
                f"-np 3 {TRAINER} run.ini run.name=narrow")
-    env = {**environment(False), "OMPI_MCA_btl": None}
-    env = {k: v for k, v in env.items() if v is not None}
-    done = subprocess.run(["unshare", "-m", "sh", "-c", command], cwd=lab.dir, env=env, text=True,
-                          capture_output=True, timeout=60, check=False)
+    done = subprocess.run(["unshare", "-m", "sh", "-c", command], cwd=lab.dir, text=True,
+                          env=environment(False, OMPI_MCA_btl=None), capture_output=True, timeout=60,
+                          check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if "shared memory" in line]
     assert len(lines) == 1 and "private copies" in lines[0], done.stderr
@@ -197,6 +156,20 @@ def test_plain_allreduce_trains_and_agrees_closely(lab):
     assert abs(tree - mpi).max() < 1e-4
 
 
+@pytest.fixture
+def endless(lab):
+    """Starts a job of three ranks that only a fault or a signal ends: the job, its ranks."""
+    lab.config(train__epochs=1000000, train__log_every=1, metrics__flush=0.1)
+
+    def start(*args):
+        job = lab.start("run.ini", *args, ranks=3)
+        job.wait_for(lambda: lab.out().metrics.exists())
+        ranks = job.ranks()
+        assert len(ranks) == 3
+        return job, ranks
+    return start
+
+
 def gone(ranks):
     """mpirun's end and that of the last rank may cross."""
     until = time.monotonic() + 5
@@ -205,28 +178,20 @@ def gone(ranks):
         time.sleep(0.05)
 
 
-def test_a_rank_that_hangs_is_named_and_ends_the_job(lab):
-    lab.config(train__epochs=100000, train__log_every=1, parallel__timeout=2)
-    job = lab.start("run.ini", ranks=3)
-    job.wait_for(lambda: lab.out().metrics.exists())
-    ranks = job.ranks()
-    assert len(ranks) == 3
+def test_a_rank_that_hangs_is_named_and_ends_the_job(endless):
+    job, ranks = endless("parallel.timeout=2")
     os.kill(ranks[1], signal.SIGSTOP)
-    result = job.end(timeout=20)
-    assert result.code == 1, result
+    result = job.end(timeout=20).expect(1)
     named = [line for line in result.errors if "has not been heard from" in line]
     assert len(named) == 1 and "rank 1 " in named[0], result
     gone(ranks)
 
 
 @pytest.mark.parametrize("more", [(), ("parallel.allreduce=mpi",)])
-def test_a_job_that_was_suspended_goes_on(lab, more):
+def test_a_job_that_was_suspended_goes_on(lab, endless, more):
     """All ranks are stopped for longer than the patience, and continued one after the other."""
     timeout = 2
-    lab.config(train__epochs=1000000, train__log_every=1, metrics__flush=0.1)
-    job = lab.start("run.ini", f"parallel.timeout={timeout}", *more, ranks=3)
-    job.wait_for(lambda: lab.out().metrics.exists())
-    ranks = job.ranks()
+    job, ranks = endless(f"parallel.timeout={timeout}", *more)
     for signum, pause in ((signal.SIGSTOP, timeout + 1), (signal.SIGCONT, 0.3)):
         for pid in ranks:
             os.kill(pid, signum)
@@ -236,15 +201,11 @@ def test_a_job_that_was_suspended_goes_on(lab, more):
     job.wait_for(lambda: lab.out().metrics.stat().st_ino != seen)     # written anew: it trains
     for pid in ranks:
         os.kill(pid, signal.SIGUSR1)
-    result = job.end()
-    assert result.code == 75 and not result.errors, result
+    assert not job.end().expect(75).errors
 
 
-def test_a_rank_that_dies_ends_the_others(lab):
-    lab.config(train__epochs=100000, train__log_every=1)
-    job = lab.start("run.ini", ranks=3)
-    job.wait_for(lambda: lab.out().metrics.exists())
-    ranks = job.ranks()
+def test_a_rank_that_dies_ends_the_others(endless):
+    job, ranks = endless()
     os.kill(ranks[2], signal.SIGKILL)
-    assert job.end(timeout=20).code == 137
+    job.end(timeout=20).expect(137)
     gone(ranks)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import NAMES, REPO, Run, assert_same_bits, launch
+from helpers import NAMES, REPO, Lab, assert_same_bits
 
 LOSS, WEIGHTS, WANDER = 2e-6, 1e-5, 2e-5  # relative
 PRINTED = 6e-5  # half a unit of the notes' last digit, and float32's own
@@ -68,22 +68,18 @@ def train(X, y, kind, lr, epochs, w, b, zero_grad=True):
 
 
 def parameters(run):
-    with h5py.File(run.last, "r") as file:
-        return file["model/0.weight"][()][0].astype(float), float(file["model/0.bias"][0])
+    model = run.model()
+    return model["0.weight"][0].astype(float), float(model["0.bias"][0])
 
 
-class Notes:
-    """A folder from which the configs' relative paths work."""
+class Notes(Lab):
+    """Runs the configs; `result` is the last one's."""
 
-    def __init__(self, folder):
-        self.dir = Path(folder)
-        (self.dir / "configs").symlink_to(REPO / "configs")
-
-    def run(self, name, *overrides, output=None, **how):
+    def train(self, name, *overrides, output=None, code=0, **how):
         output = output or name
-        result = launch(f"configs/{name}.ini", f"run.output=runs/{output}", *overrides,
-                        cwd=self.dir, **how)
-        return result, Run(self.dir / "runs" / output)
+        self.result = self.run(f"configs/{name}.ini", f"run.output=runs/{output}", *overrides,
+                               **how).expect(code)
+        return self.out(output)
 
 
 @pytest.fixture
@@ -96,8 +92,7 @@ def notes(tmp_path):
 @pytest.mark.parametrize("name", GIVEN)
 def test_given_start_gives_the_notes_curve(notes, name):
     data, kind, lr, epochs, start, printed, end = GIVEN[name]
-    result, run = notes.run(name)
-    result.expect(0)
+    run = notes.train(name)
     expected, w, b = train(*table(data), kind, lr, epochs, *start)
     got = run.table("steps")["loss"]
     assert len(got) == epochs
@@ -117,24 +112,23 @@ def test_given_start_gives_the_notes_curve(notes, name):
 @pytest.mark.parametrize("name", ["linear", "two_inputs", "logistic", "logistic_1d"])
 def test_three_ranks_give_the_same_bits(notes, name):
     shorter = "train.epochs=300"  # five and four rows: two of the ranks have none
-    alone = notes.run(name, shorter, output="alone")
-    three = notes.run(name, shorter, output="three", ranks=3)
-    alone[0].expect(0), three[0].expect(0)
-    assert_same_bits(three[1].bits(), alone[1].bits(), "3 ranks")
+    alone = notes.train(name, shorter, output="alone")
+    three = notes.train(name, shorter, output="three", ranks=3)
+    assert_same_bits(three.bits(), alone.bits(), "3 ranks")
 
 
 def test_double_prints_the_notes_lines(notes):
-    result, _ = notes.run("double")
-    lines = re.findall(r"^loss: .*\]  (w=(\S+), b=(\S+), loss=(\S+))$", result.expect(0).out,
+    notes.train("double")
+    lines = re.findall(r"^loss: .*\]  (w=(\S+), b=(\S+), loss=(\S+))$", notes.result.out,
                        re.M)
-    assert [line[1:] for line in lines[:5]] == list(DOUBLE.values()), result
+    assert [line[1:] for line in lines[:5]] == list(DOUBLE.values()), notes.result
     assert len(lines) == 6, "epochs 1, 21, ..., 81 and the last"
 
 
 def test_two_inputs_print_their_columns(notes):
-    result, _ = notes.run("two_inputs", "train.epochs=10")
+    notes.train("two_inputs", "train.epochs=10")
     assert re.search(r"w_hours=\d+\.\d{3}, w_slept=\d+\.\d{3}, b=\d+\.\d{3}, loss=\d+\.\d{3}$",
-                     result.expect(0).out, re.M), result
+                     notes.result.out, re.M), notes.result
 
 
 @pytest.mark.parametrize("name, data, lr, epochs", [("logistic_1d", "steps", 0.01, 200),
@@ -142,10 +136,9 @@ def test_two_inputs_print_their_columns(notes):
 def test_random_start_goes_on_as_in_double(notes, name, data, lr, epochs):
     """The start is the trainer's own: its parameters after one step go on here in double."""
     random = ("model.init=torch", "run.seed=7", "checkpoint.every=1")
-    notes.run(name, *random, "train.max_steps=1", output="one")[0].expect(75)
-    w, b = parameters(Run(notes.dir / "runs" / "one"))
-    result, run = notes.run(name, *random[:2])
-    result.expect(0)
+    notes.train(name, *random, "train.max_steps=1", output="one", code=75)
+    w, b = parameters(notes.out("one"))
+    run = notes.train(name, *random[:2])
     expected, end_w, end_b = train(*table(data), "bce", lr, epochs - 1, w, b)
     got = run.table("steps")["loss"][1:]
     assert np.max(np.abs(got / expected - 1)) < WANDER
@@ -156,18 +149,18 @@ def test_random_start_goes_on_as_in_double(notes, name, data, lr, epochs):
 def test_one_input_falls_to_about_a_half(notes):
     """From starts like PyTorch's, w and b uniform in -1 ... 1, half of the runs end above
     0.51. From the config's, half the learning rate ends at 0.66, twice at 0.44."""
-    result, run = notes.run("logistic_1d")
+    run = notes.train("logistic_1d")
     loss = run.table("epochs")["train_loss"]
-    assert len(loss) == 200 and (np.diff(loss) < 0).all(), result.expect(0)
+    assert len(loss) == 200 and (np.diff(loss) < 0).all(), notes.result
     assert abs(loss[-1] - 0.50) < 0.04
 
 
 def test_random_start_of_two_inputs_ends_near_the_notes(notes):
-    result, run = notes.run("logistic", "model.init=torch")
+    run = notes.train("logistic", "model.init=torch")
     loss = run.table("epochs")["train_loss"][[199, 399, 599, 799, 999]]
     printed = np.array([0.2375, 0.1504, 0.1134, 0.0929, 0.0798])
     band = [0.15, 0.09, 0.06, 0.045, 0.04]  # of 40 starts; a tenth of lr is 0.07 at the end
-    assert (np.abs(loss / printed - 1) < band).all(), (loss, result.expect(0))
+    assert (np.abs(loss / printed - 1) < band).all(), (loss, notes.result)
 
 
 # ---- splits, scores ----
@@ -179,10 +172,10 @@ def test_validation_is_scored_on_what_was_held_out(notes):
     y = (2 * X[:, 0] + rng.normal(0, 1, 12)).astype(np.float32).astype(float)
     np.savetxt(notes.dir / "rows.csv", np.column_stack([X, y]), "%.9g", ",", header="x,y",
                comments="")
-    result, run = notes.run("linear", "data.train=rows.csv", "data.target=y",
-                            "data.validation=0.25", "train.epochs=50", "optimizer.lr=0.1",
-                            ranks=3)
-    rows = run.table("epochs") if result.expect(0) else None
+    run = notes.train("linear", "data.train=rows.csv", "data.target=y",
+                      "data.validation=0.25", "train.epochs=50", "optimizer.lr=0.1",
+                      ranks=3)
+    rows = run.table("epochs")
     fitting = []
     for held in itertools.combinations(range(12), 3):
         kept = np.setdiff1d(np.arange(12), held)
@@ -200,14 +193,13 @@ def test_validation_is_scored_on_what_was_held_out(notes):
 
 
 def test_eval_of_a_regression_prints_r2_and_mae(notes):
-    result, run = notes.run("two_inputs", "train.epochs=100")
-    result.expect(0)
+    run = notes.train("two_inputs", "train.epochs=100")
     X, y = table("hours_slept")
     w, b = parameters(run)
     error = X @ w + b - y
     r2 = 1 - np.sum(error ** 2) / np.sum((y - y.mean()) ** 2)
-    scored = launch("eval", run.last, "data.test=configs/data/hours_slept.csv", cwd=notes.dir,
-                    ranks=3)
+    scored = notes.run("eval", run.last, "data.test=configs/data/hours_slept.csv",
+                       ranks=3)
     line = re.search(r"^test: loss (\S+)  R2 (\S+)  MAE (\S+)  \(5 samples\)$",
                      scored.expect(0).out, re.M)
     assert line, scored
@@ -216,28 +208,26 @@ def test_eval_of_a_regression_prints_r2_and_mae(notes):
 
 
 def test_binary_accuracy_is_that_of_the_sign(notes):
-    result, run = notes.run("logistic", "data.test=configs/data/students.csv",
-                            "train.epochs=30")
-    result.expect(0)
+    run = notes.train("logistic", "data.test=configs/data/students.csv",
+                      "train.epochs=30")
     X, y = table("students")
     w, b = parameters(run)
     hits = np.mean((X @ w + b > 0) == (y > 0))
     assert 0.6 < hits < 0.999, "a score that could tell nothing"
     assert run.table("epochs")["test_accuracy"][-1] == pytest.approx(hits)
-    _, accuracy, samples = launch("eval", run.last, cwd=notes.dir).expect(0).test_line()
+    _, accuracy, samples = notes.run("eval", run.last).expect(0).test_line()
     assert samples == 200 and accuracy == pytest.approx(100 * hits, abs=0.006)
 
 
 # ---- the lab on forgotten gradients ----
 
 def forgetful(notes, *overrides, output="forgetful", **how):
-    return notes.run("linear", "train.zero_grad=false", "optimizer.lr=0.0005",
-                     "train.epochs=120", *overrides, output=output, **how)
+    return notes.train("linear", "train.zero_grad=false", "optimizer.lr=0.0005",
+                       "train.epochs=120", *overrides, output=output, **how)
 
 
 def test_forgotten_zero_grad_adds_the_gradients_up(notes):
-    result, run = forgetful(notes)
-    result.expect(0)
+    run = forgetful(notes)
     expected, w, b = train(*table("hours"), "mse", 0.0005, 120, [0.3367], 0.1288,
                            zero_grad=False)
     right = train(*table("hours"), "mse", 0.0005, 120, [0.3367], 0.1288)[0]
@@ -249,22 +239,20 @@ def test_forgotten_zero_grad_adds_the_gradients_up(notes):
 
 def test_forgotten_zero_grad_resumes_exactly(notes):
     whole = forgetful(notes, output="whole")
-    forgetful(notes, "train.max_steps=50", output="parts")[0].expect(75)
+    forgetful(notes, "train.max_steps=50", output="parts", code=75)
     parts = forgetful(notes, output="parts", ranks=3)
-    whole[0].expect(0), parts[0].expect(0)
-    with h5py.File(parts[1].last, "r") as file:
+    with h5py.File(parts.last, "r") as file:
         assert np.abs(file["optimizer/grad/0.weight"][()]).max() > 0
-    assert_same_bits(parts[1].bits(), whole[1].bits(), "stopped at step 50")
+    assert_same_bits(parts.bits(), whole.bits(), "stopped at step 50")
 
 
 @pytest.mark.parametrize("optimizer, clip", [("sgd", 0), ("sgd", 0.2), ("adam", 0)])
 def test_forgotten_zero_grad_is_pytorch_s(notes, torch, optimizer, clip):
     lr, momentum = (0.002, 0.9) if optimizer == "sgd" else (0.01, 0)
-    result, run = notes.run("logistic", "train.zero_grad=false", f"optimizer.lr={lr}",
-                            f"optimizer.name={optimizer}", f"optimizer.momentum={momentum}",
-                            f"optimizer.clip_norm={clip}", "train.batch_size=40",
-                            "train.shuffle=false", "train.epochs=10")
-    result.expect(0)
+    run = notes.train("logistic", "train.zero_grad=false", f"optimizer.lr={lr}",
+                      f"optimizer.name={optimizer}", f"optimizer.momentum={momentum}",
+                      f"optimizer.clip_norm={clip}", "train.batch_size=40",
+                      "train.shuffle=false", "train.epochs=10")
     X, y = (torch.tensor(v, dtype=torch.float32) for v in table("students"))
     model = torch.nn.Linear(2, 1)
     torch.nn.init.zeros_(model.weight)
@@ -314,8 +302,8 @@ IMAGES = {
 def test_images_give_the_notes_curve(notes, mnist, name):
     losses, band, (epoch, accuracy), accuracy_band = IMAGES[name]
     folder = fashion_folder() if name == "fashion_notes" else mnist
-    result, run = notes.run(name, f"data.dir={folder}", timeout=300)
-    lines = result.expect(0).losses()
+    run = notes.train(name, f"data.dir={folder}", timeout=300)
+    lines = notes.result.losses()
     rows = run.table("epochs")
     assert len(rows) == len(losses)
     assert (np.abs(rows["train_loss"] - losses) < band).all(), (rows["train_loss"], losses)
@@ -329,8 +317,7 @@ def test_images_give_the_notes_curve(notes, mnist, name):
 
 @pytest.mark.slow
 def test_three_splits_of_images(notes, mnist):
-    result, run = notes.run("softmax_validation", f"data.dir={mnist}", ranks=3, timeout=300)
-    result.expect(0)
+    run = notes.train("softmax_validation", f"data.dir={mnist}", ranks=3, timeout=300)
     rows = run.table("epochs")
     assert rows["samples_per_second"].all() and len(rows) == 5
     assert np.isnan(rows["test_loss"]).all()
@@ -341,7 +328,7 @@ def test_three_splits_of_images(notes, mnist):
     assert len(steps) == 5 * 391 and steps["samples"][390] == 50000 - 390 * 128
     with h5py.File(run.metrics, "r") as file:
         loss, accuracy = file.attrs["test_loss"], file.attrs["test_accuracy"]
-    scored = launch("eval", run.best, cwd=notes.dir, timeout=60).expect(0).test_line()
+    scored = notes.run("eval", run.best, timeout=60).expect(0).test_line()
     assert scored == (pytest.approx(loss, abs=5.1e-5), pytest.approx(100 * accuracy, abs=0.006),
                       10000)
 
@@ -356,9 +343,8 @@ def test_softmax_regression_is_the_same_in_double(notes, mnist):
         raw = path.read_bytes() if path.exists() else gzip.open(f"{path}.gz").read()
         arrays.append(np.frombuffer(raw, np.uint8, offset=head))
     X, y = arrays[0].reshape(-1, 784)[:6000] / 255, arrays[1][:6000]
-    result, run = notes.run("softmax", f"data.dir={mnist}", "data.limit=6000", "train.epochs=1",
-                            "train.shuffle=false", "model.init=constant", ranks=3)
-    result.expect(0)
+    run = notes.train("softmax", f"data.dir={mnist}", "data.limit=6000", "train.epochs=1",
+                      "train.shuffle=false", "model.init=constant", ranks=3)
     W, b, losses = np.zeros((10, 784)), np.zeros(10), []
     for at in range(0, 6000, 64):
         x, t = X[at:at + 64], y[at:at + 64]
@@ -369,17 +355,4 @@ def test_softmax_regression_is_the_same_in_double(notes, mnist):
         p[np.arange(len(t)), t] -= 1
         W, b = W - 0.01 * p.T @ x / len(t), b - 0.01 * p.sum(0) / len(t)
     np.testing.assert_allclose(run.table("steps")["loss"], losses, rtol=2e-6)
-    with h5py.File(run.last, "r") as file:
-        assert np.abs(file["model/0.weight"][()] - W).max() < 1e-6
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*IMAGES, "softmax_validation"])
-def test_images_on_three_ranks_give_the_same_bits(notes, mnist, name):
-    short = ("data.limit=4000", "train.epochs=2", f"data.dir={mnist}")
-    if name == "softmax_validation":
-        short += ("data.validation=1000",)
-    alone = notes.run(name, *short, output="alone")
-    three = notes.run(name, *short, output="three", ranks=3, timeout=120)
-    alone[0].expect(0), three[0].expect(0)
-    assert_same_bits(three[1].bits(), alone[1].bits(), "3 ranks")
+    assert np.abs(run.model()["0.weight"] - W).max() < 1e-6

@@ -145,7 +145,7 @@ def test_colours_come_first_or_last(lab, arrays, axis):
     assert np.array_equal(first, np.moveaxis(colour, axis, -1)[0] / 255)
     weights = pictures["weights"][3].get_images()[0].get_array()
     with h5py.File(lab.out().last, "r") as file:
-        expected = file["model/0.weight"][3].reshape(colour.shape[1:]).mean(axis - 1)
+        expected = file["model/0.weight"][3].reshape(3, *images.shape[1:]).mean(axis=0)
     np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-8)
 
 

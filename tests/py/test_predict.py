@@ -11,11 +11,22 @@ import pytest
 from helpers import CLASSES, FEATURES, NAMES, REPO, SIDE, TEST, Lab, idx_bytes, launch, write_idx
 
 SHOWN = 20  # rows on the terminal
+PIXELS = [f"pixel{k}" for k in range(FEATURES)]
 
 
 def read(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write_csv(path, rows, form, names):
+    np.savetxt(path, rows, form, ",", comments="", header=",".join(names))
+
+
+def line(run, inputs):
+    """What a model of one layer and one output makes of inputs [n, inputs], in double."""
+    model = run.model()
+    return inputs @ model["0.weight"][0].astype(float) + float(model["0.bias"][0])
 
 
 def column(rows, name):
@@ -24,14 +35,18 @@ def column(rows, name):
 
 def probabilities(run, images):
     """What the run's checkpoint makes of uint8 images, in double."""
-    with h5py.File(run.last, "r") as file:
-        model = {k: v[()].astype(float) for k, v in file["model"].items()}
+    model = {name: values.astype(float) for name, values in run.model().items()}
     y = images.reshape(len(images), -1) / 255.0
     for name in sorted({k.split(".")[0] for k in model}, key=int):
         y = y @ model[f"{name}.weight"].T + model[f"{name}.bias"]
         y = np.maximum(y, 0) if f"{int(name) + 2}.weight" in model else y
     e = np.exp(y - y.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
+
+
+def assert_same_but_for_labels(rows, expected):
+    for row, known in zip(rows, expected, strict=True):
+        assert row.pop("label") == "" and row == {name: known[name] for name in row}
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +60,7 @@ def predicted(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def hours(tmp_path_factory):
     """A finished run of configs/linear.ini."""
-    lab = Lab(tmp_path_factory.mktemp("hours"), "none")
-    (lab.dir / "configs").symlink_to(REPO / "configs")
+    lab = Lab(tmp_path_factory.mktemp("hours"))
     lab.run("configs/linear.ini").expect(0)
     lab.last = lab.out("linear").last
     return lab
@@ -122,10 +136,9 @@ def test_show_knows_colours_that_come_first_or_last(lab, arrays, axis):
         file["images"] = np.stack([grey // 2, grey, grey // 4], axis)
         file["labels"] = labels
     write_idx(lab.dir / "grey", (grey, labels), ((grey // 2 + grey + grey // 4) // 3, labels))
-    lab.config(data=lab.dir / "grey", train__epochs=1)
-    lab.config("colours.ini", data__dir=None, data__train="colours.h5", train__epochs=1)
-    lab.run("run.ini").expect(0)
-    lab.run("colours.ini").expect(0)
+    lab.train(data=lab.dir / "grey", train__epochs=1)
+    lab.run(lab.config("colours.ini", data__dir=None, data__train="colours.h5",
+                       train__epochs=1)).expect(0)
 
     def picture(name, *words):
         out = lab.run("predict", lab.out(name).last, "--index", "7", "--show", *words).expect(0).out
@@ -149,8 +162,7 @@ def test_input_takes_images_with_and_without_labels(predicted, trained, arrays, 
     text = trained.run("predict", trained.out().last, "--input", bare, "--output", out,
                        ranks=2).expect(0).out
     assert "right:" not in text and "wrong" not in text
-    for row, known in zip(read(out), predicted[1], strict=True):
-        assert row.pop("label") == "" and row == {k: known[k] for k in row}
+    assert_same_but_for_labels(read(out), predicted[1])
 
 
 @pytest.mark.parametrize("kind", ["csv", "h5"])
@@ -158,28 +170,24 @@ def test_input_takes_pixels_in_other_formats(predicted, trained, arrays, tmp_pat
     images = arrays["test"][0]
     path, out = tmp_path / f"pixels.{kind}", tmp_path / "out.csv"
     if kind == "csv":
-        np.savetxt(path, images.reshape(TEST, -1), "%d", ",", comments="",
-                   header=",".join(f"pixel{k}" for k in range(FEATURES)))
+        write_csv(path, images.reshape(TEST, -1), "%d", PIXELS)
     else:
         with h5py.File(path, "w") as file:
             file["images"] = images
     trained.run("predict", trained.out().last, "--input", path, "--output", out).expect(0)
-    for row, known in zip(read(out), predicted[1], strict=True):
-        assert row.pop("label") == "" and row == {k: known[k] for k in row}
+    assert_same_but_for_labels(read(out), predicted[1])
 
 
 def test_pixels_must_be_bytes_where_bytes_were_learnt(trained, tmp_path):
     path = tmp_path / "pixels.csv"
-    np.savetxt(path, np.full((2, FEATURES), 0.5), "%g", ",", comments="",
-               header=",".join(f"pixel{k}" for k in range(FEATURES)))
+    write_csv(path, np.full((2, FEATURES), 0.5), "%g", PIXELS)
     trained.run("predict", trained.out().last, "--input", path).fails(3, "pixels.csv", "bytes",
                                                                       "0.5")
 
 
 def test_names_of_classes_are_quoted_where_needed(lab):
     names = [f'coat "{k}"' for k in range(CLASSES)]
-    lab.config(data__classes=", ".join(names), train__epochs=1)
-    lab.run("run.ini").expect(0)
+    lab.train(data__classes=", ".join(names), train__epochs=1)
     lab.run("predict", lab.out().last, "--output", "out.csv").expect(0)
     rows = read(lab.dir / "out.csv")
     assert all(row["name"] == names[int(row["prediction"])] for row in rows)
@@ -204,37 +212,32 @@ def test_regression_on_new_inputs_gives_the_notes_values(hours, tmp_path):
     assert raw.splitlines()[0] == "index,hours,score_predicted"
     assert [line.rsplit(",", 1)[0] for line in raw.splitlines()[1:]] == ["0,5", "1,7", "2,9"]
     got = column(read(tmp_path / "out.csv"), "score_predicted")
-    with h5py.File(hours.last, "r") as file:
-        exact = file["model/0.weight"][0, 0] * np.array([5, 7, 9]) + file["model/0.bias"][0]
+    exact = line(hours.out("linear"), np.array([[5], [7], [9]]))
     np.testing.assert_allclose(got, exact, rtol=1e-6)
     np.testing.assert_allclose(got, [84.3833, 90.3978, 96.4123], atol=6e-5)
     assert all(re.search(rf" {value}$", out, re.M) for value in ("84.3833", "90.3978", "96.4123"))
 
 
 def test_standardised_inputs_use_the_checkpoint_s_mean(hours, tmp_path):
-    lab = Lab(tmp_path, "none")
-    (lab.dir / "configs").symlink_to(REPO / "configs")
+    lab = Lab(tmp_path)
     lab.run("configs/two_inputs.ini", "data.normalize=standardize", "train.epochs=200").expect(0)
     (tmp_path / "new.csv").write_text("slept\thours\n5\t7.5\n9\t1e1\n")  # another order
     last = lab.out("two_inputs").last
     lab.run("predict", last, "--input", "new.csv", "--output", "out.csv").expect(0)
     rows = np.genfromtxt(REPO / "configs/data/hours_slept.csv", delimiter=",", skip_header=1)
     X = (np.array([[7.5, 5], [10, 9]]) - rows[:, :2].mean(0)) / rows[:, :2].std(0)
-    with h5py.File(last, "r") as file:
-        exact = X @ file["model/0.weight"][0] + file["model/0.bias"][0]
+    exact = line(lab.out("two_inputs"), X)
     out = read(tmp_path / "out.csv")
     np.testing.assert_allclose(column(out, "score_predicted"), exact, rtol=1e-5)
     assert [(row["hours"], row["slept"]) for row in out] == [("7.5", "5"), ("10", "9")]
 
 
 def test_several_targets_have_a_column_each(tmp_path):
-    lab = Lab(tmp_path, "none")
+    lab = Lab(tmp_path)
     rng = np.random.default_rng(3)
-    np.savetxt(tmp_path / "t.csv", rng.normal(0, 1, (40, 5)), "%.6g", ",", comments="",
-               header="a,b,c,u,v")
-    lab.config(data__dir=None, data__train="t.csv", data__test="t.csv", data__target="v, u",
-               loss__name="mse", model__layers="dense:4 tanh", train__batch_size=8)
-    lab.run("run.ini", ranks=3).expect(0)
+    write_csv(tmp_path / "t.csv", rng.normal(0, 1, (40, 5)), "%.6g", "abcuv")
+    lab.train(data__dir=None, data__train="t.csv", data__test="t.csv", data__target="v, u",
+              loss__name="mse", model__layers="dense:4 tanh", train__batch_size=8, ranks=3)
     lab.run("predict", lab.out().last, "--output", "out.csv").expect(0)
     rows = read(tmp_path / "out.csv")
     assert list(rows[0]) == ["index", "a", "b", "c", "v_predicted", "u_predicted"]
@@ -244,17 +247,14 @@ def test_several_targets_have_a_column_each(tmp_path):
 
 
 def test_binary_gives_the_probabilities_of_both(tmp_path):
-    lab = Lab(tmp_path, "none")
-    (lab.dir / "configs").symlink_to(REPO / "configs")
+    lab = Lab(tmp_path)
     lab.run("configs/logistic.ini", "train.epochs=200").expect(0)
     last = lab.out("logistic").last
     lab.run("predict", last, "--input", "configs/data/students.csv", "--output",
             "out.csv").expect(0)
     rows = read(tmp_path / "out.csv")
     data = np.genfromtxt(REPO / "configs/data/students.csv", delimiter=",", skip_header=1)
-    with h5py.File(last, "r") as file:
-        z = data[:, :2] @ file["model/0.weight"][0] + file["model/0.bias"][0]
-    p = 1 / (1 + np.exp(-z))
+    p = 1 / (1 + np.exp(-line(lab.out("logistic"), data[:, :2])))
     np.testing.assert_allclose(column(rows, "p1"), p, rtol=2e-5)
     np.testing.assert_allclose(column(rows, "p0"), 1 - p, rtol=2e-4, atol=1e-7)
     assert np.array_equal(column(rows, "label"), data[:, 2])
@@ -262,13 +262,11 @@ def test_binary_gives_the_probabilities_of_both(tmp_path):
     assert all(row["name"] == ("failed", "passed")[int(row["prediction"])] for row in rows)
 
 
-# ---- what is refused ----
-
 def test_binary_prints_the_names_of_its_classes(tmp_path):
     rows = [(-2, "failed"), (-1, "failed"), (0.5, "pass, just"), (2, "pass, just")] * 8
     (tmp_path / "exam.csv").write_text(
         "".join(['hours,end\n', *(f'{x},"{name}"\n' for x, name in rows)]))
-    lab = Lab(tmp_path, "none")
+    lab = Lab(tmp_path)
     lab.config(data__dir=None, data__train="exam.csv", data__target="end", loss__name="bce",
                model__layers="", optimizer__lr=1, train__epochs=20, train__batch_size=8,
                data__classes="failed,pass")
@@ -284,6 +282,8 @@ def test_binary_prints_the_names_of_its_classes(tmp_path):
     assert [row["label"] for row in got[:4]] == ["0", "0", "1", "1"]
     lab.run("run.ini", "run.output=runs/twice", "data.classes=pass,pass").fails(2, "pass", "twice")
 
+
+# ---- what is refused ----
 
 @pytest.mark.parametrize("ranks", [None, 2])
 def test_what_cannot_be_is_refused(trained, hours, tmp_path, ranks):

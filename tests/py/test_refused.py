@@ -79,50 +79,43 @@ def apart_by(calls, tries):
     return 1 if os.environ.get("REFUSE_ALL") else max(calls // tries, 1)
 
 
-def refuse_all(lab, command, what, rank, quick, apart=False):
-    """Refuses one rank every call of its launch, or some that are spread over it. `apart`: the ranks
-    share no memory, as those of two hosts: private copies, messages, a communication thread."""
-    result, _, calls = lab.refuse(command, what, rank, 0, apart)
-    result.expect(0)
-    assert calls > 0
-    for call in range(1, calls + 1, apart_by(calls, 2 if quick else 12)):
-        result, run, made = lab.refuse(command, what, rank, call, apart)
-        where = f"call {call} of {calls}\n{result}"
-        if made < call:  # how often metrics.h5 is written depends on time, so the last may be missing
-            assert result.code == 0 and call > calls * 0.9, where
-            continue
-        if what == "memory" and not (result.code == 0 and command in RUNS):  # metrics.h5 comes later
-            assert result.code == 1 and "memory" in result.err, where
-        if what != "library":  # what a library does then is its own matter, but it doesn't hang
-            assert result.code in (0, 1, 2, 3, 4), where  # a file's: what the file is for
-            assert len(result.errors) == (result.code != 0), where
-        if command in RUNS and run.path.exists():
-            assert not [*run.path.rglob("*.damaged")], where
-            lab.whole(run)
-
-
-def cases(test):
-    """On each rank: some calls, and in the slow suite more of them."""
-    slow = [pytest.mark.slow]
-    return pytest.mark.parametrize("quick, what, rank", [
-        pytest.param(quick, what, rank, marks=[] if quick else slow)
+def refusals(command, apart=False):
+    """A test that refuses either rank some calls of its launch, and in the slow suite more of them.
+    `apart`: the ranks share no memory, as those of two hosts: private copies, messages, a
+    communication thread."""
+    @pytest.mark.parametrize("quick, what, rank", [
+        pytest.param(quick, what, rank, marks=[] if quick else [pytest.mark.slow])
         for quick in (True, False) for what in ("memory", "system", "library") for rank in (0, 1)
-        if not (quick and what == "library")])(test)
+        if not (quick and what == "library")])
+    def test(refusing, quick, what, rank):
+        lab = refusing
+        result, _, calls = lab.refuse(command, what, rank, 0, apart)
+        result.expect(0)
+        assert calls > 0
+        for call in range(1, calls + 1, apart_by(calls, 2 if quick else 12)):
+            result, run, made = lab.refuse(command, what, rank, call, apart)
+            where = f"call {call} of {calls}\n{result}"
+            if made < call:  # how often metrics.h5 is written depends on time: the last may be missing
+                assert result.code == 0 and call > calls * 0.9, where
+                continue
+            if what == "memory" and not (result.code == 0 and command in RUNS):  # metrics.h5 comes later
+                assert result.code == 1 and "memory" in result.err, where
+            if what != "library":  # what a library does then is its own matter, but it doesn't hang
+                assert result.code in (0, 1, 2, 3, 4), where  # a file's: what the file is for
+                assert len(result.errors) == (result.code != 0), where
+            if command in RUNS and run.path.exists():
+                assert not [*run.path.rglob("*.damaged")], where
+                lab.whole(run)
+    return test
 
 
-@cases
-def test_a_call_refused_in_training(refusing, quick, what, rank):
-    refuse_all(refusing, "train", what, rank, quick)
-
-
-@cases
-def test_a_call_refused_in_training_without_shared_memory(refusing, quick, what, rank):
-    refuse_all(refusing, "train", what, rank, quick, apart=True)
-
-
-@cases
-def test_a_call_refused_in_a_start_that_goes_on(refusing, quick, what, rank):
-    refuse_all(refusing, "resume", what, rank, quick)
+# A function each: workers take them side by side.
+test_a_call_refused_in_training = refusals("train")
+test_a_call_refused_in_training_without_shared_memory = refusals("train", apart=True)
+test_a_call_refused_in_a_start_that_goes_on = refusals("resume")
+test_a_call_refused_in_check = refusals("check")
+test_a_call_refused_in_eval = refusals("eval")
+test_a_call_refused_in_predict = refusals("predict")
 
 
 def test_memory_refused_to_the_process_that_reads_a_file(refusing):
@@ -134,21 +127,6 @@ def test_memory_refused_to_the_process_that_reads_a_file(refusing):
         result, run, _ = refusing.refuse("resume edited", "child", "none", call)
         result.fails(1, "memory")
         assert not [*run.path.rglob("*.damaged")], result
-
-
-@cases
-def test_a_call_refused_in_check(refusing, quick, what, rank):
-    refuse_all(refusing, "check", what, rank, quick)
-
-
-@cases
-def test_a_call_refused_in_eval(refusing, quick, what, rank):
-    refuse_all(refusing, "eval", what, rank, quick)
-
-
-@cases
-def test_a_call_refused_in_predict(refusing, quick, what, rank):
-    refuse_all(refusing, "predict", what, rank, quick)
 
 
 @pytest.mark.parametrize("command", ["eval", "train"])

@@ -301,6 +301,28 @@ def test_the_include_check_lets_pass(tmp_path, path, line):
     assert check_includes(tmp_path, path, line + "\n").returncode == 0
 
 
+def test_the_include_check_sees_circles(tmp_path):
+    """Of includes, and of calls: these by what was compiled, also through a third file."""
+    for path, text in {"include/nn/a.h": '#include "nn/b.h"', "include/nn/b.h": '#include "nn/a.h"',
+                       "src/nn/a.c": "int b(void); int a(void) { return b(); }",
+                       "src/nn/b.c": "int c(void); int b(void) { return c(); }",
+                       "src/run/c.c": "int a(void); int c(void) { return a(); }",
+                       "src/run/d.c": "int a(void); int d(void) { return a(); }"}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text + "\n")
+        if path.endswith(".c"):
+            out = tmp_path / "build" / path.replace(".c", ".o")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["gcc", "-c", "-o", out, tmp_path / path], check=True)
+    none = run(sys.executable, TOP / "scripts/check-includes.py", tmp_path, tmp_path)
+    assert none.returncode == 1 and "nothing compiled there" in none.stderr
+    out = run(sys.executable, TOP / "scripts/check-includes.py", tmp_path, tmp_path / "build/src")
+    assert out.returncode == 1 and "6 files, 2 wrong" in out.stdout
+    assert "include/nn/a.h, include/nn/b.h: a circle of 2 files\n" in out.stderr
+    assert "src/nn/a.c, src/nn/b.c, src/run/c.c: a circle of 3 files\n" in out.stderr
+    assert "    src/nn/b.c -> src/run/c.c: c\n" in out.stderr and "d.c" not in out.stderr
+
+
 def test_the_launcher_passes_its_line_on(tmp_path):
     fake = tmp_path / "mpirun"
     fake.write_text('#!/bin/sh\necho "got $*"; env | grep ^OMPI_ | sort\nexit 7\n')
@@ -476,7 +498,7 @@ def test_every_name_that_a_readme_takes_from_code_config_and_make_is_there(folde
     code = "".join(file.read_text() for top in ("src", "include") for file in (TOP / top).rglob("*.[ch]"))
     for name in re.findall(r"\bdp_\w+", text):
         assert re.search(rf"\b{name}\b", code), name
-    keys = set(re.findall(r"{KEY\((\w+), (\w+)\)", (TOP / "src/config/keys.c").read_text()))
+    keys = set(re.findall(r"{KEY\((\w+), (\w+), \w+\)", (TOP / "src/config/keys.c").read_text()))
     sections = "|".join(sorted({section for section, _ in keys}))
     for section, key in re.findall(rf"(?<![\w/.-])({sections})\.(\w+)(?![\w(])", text):
         assert (section, key) in keys or key in ("c", "h", "h5", "sh", "ini", "lock"), f"{section}.{key}"

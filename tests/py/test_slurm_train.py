@@ -7,21 +7,18 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from helpers import REPO, TRAINER, Lab, assert_same_bits
+from helpers import REPO, TRAINER, Lab, assert_same_bits, build_shim
 
 CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
 CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
 pytestmark = [pytest.mark.slow, pytest.mark.together,
               pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
 
-sys.path.insert(0, str(REPO / "tests"))
-import torture  # noqa: E402
 
 # Every node is a host of its own by name, and a checkpoint takes 0.1 s, so that a run lasts.
 # Ranks of a node that is cut off have nobody to write to, so each has a file.
@@ -50,7 +47,7 @@ class Slurm:
         self.folder, self.lab = folder, Lab(folder / "runs-here", data)
         self.lab.dir.mkdir()
         host = folder / "host"
-        host.write_text(HOST.format(shim=torture.build_shim(folder), trainer=TRAINER,
+        host.write_text(HOST.format(shim=build_shim(folder, "fault.c"), trainer=TRAINER,
                                     runs=self.lab.dir / "runs"))
         host.chmod(0o755)
         subprocess.run([CLUSTER, "start", str(folder), "9", "2"], check=True, timeout=60)

@@ -11,13 +11,11 @@ from unittest import mock
 
 import pytest
 
-from helpers import REPO, TRAINER
+from helpers import REPO, TRAINER, build_shim
 from sweeps import Bench, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 sys.path.insert(0, str(REPO / "scripts"))
-sys.path.insert(0, str(REPO / "tests"))
-import torture  # noqa: E402
 from sweeplib import slurm as ours  # noqa: E402
 
 CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
@@ -70,7 +68,7 @@ def cluster(tmp_path_factory):
 
 def bench(folder, data, cluster):
     slow = folder / "slow"
-    slow.write_text(SLOW.format(shim=torture.build_shim(folder), trainer=TRAINER))
+    slow.write_text(SLOW.format(shim=build_shim(folder, "fault.c"), trainer=TRAINER))
     slow.chmod(0o755)
     return Bench(folder, data, {"TRAINER": str(slow), **cluster.env()}, train__epochs=40)
 

@@ -4,48 +4,15 @@
 
 #include "config/config.h"
 #include "data/dataset.h"
-#include <criterion/criterion.h>
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "scratch.h"
 #include <zlib.h>
 
-enum { NAME_MOST = 512 };
-
-static char folder[64];
-
-__attribute__((unused)) static void make_folder(void) {
-    snprintf(folder, sizeof folder, "/tmp/dp-test-XXXXXX");
-    cr_assert(mkdtemp(folder));
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind,
-                      struct FTW *at) {
-    return remove(path);
-}
-
-__attribute__((unused)) static void remove_folder(void) {
-    cr_assert_eq(nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
-}
-
-/* The path of a file in the folder; five may be held at a time. */
-static const char *in_folder(const char *name) {
-    static char path[5][NAME_MOST];
-    static int next = 0;
-    char *p = path[next++ % 5];
-    snprintf(p, NAME_MOST, "%s/%s", folder, name);
-    return p;
-}
+static const dp_schema any = {0};
+static dp_table table;
 
 static const char *put_file(const char *name, const void *bytes, size_t n) {
-    const char *path = in_folder(name);
-    FILE *file = fopen(path, "wb");
-    cr_assert(file);
-    cr_assert_eq(fwrite(bytes, 1, n, file), n);
-    fclose(file);
-    return path;
+    put_bytes(name, bytes, n);
+    return in(name);
 }
 
 __attribute__((unused)) static const char *put_text(const char *name, const char *text) {
@@ -54,17 +21,42 @@ __attribute__((unused)) static const char *put_text(const char *name, const char
 
 __attribute__((unused)) static const char *put_gz(const char *name, const void *bytes,
                                                   size_t n) {
-    const char *path = in_folder(name);
-    gzFile gz = gzopen(path, "wb");
+    gzFile gz = gzopen(in(name), "wb");
     cr_assert(gz);
     cr_assert_eq(gzwrite(gz, bytes, (unsigned)n), (int)n);
     gzclose(gz);
-    return path;
+    return in(name);
+}
+
+/* An IDX file in memory: dimensions, then bytes 0, 7, 14, ... modulo `range`. */
+__attribute__((unused)) static size_t make_idx(unsigned char *out, int ndim,
+                                               const uint32_t *dim, int range) {
+    size_t n = 4, total = 1;
+    memcpy(out, (unsigned char[]){0, 0, 8, (unsigned char)ndim}, 4);
+    for (int d = 0; d < ndim; d++) {
+        total *= dim[d];
+        for (int b = 24; b >= 0; b -= 8) {
+            out[n++] = (unsigned char)(dim[d] >> b);
+        }
+    }
+    for (size_t i = 0; i < total; i++) {
+        out[n++] = (unsigned char)(i * 7 % (size_t)range);
+    }
+    return n;
+}
+
+__attribute__((unused)) static const char *put_idx(const char *name, int ndim,
+                                                   const uint32_t *dim, int range) {
+    static unsigned char bytes[4096];
+    return put_file(name, bytes, make_idx(bytes, ndim, dim, range));
+}
+
+__attribute__((unused)) static void set(char *field, const char *value) {
+    snprintf(field, DP_TEXT, "%s", value);
 }
 
 /* The config of a run on one of these files. */
-__attribute__((unused)) static dp_config *config_for(const char *loss,
-                                                     const char *train) {
+static dp_config *config_for(const char *loss, const char *train) {
     static dp_config config;
     config = (dp_config){.run.seed = 42, .parallel.block = 16};
     snprintf(config.data.format, sizeof config.data.format, "auto");
@@ -72,6 +64,15 @@ __attribute__((unused)) static dp_config *config_for(const char *loss,
     snprintf(config.loss.name, sizeof config.loss.name, "%s", loss);
     snprintf(config.data.train, sizeof config.data.train, "%s", train ? train : "");
     return &config;
+}
+
+/* Reads a file into `table`, as such a run would. */
+__attribute__((unused)) static dp_status read_file(const char *loss, const char *target,
+                                                   const char *path,
+                                                   const dp_schema *schema) {
+    dp_config *config = config_for(loss, NULL);
+    set(config->data.target, target);
+    return dp_dataset_read(config, path, schema, &table);
 }
 
 /* The call failed with `code` and its message holds `text`. */

@@ -1,6 +1,6 @@
 /* What limits the cores of a process: groups of both versions, below a root of the test's
  * own, and what Slurm says. */
-#include "../../src/comm/cores.h"
+#include "../../src/comm/comm_impl.h"
 #include "scratch.h"
 #include <limits.h>
 

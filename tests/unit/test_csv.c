@@ -2,16 +2,10 @@
 #include "data_files.h"
 #include <math.h>
 
-TestSuite(csv, .init = make_folder, .fini = remove_folder);
-
-static dp_table table;
+TestSuite(csv, .init = scratch_make, .fini = scratch_remove);
 
 static dp_status read_as(const char *loss, const char *target, const char *text) {
-    const char *path = put_text("data.csv", text);
-    dp_config *config = config_for(loss, NULL);
-    snprintf(config->data.target, sizeof config->data.target, "%s", target);
-    dp_schema schema = {0};
-    return dp_dataset_read(config, path, &schema, &table);
+    return read_file(loss, target, put_text("data.csv", text), &any);
 }
 
 static void assert_floats(const float *got, int n, const float *expected) {
@@ -155,9 +149,7 @@ Test(csv, names_line_and_column_of_a_bad_cell)
 Test(csv, refuses_what_is_not_text)
 {
     const char *path = put_file("data.csv", "x\0y\0,\0\n\0", 8);
-    dp_schema schema = {0};
-    assert_failed(dp_dataset_read(config_for("mse", NULL), path, &schema, &table),
-                  DP_EDATA, "zero bytes");
+    assert_failed(read_file("mse", "", path, &any), DP_EDATA, "zero bytes");
 }
 
 Test(csv, the_target_is_the_last_column_or_those_of_data_target)
@@ -188,23 +180,24 @@ Test(csv, the_target_is_the_last_column_or_those_of_data_target)
     assert_failed(read_as("cross_entropy", "a,b", text), DP_EUSAGE, "takes one");
 }
 
-static dp_status read_classes(const char *classes, const char *text) {
-    const char *path = put_text("data.csv", text);
-    dp_config *config = config_for("cross_entropy", NULL);
-    snprintf(config->data.classes, sizeof config->data.classes, "%s", classes);
-    dp_schema schema = {0};
-    return dp_dataset_read(config, path, &schema, &table);
+static dp_status read_classes(const char *loss, const char *target, const char *classes,
+                              const char *text) {
+    dp_config *config = config_for(loss, NULL);
+    set(config->data.classes, classes);
+    set(config->data.target, target);
+    return dp_dataset_read(config, put_text("data.csv", text), &any, &table);
 }
 
 Test(csv, class_labels_are_numbers_or_names)
 {
-    assert_ok(read_classes("", "x,kind\n0,2\n0,0\n0,1.0\n"));
+    assert_ok(read_classes("cross_entropy", "", "", "x,kind\n0,2\n0,0\n0,1.0\n"));
     cr_assert_arr_eq(table.label, ((int32_t[]){2, 0, 1}), 12);
     cr_assert_null(table.target);
     cr_assert_eq(table.ntargets, 0);
     cr_assert_eq(table.ncolumns, 2);
     dp_table_free(&table);
-    assert_ok(read_classes("cat, dog,eel", "x,kind\n0,eel\n0,cat\n0,\"dog\"\n0,1\n"));
+    assert_ok(read_classes("cross_entropy", "", "cat, dog,eel",
+                           "x,kind\n0,eel\n0,cat\n0,\"dog\"\n0,1\n"));
     cr_assert_arr_eq(table.label, ((int32_t[]){2, 0, 1, 1}), 16);
     dp_table_free(&table);
     static const char *const bad[][3] = {
@@ -219,40 +212,32 @@ Test(csv, class_labels_are_numbers_or_names)
         {"cat,dog", "x,kind\n0,\n", "column 'kind' is empty"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_failed(read_classes(bad[i][0], bad[i][1]), DP_EDATA, bad[i][2]);
+        assert_failed(read_classes("cross_entropy", "", bad[i][0], bad[i][1]), DP_EDATA,
+                      bad[i][2]);
     }
 }
 
-Test(csv, bce_takes_zero_and_one_only)
+Test(csv, bce_takes_zero_and_one_or_the_two_names_of_its_classes)
 {
+    static const char names[] = "failed, passed";
     assert_ok(read_as("bce", "", "x,passed\n1,0\n2,1\n3,1.0\n"));
     assert_floats(table.target, 3, (float[]){0, 1, 1});
     dp_table_free(&table);
-    assert_failed(read_as("bce", "", "x,passed\n1,0\n2,2\n"), DP_EDATA,
-                  "data.csv:3: column 'passed': '2' is neither 0 nor 1");
-}
-
-Test(csv, bce_takes_the_two_names_of_its_classes)
-{
-    dp_config *config = config_for("bce", NULL);
-    dp_schema schema = {0};
-    snprintf(config->data.classes, sizeof config->data.classes, "failed, passed");
-    const char *path = put_text("data.csv", "x,end\n1,failed\n2,passed\n3,1\n4,0.0\n");
-    assert_ok(dp_dataset_read(config, path, &schema, &table));
+    assert_ok(read_classes("bce", "", names, "x,end\n1,failed\n2,passed\n3,1\n4,0.0\n"));
     cr_assert_eq(table.ntargets, 1);
     assert_floats(table.target, 4, (float[]){0, 1, 1, 0});
     dp_table_free(&table);
-    put_text("data.csv", "x,end\n1,failed\n2,Passed\n");
-    assert_failed(
-        dp_dataset_read(config, path, &schema, &table), DP_EDATA,
-        "data.csv:3: column 'end': 'Passed' is neither 0 nor 1 nor in data.classes");
-    snprintf(config->data.target, sizeof config->data.target, "a,b");
-    put_text("data.csv", "x,a,b\n1,failed,passed\n2,passed,passed\n");
-    assert_ok(dp_dataset_read(config, path, &schema, &table));
+    assert_ok(
+        read_classes("bce", "a,b", names, "x,a,b\n1,failed,passed\n2,passed,passed\n"));
     assert_floats(table.target, 4, (float[]){0, 1, 1, 1});
     dp_table_free(&table);
+    assert_failed(read_as("bce", "", "x,passed\n1,0\n2,2\n"), DP_EDATA,
+                  "data.csv:3: column 'passed': '2' is neither 0 nor 1");
     assert_failed(read_as("bce", "", "x,end\n1,failed\n"), DP_EDATA,
-                  "list the names of 0 and 1 in data.classes");
+                  "list the classes' names in data.classes");
+    assert_failed(read_classes("bce", "", names, "x,end\n1,failed\n2,Passed\n"), DP_EDATA,
+                  "data.csv:3: column 'end': 'Passed' is neither a class number nor in "
+                  "data.classes");
 }
 
 Test(csv, a_number_is_rounded_to_a_float_and_a_class_is_not)
@@ -281,26 +266,23 @@ Test(csv, a_number_is_rounded_to_a_float_and_a_class_is_not)
     dp_table_free(&table);
 }
 
-static dp_status read_like(const char *target, bool optional, const char *text) {
+static dp_status read_like(bool optional, const char *text) {
     static char *const column[] = {"a", "b", "y"};
-    const char *path = put_text("new.csv", text);
-    dp_config *config = config_for("mse", NULL);
-    snprintf(config->data.target, sizeof config->data.target, "%s", target);
-    dp_schema schema = {
+    const dp_schema schema = {
         .features = 2, .ncolumns = 3, .column = column, .optional = optional};
-    return dp_dataset_read(config, path, &schema, &table);
+    return read_file("mse", "", put_text("new.csv", text), &schema);
 }
 
 Test(csv, columns_are_matched_by_the_names_of_training)
 {
-    assert_ok(read_like("", false, "y,id,b,a\n1,x,2,3\n4,,5,6\n"));
+    assert_ok(read_like(false, "y,id,b,a\n1,x,2,3\n4,,5,6\n"));
     assert_floats(table.raw, 4, (float[]){3, 2, 6, 5});
     assert_floats(table.target, 2, (float[]){1, 4});
     dp_table_free(&table);
-    assert_failed(read_like("", false, "a,b\n1,2\n"), DP_EDATA,
+    assert_failed(read_like(false, "a,b\n1,2\n"), DP_EDATA,
                   "no column 'y', which the training data has; its columns are a, b");
-    assert_failed(read_like("", true, "a,y\n1,2\n"), DP_EDATA, "no column 'b'");
-    assert_ok(read_like("", true, "b,a\n1,2\n"));
+    assert_failed(read_like(true, "a,y\n1,2\n"), DP_EDATA, "no column 'b'");
+    assert_ok(read_like(true, "b,a\n1,2\n"));
     cr_assert_null(table.target);
     cr_assert_eq(table.ntargets, 0);
     cr_assert_eq(table.ncolumns, 2);
@@ -315,7 +297,7 @@ Test(csv, rows_of_nothing_but_separators_fit_where_columns_are_ignored)
     for (int i = 0; i < 1000; i++) {
         n += (size_t)sprintf(text + n, "1,2,3,,,,,,,\n");
     }
-    assert_ok(read_like("", false, text));
+    assert_ok(read_like(false, text));
     cr_assert_eq(table.n, 1000);
     cr_assert_eq(((float *)table.raw)[1999], 2);
     dp_table_free(&table);
@@ -323,37 +305,31 @@ Test(csv, rows_of_nothing_but_separators_fit_where_columns_are_ignored)
 
 Test(csv, without_names_a_file_of_the_features_alone_has_no_target)
 {
+    const dp_schema one = {.features = 1, .optional = true};
     const char *path = put_text("new.csv", "hours\n5\n7\n9\n");
-    dp_schema schema = {.features = 1, .optional = true};
-    assert_ok(dp_dataset_read(config_for("mse", NULL), path, &schema, &table));
-    cr_assert_eq(table.n, 3);
-    cr_assert_null(table.target);
-    assert_floats(table.raw, 3, (float[]){5, 7, 9});
-    dp_table_free(&table);
-    dp_config *config = config_for("mse", NULL);
-    snprintf(config->data.target, sizeof config->data.target, "score");
-    assert_ok(dp_dataset_read(config, path, &schema, &table));
-    cr_assert_null(table.target);
-    cr_assert_eq(table.features, 1);
-    dp_table_free(&table);
+    for (int named = 0; named < 2; named++) {
+        assert_ok(read_file("mse", named ? "score" : "", path, &one));
+        cr_assert_eq(table.features, 1);
+        cr_assert_null(table.target);
+        assert_floats(table.raw, 3, (float[]){5, 7, 9});
+        dp_table_free(&table);
+    }
 }
 
 /* ---- gzip ---- */
 
 static dp_status read_gz(const unsigned char *bytes, size_t n) {
-    dp_schema schema = {0};
-    return dp_dataset_read(config_for("mse", NULL), put_file("data.csv.gz", bytes, n),
-                           &schema, &table);
+    return read_file("mse", "", put_file("data.csv.gz", bytes, n), &any);
 }
 
 /* Appends one gzip member to packed[0..n); returns the length. */
 static size_t add_member(unsigned char *packed, size_t n, const char *text) {
+    size_t one = 0;
     put_gz("member", text, strlen(text));
-    FILE *file = fopen(in_folder("member"), "rb");
-    cr_assert(file);
-    n += fread(packed + n, 1, 4096, file);
-    fclose(file);
-    return n;
+    unsigned char *bytes = get_bytes("member", &one);
+    memcpy(packed + n, bytes, one);
+    free(bytes);
+    return n + one;
 }
 
 static void assert_rows(const unsigned char *packed, size_t n, int rows) {

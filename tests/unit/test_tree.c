@@ -74,9 +74,9 @@ Test(tree, any_ranks_and_microbatch_give_the_same_bits)
         for (int ranks = 1; ranks <= 17; ranks++) {
             for (int max_blocks = 1; max_blocks <= count;
                  max_blocks = max_blocks * 2 + 1) {
-                cr_assert_eq(in_microbatches(v, count, ranks, max_blocks),
-                             definition(v, 0, count), "%d blocks, %d ranks, pieces of %d",
-                             count, ranks, max_blocks);
+                cr_assert_eq(
+                    in_microbatches(v, count, ranks, max_blocks), definition(v, 0, count),
+                    "%d blocks, %d ranks, microbatches of %d", count, ranks, max_blocks);
             }
         }
     }

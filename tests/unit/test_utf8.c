@@ -36,7 +36,11 @@ Test(utf8, bytes_that_are_no_character_are_escaped)
 {
     assert_shown("\xff", "\\xff");
     assert_shown("ü\xfc!", "ü\\xfc!");
-    assert_shown("\xc0\xaf", "\\xc0\\xaf");          /* not the shortest form */
+    assert_shown("\xc0\xaf", "\\xc0\\xaf"); /* not the shortest form */
+    assert_shown("\xe0\x80\x80", "\\xe0\\x80\\x80");
+    assert_shown("\xf0\x80\x80\x80", "\\xf0\\x80\\x80\\x80");
+    assert_shown("\xc3\xc3", "\\xc3\\xc3");
+    assert_shown("\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80");
     assert_shown("\xed\xa0\x80", "\\xed\\xa0\\x80"); /* half of a surrogate pair */
     assert_shown("\xe2\x82", "\\xe2\\x82");          /* cut off */
     assert_shown("\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"); /* above U+10FFFF */

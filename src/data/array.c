@@ -1,0 +1,187 @@
+/* From arrays to a table: which axis is what, which values may be there. */
+#include "array.h"
+#include "base/memory.h"
+#include <ctype.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_INFLATION = 1032 }; /* deflate can't make more bytes than that out of one */
+
+dp_status dp_array_count(dp_array *a, size_t length) {
+    int64_t count = 1;
+    for (int d = 0; d < a->ndim; d++) {
+        if (a->dim[d] < 1 || __builtin_mul_overflow(count, a->dim[d], &count) ||
+            count > INT64_MAX / (int64_t)sizeof(double)) {
+            return dp_fail(DP_EDATA, "%s: dimension %d is %lld", a->name, d,
+                           (long long)a->dim[d]);
+        }
+    }
+    a->count = (size_t)count;
+    if (a->count / MAX_INFLATION > length) {
+        return dp_fail(DP_EDATA, "%s: claims %zu values in a file of %zu bytes", a->name,
+                       a->count, length);
+    }
+    if (a->dim[0] > INT_MAX || count / a->dim[0] > INT_MAX) {
+        return dp_fail(DP_EDATA, "%s: too large: %lld samples of %lld values", a->name,
+                       (long long)a->dim[0], (long long)(count / a->dim[0]));
+    }
+    return DP_OK;
+}
+
+static size_t value_size(const dp_array *a) {
+    static const size_t size[] = {[DP_BYTES] = 1, [DP_FLOATS] = 4, [DP_DOUBLES] = 8};
+    return size[a->type];
+}
+
+dp_status dp_array_alloc(dp_array *a) {
+    return dp_memory_alloc(a->count, value_size(a), &a->value);
+}
+
+void dp_array_free(dp_array *a) {
+    free(a->name);
+    dp_memory_free(&a->value);
+}
+
+/* ---- samples ---- */
+
+static bool counts_channels(int length) {
+    return length == 1 || length == 3 || length == 4;
+}
+
+/* Sets n, features and shape; *channels_last: the values lie in the order [H,W,C]. */
+static void take_shape(const dp_array *a, dp_table *out, bool *channels_last) {
+    out->n = (int)a->dim[0];
+    out->features = (int)(a->count / (size_t)a->dim[0]);
+    if (a->ndim == 1 || a->ndim == 3) { /* one number a sample; an image of one channel */
+        out->shape[out->nshape++] = 1;
+    }
+    for (int d = 1; d < a->ndim; d++) {
+        out->shape[out->nshape++] = (int)a->dim[d];
+    }
+    int *shape = out->shape, last = shape[2];
+    *channels_last =
+        out->nshape == 3 && !counts_channels(shape[0]) && counts_channels(last);
+    if (*channels_last) {
+        memmove(shape + 1, shape, 2 * sizeof *shape);
+        shape[0] = last;
+    }
+}
+
+/* One sample from [H,W,C], here pixels x C values at `from`, to [C,H,W]. */
+static void move_bytes(int pixels, int C, const uint8_t *from, uint8_t *to) {
+    for (int c = 0; c < C; c++) {
+        for (int p = 0; p < pixels; p++) {
+            to[c * pixels + p] = from[p * C + c];
+        }
+    }
+}
+
+static void move_floats(int pixels, int C, const float *from, float *to) {
+    for (int c = 0; c < C; c++) {
+        for (int p = 0; p < pixels; p++) {
+            to[c * pixels + p] = from[p * C + c];
+        }
+    }
+}
+
+static dp_status move_channels_first(dp_table *t) {
+    int C = t->shape[0], pixels = t->features / C;
+    size_t bytes = (size_t)t->features * (t->bytes ? 1 : sizeof(float));
+    void *copy = NULL;
+    DP_TRY(dp_memory_alloc(bytes, 1, &copy));
+    for (int i = 0; i < t->n; i++) {
+        void *sample = (char *)t->raw + (size_t)i * bytes;
+        memcpy(copy, sample, bytes);
+        if (t->bytes) {
+            move_bytes(pixels, C, copy, sample);
+        } else {
+            move_floats(pixels, C, copy, sample);
+        }
+    }
+    dp_memory_free(&copy);
+    return DP_OK;
+}
+
+static dp_status check_finite(const char *name, const dp_table *t) {
+    const float *v = t->raw;
+    size_t width = (size_t)t->features;
+    for (size_t i = 0; i < (size_t)t->n * width; i++) {
+        if (!isfinite(v[i])) {
+            return dp_fail(DP_EDATA,
+                           "%s: value %zu of sample %zu (from 0) is %g as a float", name,
+                           i % width, i / width, (double)v[i]);
+        }
+    }
+    return DP_OK;
+}
+
+/* ---- what goes with them ---- */
+
+static dp_status take_labels(const dp_read_request *request, const dp_array *a,
+                             dp_table *out) {
+    int width = (int)(a->count / (size_t)a->dim[0]);
+    if (request->kind == DP_CLASSES && width != 1) {
+        return dp_fail(
+            DP_EDATA,
+            "%s: has %d values a sample, but cross_entropy takes one class number",
+            a->name, width);
+    }
+    DP_TRY(dp_table_alloc_targets(request, (size_t)out->n, width, out));
+    for (size_t j = 0; j < a->count; j++) {
+        double v =
+            a->type == DP_BYTES ? ((uint8_t *)a->value)[j] : ((double *)a->value)[j];
+        size_t i = j / (size_t)width;
+        const char *fault =
+            dp_table_set_target(request, out, i, (int)(j % (size_t)width), v);
+        if (fault) {
+            return dp_fail(DP_EDATA, "%s: label %g of sample %zu (from 0)%s", a->name, v,
+                           i, fault);
+        }
+    }
+    return DP_OK;
+}
+
+dp_status dp_array_table(const dp_read_request *request, dp_array *samples,
+                         const dp_array *labels, dp_table *out) {
+    if (samples->ndim > DP_DATA_DIMS + 1) {
+        return dp_fail(DP_EDATA, "%s: has %d dimensions, more than %d", samples->name,
+                       samples->ndim, DP_DATA_DIMS + 1);
+    }
+    if (labels && labels->dim[0] != samples->dim[0]) {
+        return dp_fail(DP_EDATA, "%s holds %lld samples, but %s holds %lld labels",
+                       samples->name, (long long)samples->dim[0], labels->name,
+                       (long long)labels->dim[0]);
+    }
+    bool channels_last = false;
+    take_shape(samples, out, &channels_last);
+    out->bytes = samples->type == DP_BYTES;
+    out->raw = samples->value;
+    samples->value = NULL;
+    if (!out->bytes) {
+        DP_TRY(check_finite(samples->name, out));
+    }
+    if (channels_last) {
+        DP_TRY(move_channels_first(out));
+    }
+    return labels ? take_labels(request, labels, out) : DP_OK;
+}
+
+bool dp_array_labels_name(const char *name, char out[DP_MAX_PATH]) {
+    const char *images = strstr(name, "images");
+    size_t n = strlen(name);
+    if (images) {
+        snprintf(out, DP_MAX_PATH, "%.*slabels%s", (int)(images - name), name,
+                 images + 6);
+        return true;
+    }
+    snprintf(out, DP_MAX_PATH, "%s", name);
+    bool first = tolower((unsigned char)name[0]) == 'x' && (n == 1 || name[1] == '_');
+    bool last = n > 2 && tolower((unsigned char)name[n - 1]) == 'x' && name[n - 2] == '_';
+    if (first || last) {
+        out[first ? 0 : n - 1]++; /* y comes after x, Y after X */
+    }
+    return first || last;
+}

@@ -1,0 +1,48 @@
+/** Arrays, as IDX and HDF5 files hold them, and the table that two of them make: one of
+ *  samples, one of what goes with each. */
+#ifndef DP_DATA_ARRAY_H
+#define DP_DATA_ARRAY_H
+
+#include "reader.h"
+
+enum { DP_ARRAY_DIMS = 8 };
+
+typedef struct dp_array {
+    char *name; /* in messages: the file, and the dataset in it; owner: this */
+    int ndim;   /* at least 1 */
+    int64_t dim[DP_ARRAY_DIMS];
+    size_t count; /* values: the product of dim */
+    enum { DP_BYTES, DP_FLOATS, DP_DOUBLES } type;
+    void *value; /* row-major; owner: this */
+} dp_array;
+
+/** Sets count. Errors: DP_EDATA where a dimension is less than 1, there are more values
+ *  or samples than an int can number, or more than a file of `length` bytes can hold,
+ *  packed or not: a damaged header is to allocate nothing. */
+dp_status dp_array_count(dp_array *a, size_t length);
+
+/** Allocates `value`. */
+dp_status dp_array_alloc(dp_array *a);
+
+void dp_array_free(dp_array *a);
+
+/** The table of these samples, bytes or floats, and their labels, bytes or doubles (NULL:
+ *  there are none). Takes the samples' `value`. A sample's shape follows from the
+ *  dimensions:
+ *      [n]                             one number a sample: [1]
+ *      [n,F]                           F numbers
+ *      [n,H,W]                         images of one channel: [1,H,W]
+ *      [n,C,H,W] or [n,H,W,C]          images of 1, 3 or 4 channels: the first axis of
+ *                                      that length of the two says which. In the table
+ *                                      they are [C,H,W], the order of PyTorch
+ *      others of four, or five         as they are
+ *  Errors: DP_EDATA for a value that isn't finite, another number of labels, or a label
+ *  or target that the request doesn't allow. */
+dp_status dp_array_table(const dp_read_request *request, dp_array *samples,
+                         const dp_array *labels, dp_table *out);
+
+/** The name of the labels beside samples of that name: images -> labels ("train-images"),
+ *  or x -> y where it stands alone ("x", "x_train", "train_X"). False: it doesn't say. */
+bool dp_array_labels_name(const char *name, char out[DP_MAX_PATH]);
+
+#endif

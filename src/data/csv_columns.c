@@ -1,0 +1,172 @@
+/* Which column is what. */
+#include "csv_columns.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "names.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- header ---- */
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The name that two columns have, or NULL; sorted, since there may be very many. */
+static const char *find_duplicate(const dp_csv_columns *columns) {
+    size_t n = (size_t)columns->n;
+    const char *duplicate = NULL;
+    char **sorted = dp_alloc(n, sizeof *sorted);
+    memcpy(sorted, columns->name, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, by_text);
+    for (size_t i = 1; i < n && !duplicate; i++) {
+        duplicate = strcmp(sorted[i - 1], sorted[i]) == 0 ? sorted[i] : NULL;
+    }
+    free(sorted);
+    return duplicate;
+}
+
+static dp_status check_names(const dp_csv_text *text, int line,
+                             const dp_csv_columns *columns) {
+    int numbers = 0;
+    for (int c = 0; c < columns->n; c++) {
+        double v;
+        if (!columns->name[c][0]) {
+            return dp_fail(DP_EDATA, "%s:%d: column %d has no name", text->path, line,
+                           c + 1);
+        }
+        numbers += dp_csv_number(text, columns->name[c], &v);
+    }
+    if (numbers == columns->n) {
+        return dp_fail(DP_EDATA, "%s:%d: numbers where the columns' names are expected",
+                       text->path, line);
+    }
+    const char *duplicate = find_duplicate(columns);
+    return duplicate ? dp_fail(DP_EDATA, "%s:%d: two columns are named '%s'", text->path,
+                               line, duplicate)
+                     : DP_OK;
+}
+
+static dp_status read_header(dp_csv_text *text, dp_csv_columns *columns) {
+    int line = text->line, room = 0;
+    for (bool last = false; !last; columns->n++) {
+        if (columns->n == room) {
+            room = 2 * room + 16;
+            columns->name =
+                dp_realloc(columns->name, (size_t)room, sizeof *columns->name);
+        }
+        DP_TRY(dp_csv_field(text, &columns->name[columns->n], &last));
+    }
+    return check_names(text, line, columns);
+}
+
+/* ---- roles ---- */
+
+static dp_status no_column(const dp_csv_text *text, const dp_csv_columns *columns,
+                           const char *name, const char *whose) {
+    char list[400] = "";
+    size_t n = 0;
+    for (int c = 0; c < columns->n && n < sizeof list - 80; c++) {
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.60s", c ? ", " : "",
+                              columns->name[c]);
+    }
+    return dp_fail(DP_EDATA, "%s: no column '%s'%s; its columns are %s%s", text->path,
+                   name, whose, list, n < sizeof list - 80 ? "" : ", ...");
+}
+
+/* Looks at the likely place first: there may be very many. */
+static int find_column(const dp_csv_columns *columns, const char *name, int likely) {
+    return likely < columns->n && strcmp(columns->name[likely], name) == 0
+               ? likely
+               : dp_names_find(columns->n, columns->name, name);
+}
+
+/* Finds the columns of these n names, features then targets. `whose` names they are, if
+ * one is missing; where targets may be, it is all of them or none. */
+static dp_status give_roles(const dp_csv_text *text, int features, int n,
+                            char *const *name, bool optional, const char *whose,
+                            dp_csv_columns *columns) {
+    columns->features = features;
+    columns->targets = n - features;
+    for (int k = 0; k < n; k++) {
+        int c = find_column(columns, name[k], k);
+        if (c >= 0 && columns->role[c] >= 0) {
+            return dp_fail(DP_EUSAGE, "data.target names '%s' twice", name[k]);
+        }
+        if (c >= 0) {
+            columns->role[c] = k;
+        } else if (optional && k >= features) {
+            columns->targets = 0;
+        } else {
+            return no_column(text, columns, name[k], whose);
+        }
+    }
+    int unused = 0;
+    while (unused < columns->n && columns->role[unused] >= 0) {
+        unused++;
+    }
+    if (unused < columns->n) {
+        dp_warn("%s: column '%s' is not used: the model knows no such input", text->path,
+                columns->name[unused]);
+    }
+    columns->taken = dp_names_copy(features + columns->targets, name);
+    return DP_OK;
+}
+
+/* These are the targets, and features all the rest. */
+static dp_status take_targets(const dp_csv_text *text, const dp_read_request *request,
+                              int n, char *const *target, dp_csv_columns *columns) {
+    if (n > 1 && request->kind == DP_CLASSES) {
+        return dp_fail(DP_EUSAGE,
+                       "data.target names %d columns, but loss.name = cross_entropy "
+                       "takes one of class numbers",
+                       n);
+    }
+    int features = 0;
+    char **name = dp_alloc((size_t)(columns->n + n), sizeof *name);
+    for (int c = 0; c < columns->n; c++) {
+        if (dp_names_find(n, target, columns->name[c]) < 0) {
+            name[features++] = columns->name[c];
+        }
+    }
+    for (int k = 0; k < n; k++) {
+        name[features + k] = target[k];
+    }
+    dp_status status =
+        features > 0
+            ? give_roles(text, features, features + n, name, request->schema.optional,
+                         " (data.target)", columns)
+            : dp_fail(DP_EDATA, "%s: no column is left to predict from%s", text->path,
+                      columns->n == 1
+                          ? ": there is only one (is the separator , ; or TAB?)"
+                          : "");
+    free(name);
+    return status;
+}
+
+dp_status dp_csv_columns_read(dp_csv_text *text, const dp_read_request *request,
+                              dp_csv_columns *out) {
+    const dp_schema *schema = &request->schema;
+    DP_TRY(read_header(text, out));
+    out->role = dp_alloc((size_t)out->n, sizeof *out->role);
+    memset(out->role, -1, (size_t)out->n * sizeof *out->role);
+    if (schema->ncolumns > 0) {
+        return give_roles(text, schema->features, schema->ncolumns, schema->column,
+                          schema->optional, ", which the training data has", out);
+    }
+    char **target = NULL, **last = &out->name[out->n - 1];
+    int n = 0;
+    DP_TRY(dp_names_split(request->target, &n, &target));
+    bool named = n > 0 || (schema->optional && out->n == schema->features);
+    dp_status status = named ? take_targets(text, request, n, target, out)
+                             : take_targets(text, request, 1, last, out);
+    dp_memory_free(&target);
+    return status;
+}
+
+void dp_csv_columns_free(dp_csv_columns *columns) {
+    free(columns->name);
+    free(columns->role);
+    dp_memory_free(&columns->taken);
+}
