@@ -209,17 +209,19 @@ static void cw_spread_row(const dp_conv_args *c, int o, int quarter, int y, int 
     size_t channel = (size_t)(quarter / STRIP_QUARTERS * c->O + o) * (size_t)height;
     size_t row = (channel + (size_t)(y / K)) * (size_t)width * DP_STRIP +
                  (size_t)(quarter % STRIP_QUARTERS * QUARTER);
-    for (int i = x; i < x + n; i++, to += QUARTER) {
-        size_t at = row + (size_t)(i / K) * DP_STRIP;
-        vi here = vi_set(y % K * K + i % K);
+    size_t at = row + (size_t)(x / K) * DP_STRIP;
+    for (int i = x, k = x % K; i < x + n; i++, to += QUARTER) {
+        vi here = vi_set(y % K * K + k);
         for (int v = 0; v < QUARTER; v += LANES) {
             vf d = vf_zero();
             if (y < height * K && i < width * K) {
-                vi taken = *(const vi *)(const void *)(c->taken + at + v);
+                vi taken = vi_load(c->taken + at + v);
                 d = vf_select(vi_eq(taken, here), vf_load(c->above->dzt + at + v), d);
             }
             vf_store(to + v, d);
         }
+        at += ++k == K ? DP_STRIP : 0;
+        k = k == K ? 0 : k;
     }
 }
 
