@@ -152,7 +152,13 @@ typedef struct dp_conv_args {
     const dp_activation *below, *above;
     const float *W, *b; /* [O][C][K][K], [O] */
     float *dW, *db;     /* likewise */
+    /* Not 0: maxpool with windows of pool x pool, side by side, follows f, and `above` is
+     * what comes out of it: above->F = O (OH / pool) (OW / pool). */
+    int pool;
+    int32_t *taken; /* [S][above->F][64] the pixel that it has taken; evaluation: NULL */
 } dp_conv_args;
+
+enum { DP_CONV_POOL = 80 }; /* pool OW, at most */
 
 /** Pooling of the channels of N samples. */
 typedef struct dp_pool_args {
@@ -223,11 +229,12 @@ typedef struct dp_kernels {
     /** z = W * x + b, y = f(z) of above: below->yt, W, b -> above->zt, yt; channels
      *  [begin, end) only.
      *  Each output: acc = b[o] + 0, then fma(W[o][c][i][j], x, acc) over (c, i, j) in
-     *  order; terms in the padding are left out. */
+     *  order, and + 0 at the end; terms in the padding are left out. */
     void (*conv_forward)(dp_team team, const dp_conv_args *conv);
 
     /** above->dzt, W -> below->dzt, times f'(.) of below.
-     *  Each output: acc = 0, then fma(W[o][c][i][j], dz, acc) over (o, i, j) in order. */
+     *  Each output: acc = 0, then fma(W[o][c][i][j], dz, acc) over (o, i, j) in order.
+     *  Without pool. */
     void (*conv_dinput)(dp_team team, const dp_conv_args *conv);
 
     /** above->dzt, below->yt -> dW, db of channels [begin, end), overwritten.

@@ -60,6 +60,10 @@ typedef struct dp_layer_kind {
     bool flat;
     /** In evaluation what goes in comes out. */
     bool training_only;
+    /** Whether forward and gradient, and backward if it is called, can do the work of
+     *  `next`, too, which follows act; then `above` is what comes out of that. NULL: they
+     *  can't. */
+    bool (*join)(dp_layer *layer, const dp_layer *next, bool backward);
     /** From layer->in and the argument (NULL: none): out, rows, flops, scratch, arg, and
      *  the tensors by dp_layer_add_tensor. One that takes its input as flat says so in
      *  layer->in.

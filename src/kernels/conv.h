@@ -6,17 +6,23 @@
  * all pixels of a row that are away from the edges; those near them have shorter ones.
  * Taps go by boxes, whose rows of x stay in L1 while all channels are computed and from
  * pixel to pixel, and whose weights are copied in the order in which tiles read them;
- * between boxes the sums are stored in `out`. */
+ * between boxes the sums are stored in `out`.
+ *
+ * Where maxpool follows, the rows of pixels that it sees together are computed into an
+ * array that stays in cache, and only what it takes of them is written. */
 #ifndef DP_KERNELS_CONV_H
 #define DP_KERNELS_CONV_H
 
 #include "act_relu.h"
 #include "conv_box.h"
+#include "pool.h"
 #include <assert.h>
 
 enum {
-    CONV_ROWS = 12,  /* channels of a tile in any kernel set, at most */
-    CONV_GROUP = 64, /* channels whose weights are copied together */
+    CONV_TAPS = 128,     /* of a box, at most */
+    CONV_ROWS = 12,      /* channels of a tile in any kernel set, at most */
+    CONV_GROUP = 64,     /* channels whose weights are copied together */
+    CONV_BAND = 1 << 16, /* floats of rows that are pooled */
     CONV_LIT = 4096, /* values of a sample of which is known which are zero, at most */
 };
 
@@ -36,6 +42,8 @@ typedef struct conv_sum {
     float *out;              /* [S][M YH YW][64] */
     const dp_act *act;       /* NULL: none */
     const dp_activation *at; /* that act makes; back: that its derivative is taken at */
+    int pool;                /* 0, or maxpool's K: at is what it puts out */
+    int32_t *taken;          /* [S][M YH/pool YW/pool][64]; or NULL */
 } conv_sum;
 
 /* What is the same for many pixels: channels [m, m + n) of quarters [0, quarters) of a
@@ -47,6 +55,10 @@ typedef struct conv_part {
     bool first, last;    /* of the boxes */
     const uint8_t *lit;  /* [J XH XW] of the strip; NULL: all */
     const float *packed; /* [tiles][taps][height] */
+    size_t base;         /* floats of g->at's arrays before channel m of the strip */
+    float *out;          /* rows from `top` on of channel m; or of rows that are pooled */
+    int top;
+    size_t plane; /* floats from channel to channel there */
 } conv_part;
 
 /* Positions of the kernel along one axis that meet x: k, k + k_step, ... at pixel at, at
@@ -193,7 +205,9 @@ static ALWAYS_INLINE void conv_dispatch(int rows, int max, int vecs, const conv_
 #undef ROWS
 }
 
-static void conv_any_tile(int rows, int quarters, const conv_tile *t) {
+/* Not inline: addresses stay in registers. */
+static __attribute__((noinline)) void conv_any_tile(int rows, int quarters,
+                                                    const conv_tile *t) {
     if (TILE_QUARTERS == 1 || quarters == 1) {
         conv_dispatch(rows, tile_rows(false, 1), QUARTER_VECS, t);
     } else if (quarters == 2) {
@@ -207,35 +221,36 @@ static void conv_any_tile(int rows, int quarters, const conv_tile *t) {
 
 /* All channels of the part at a pixel, `pixel` floats from a plane's first. */
 static void conv_pixel(const conv_sum *g, const conv_part *p, conv_tile t, size_t pixel) {
-    size_t strip = (size_t)p->strip * (size_t)(g->M * t.plane);
     ptrdiff_t weights = (ptrdiff_t)p->box.nc * p->box.ni * p->box.nj * p->height;
     const float *x = t.x;
     bool masked = t.mask != NULL;
     for (int i = 0; i < p->tiles; i++) {
-        int m = p->m + partition_begin(p->n, i, p->tiles);
-        int rows = p->m + partition_begin(p->n, i + 1, p->tiles) - m;
-        size_t at = strip + (size_t)m * (size_t)t.plane + pixel;
+        int m = partition_begin(p->n, i, p->tiles);
+        int rows = partition_begin(p->n, i + 1, p->tiles) - m;
+        size_t at = (size_t)m * p->plane + pixel;
         t.w = p->packed + i * weights;
-        t.b = g->b ? g->b + m : NULL;
+        t.b = g->b ? g->b + p->m + m : NULL;
         for (int q = 0; q < p->quarters * QUARTER; q += p->wide * QUARTER) {
             t.x = x + q;
-            t.z = g->out + at + q;
-            t.mask = masked ? g->at->yt + at + q : NULL;
+            t.z = p->out + at + q;
+            t.mask = masked ? g->at->yt + p->base + at + q : NULL;
             conv_any_tile(rows, p->wide, &t);
         }
     }
 }
 
-/* The activation, or its derivative, on a finished row of pixels of a channel. */
+/* The activation, or its derivative, on a finished row of pixels of a channel, `at` floats
+ * from p->out. */
 static void conv_act(const conv_sum *g, const conv_part *p, size_t at) {
     bool whole = p->quarters == STRIP_QUARTERS;
     size_t n = (size_t)(p->quarters * QUARTER) * (whole ? (size_t)g->YW : 1);
     for (int x = 0; x < (whole ? 1 : g->YW); x++, at += DP_STRIP) {
+        float *out = p->out + at, *y = g->pool ? out : g->at->yt + p->base + at;
         if (g->back) {
-            const float *z = g->at->zt ? g->at->zt + at : NULL;
-            g->act->backward(z, g->at->yt + at, g->out + at, n);
+            const float *z = g->at->zt ? g->at->zt + p->base + at : NULL;
+            g->act->backward(z, y, out, n);
         } else {
-            g->act->forward(g->out + at, g->at->yt + at, n);
+            g->act->forward(out, y, n);
         }
     }
 }
@@ -243,15 +258,15 @@ static void conv_act(const conv_sum *g, const conv_part *p, size_t at) {
 /* Row y of the result. */
 static void conv_row(const conv_sum *g, const conv_part *p, int y) {
     const conv_box *b = &p->box;
-    size_t plane = (size_t)(g->YH * g->YW) * DP_STRIP;
     bool relu = g->act && g->act->forward == relu_forward;
     conv_tap taps[CONV_TAPS];
-    conv_tile t = {.taps = taps, .plane = (ptrdiff_t)plane, .first = p->first};
+    conv_tile t = {.taps = taps, .plane = (ptrdiff_t)p->plane, .first = p->first};
     if (p->last && relu) {
         t.relu = !g->back;
         t.mask = g->back ? g->at->yt : NULL;
     }
     conv_axis rows = conv_meet(g, y, g->XH, b->i, b->i + b->ni), before = {.n = -1};
+    size_t row = (size_t)((y - p->top) * g->YW) * DP_STRIP;
     for (int x = 0; x < g->YW; x++) {
         conv_axis cols = conv_meet(g, x, g->XW, b->j, b->j + b->nj);
         if (cols.n != before.n || cols.k != before.k || p->lit) {
@@ -261,12 +276,33 @@ static void conv_row(const conv_sum *g, const conv_part *p, int y) {
         if (t.ntaps > 0 || p->first || p->last) {
             t.x =
                 g->x + ((ptrdiff_t)p->strip * g->J * g->XH * g->XW + cols.at) * DP_STRIP;
-            conv_pixel(g, p, t, (size_t)(y * g->YW + x) * DP_STRIP);
+            conv_pixel(g, p, t, row + (size_t)x * DP_STRIP);
         }
     }
-    for (int m = p->m; m < p->m + p->n && p->last && g->act && !relu; m++) {
-        size_t channel = (size_t)(p->strip * g->M + m) * plane;
-        conv_act(g, p, channel + (size_t)(y * g->YW) * DP_STRIP);
+    for (int m = 0; m < p->n && p->last && g->act && !relu; m++) {
+        conv_act(g, p, (size_t)m * p->plane + row);
+    }
+}
+
+/* Row y / pool of what maxpool puts out. */
+static void conv_pool(const conv_sum *g, const conv_part *p, int y) {
+    int width = g->YW / g->pool, height = g->YH / g->pool;
+    ptrdiff_t row = (ptrdiff_t)g->YW * DP_STRIP;
+    for (int m = 0; m < p->n; m++) {
+        size_t channel = (size_t)(p->strip * g->M + p->m + m) * (size_t)height;
+        size_t at = (channel + (size_t)(y / g->pool)) * (size_t)width * DP_STRIP;
+        const float *x = p->out + (size_t)m * p->plane;
+        for (int i = 0; i < width; i++, at += DP_STRIP, x += g->pool * DP_STRIP) {
+            for (int n = 0; n < p->quarters * QUARTER; n += LANES) {
+                vi which;
+                vf_store(g->at->yt + at + n,
+                         g->pool == 2 ? pool_largest(x + n, 2, row, &which)
+                                      : pool_largest(x + n, g->pool, row, &which));
+                if (g->taken) {
+                    memcpy(g->taken + at + n, &which, sizeof which);
+                }
+            }
+        }
     }
 }
 
@@ -274,7 +310,7 @@ static void conv_row(const conv_sum *g, const conv_part *p, int y) {
  * know. */
 static bool conv_find_lit(const conv_sum *g, const conv_part *p, uint8_t *lit) {
     int n = g->J * g->XH * g->XW, dark = 0;
-    if (n > CONV_LIT) {
+    if (n > CONV_LIT || g->J > CONV_IMAGE) {
         return false;
     }
     const float *x = g->x + (size_t)p->strip * n * DP_STRIP;
@@ -288,23 +324,37 @@ static bool conv_find_lit(const conv_sum *g, const conv_part *p, uint8_t *lit) {
 /* Rows [begin, end) of a strip, channels [m0, m1). */
 static void conv_strip(const conv_sum *g, int strip, int begin, int end, int m0, int m1) {
     float packed[(CONV_GROUP + CONV_ROWS) * CONV_TAPS] __attribute__((aligned(64)));
+    float band[CONV_BAND] __attribute__((aligned(64)));
     uint8_t lit[CONV_LIT];
-    conv_cut cut = conv_cut_taps(g->J, g->window->K);
+    conv_cut cut = conv_cut_taps(g->J, g->window->K, CONV_TAPS);
+    int rows = g->pool ? g->pool : end - begin, most = CONV_GROUP;
     conv_part p = {.strip = strip, .packed = packed};
+    p.plane = (size_t)((g->pool ? g->pool : g->YH) * g->YW) * DP_STRIP;
     p.quarters = imin(ceil_div(g->N - strip * DP_STRIP, QUARTER), STRIP_QUARTERS);
     p.wide = TILE_QUARTERS == 1 ? 1 : p.quarters;
     p.height = tile_rows(false, p.wide);
     p.lit = conv_find_lit(g, &p, lit) ? lit : NULL;
+    most = g->pool ? imin(most, CONV_BAND / (int)p.plane) : most;
     for (p.m = m0; p.m < m1; p.m += p.n) {
-        p.n = imin(m1 - p.m, CONV_GROUP);
+        p.n = imin(m1 - p.m, most);
         p.tiles = ceil_div(p.n, p.height);
-        for (int k = 0; k < cut.boxes; k++) {
-            p.box = conv_cut_box(&cut, k);
-            p.first = k == 0;
-            p.last = k == cut.boxes - 1;
-            conv_pack(g, &p, packed);
-            for (int y = begin; y < end; y++) {
-                conv_row(g, &p, y);
+        p.base = (size_t)(strip * g->M + p.m) * p.plane;
+        p.out = g->pool ? band : g->out + p.base;
+        for (int top = begin; top < end; top += rows) {
+            p.top = g->pool ? top : 0;
+            for (int k = 0; k < cut.boxes; k++) {
+                p.box = conv_cut_box(&cut, k);
+                p.first = k == 0;
+                p.last = k == cut.boxes - 1;
+                if (cut.boxes > 1 || top == begin) {
+                    conv_pack(g, &p, packed);
+                }
+                for (int y = top; y < top + rows; y++) {
+                    conv_row(g, &p, y);
+                }
+            }
+            if (g->pool) {
+                conv_pool(g, &p, top);
             }
         }
     }
@@ -312,13 +362,14 @@ static void conv_strip(const conv_sum *g, int strip, int begin, int end, int m0,
 
 /* This thread's part: rows of pixels, channels by 16 where there are too few rows. */
 static void conv_thread(const conv_sum *g, dp_team team) {
+    int rows = g->pool ? g->pool : 1, units = g->YH / rows;
     int strips = ceil_div(g->N, DP_STRIP);
-    subgrid p = split_grid(team, strips * g->YH, 1, ceil_div(g->m1 - g->m0, QUARTER));
+    subgrid p = split_grid(team, strips * units, 1, ceil_div(g->m1 - g->m0, QUARTER));
     int m0 = g->m0 + p.b0 * QUARTER, m1 = imin(g->m0 + p.b1 * QUARTER, g->m1);
-    for (int row = p.a0, next = 0; row < p.a1; row = next) {
-        int s = row / g->YH;
-        next = imin((s + 1) * g->YH, p.a1);
-        conv_strip(g, s, row - s * g->YH, next - s * g->YH, m0, m1);
+    for (int unit = p.a0, next = 0; unit < p.a1; unit = next) {
+        int s = unit / units;
+        next = imin((s + 1) * units, p.a1);
+        conv_strip(g, s, (unit - s * units) * rows, (next - s * units) * rows, m0, m1);
     }
 }
 
@@ -343,7 +394,13 @@ static void conv_forward(dp_team team, const dp_conv_args *c) {
                   .x = c->below->yt,
                   .out = above->zt ? above->zt : above->yt,
                   .act = above->act,
-                  .at = above};
+                  .at = above,
+                  .pool = c->pool,
+                  .taken = c->taken};
+    if (c->pool) {
+        g.YH -= g.YH % c->pool;
+        g.YW -= g.YW % c->pool;
+    }
     conv_thread(&g, team);
 }
 

@@ -4,7 +4,9 @@
 
 #include "split.h"
 
-enum { CONV_TAPS = 128 }; /* of a box, at most */
+enum {
+    CONV_IMAGE = 4, /* channels of an image, at most: zeros are looked for */
+};
 
 /* Channels [c, c + nc), of each the rows [i, i + ni) and columns [j, j + nj) of the
  * kernel. */
@@ -20,10 +22,11 @@ typedef struct conv_cut {
     int boxes;
 } conv_cut;
 
-static conv_cut conv_cut_taps(int C, int K) {
-    conv_cut cut = {.C = C, .K = K, .nj = imin(K, CONV_TAPS)};
-    cut.ni = imin(K, CONV_TAPS / cut.nj);
-    cut.nc = cut.nj < K || cut.ni < K ? 1 : imin(C, CONV_TAPS / (K * K));
+/* Boxes of at most `most` taps. */
+static conv_cut conv_cut_taps(int C, int K, int most) {
+    conv_cut cut = {.C = C, .K = K, .nj = imin(K, most)};
+    cut.ni = imin(K, most / cut.nj);
+    cut.nc = cut.nj < K || cut.ni < K ? 1 : imin(C, most / (K * K));
     cut.nc = ceil_div(C, ceil_div(C, cut.nc));
     cut.rows = ceil_div(K, cut.ni);
     cut.cols = ceil_div(K, cut.nj);

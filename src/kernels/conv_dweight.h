@@ -2,11 +2,11 @@
  * the tree within their block, and the blocks along the block tree.
  *
  * Lanes run over the 16 samples of a quarter. A tile of a few channels by a few taps stays
- * in registers over a rectangle of pixels, whose part of x and dY has been copied to
- * where its rows are one cache line each: in the strips they lie 256 bytes apart, which
- * is a quarter of L1's sets. The copy of x has the padding's zeros, so that there are no
- * edges. The sums of a quarter's samples are then turned, 16 weights at a time, so that
- * lanes run over weights, and go one by one on the tree's stack. */
+ * in registers over a rectangle of pixels. Its dY is copied to where a pixel's 16 samples
+ * are next to the next one's: in the strips they lie 256 bytes apart, which is a quarter
+ * of L1's sets. So is x, with the padding's zeros. The sums of a quarter's samples are then turned,
+ * 16 weights at a time, so that lanes run over weights, and go one by one on the tree's
+ * stack. */
 #ifndef DP_KERNELS_CONV_DWEIGHT_H
 #define DP_KERNELS_CONV_DWEIGHT_H
 
@@ -16,11 +16,14 @@
 
 enum {
     CW_TAPS = 4,       /* of a tile, at most */
-    CW_WEIGHTS = 2048, /* of a unit, without biases */
+    CW_ROWS = 6,       /* channels of a tile, at most */
+    CW_BOX = 128,      /* taps of a unit, at most */
+    CW_CHANNELS = 256, /* channels of a unit, at most */
+    CW_WEIGHTS = 2048, /* of a unit, at most, without biases */
     CW_PIXELS = 64,    /* of a rectangle: dY of a tile's channels stays in L1 */
-    CW_DY = 1536,      /* pixels of all channels in the copy of dY: 96 KB */
     CW_X = 2048,       /* pixels of all channels in the copy of x: 128 KB */
     CW_LEVELS = 20,    /* of the tree's stack */
+    CW_SUMS = CW_WEIGHTS + CW_CHANNELS + 16,
 };
 
 /* Channels of a tile. */
@@ -41,73 +44,117 @@ typedef struct cw_rect {
     int y, ny, x, nx;
 } cw_rect;
 
+/* Columns [from, to) of a row of pixels: past them x is 0 for all taps of a tile. */
+typedef struct cw_span {
+    int16_t from, to;
+} cw_span;
+
 typedef struct cw_buffers {
-    float dy[CW_DY * QUARTER]; /* [no][ny][nx][16] */
-    float x[CW_X * QUARTER];   /* [nc][rows][cols][16] */
+    ptrdiff_t tap[CW_BOX];           /* floats from the first pixel of x to each tap's */
+    cw_span lit[CW_X];               /* of each row of the copy of x */
+    cw_span span[CW_BOX][CW_PIXELS]; /* of each group of taps and row of dY */
+    float dy[CW_ROWS * CW_PIXELS * QUARTER]; /* [channels of a tile][ny][nx][16] */
+    float x[CW_X * QUARTER];                 /* [nc][rows][cols][16] */
     /* [no][taps][16], then the biases [no][16] */
-    float sums[2 * CW_WEIGHTS * QUARTER];
-    float stack[2 * CW_WEIGHTS * CW_LEVELS]; /* [weights / 16][levels][16] */
+    float sums[CW_SUMS * QUARTER];
+    float stack[CW_SUMS * CW_LEVELS]; /* [weights / 16][levels][16] */
 } cw_buffers __attribute__((aligned(64)));
 
 typedef struct cw_tile {
-    const float *x, *dy;    /* at the rectangle's first pixel */
-    ptrdiff_t tap[CW_TAPS]; /* floats from x to each tap's */
-    ptrdiff_t plane;        /* floats from a channel's dY to the next one's */
-    ptrdiff_t next, skip;   /* floats of x from pixel to pixel, and at a row's end */
+    const float *x, *dy;  /* at the rectangle's first pixel */
+    const ptrdiff_t *tap; /* floats from x to each tap's */
+    const cw_span *span;  /* [ny] pixels to go through */
+    ptrdiff_t plane;      /* floats from a channel's dY to the next one's */
+    ptrdiff_t next, line; /* floats of x from pixel to pixel, and from row to row */
     int ny, nx;
     bool first;        /* start from 0, else from sums */
     float *sums;       /* of the first channel and tap */
     ptrdiff_t channel; /* floats to the next channel's */
 } cw_tile;
 
-static ALWAYS_INLINE void cw_kernel(int rows, int taps, const cw_tile *t) {
-    for (int h = 0; h < QUARTER; h += LANES) {
-        vf acc[6][CW_TAPS];
-        const float *x[CW_TAPS], *dy = t->dy + h;
-        ptrdiff_t plane = t->plane, next = t->next;
-#pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-            for (int k = 0; k < taps; k++) {
-                acc[r][k] = t->first
-                                ? vf_zero()
-                                : vf_load(t->sums + r * t->channel + k * QUARTER + h);
-            }
-        }
+/* A pixel: of dY and x the fewer stay in registers, the others come one by one. x[k] +
+ * at: of tap k; dy[r / 3] + r % 3 * plane: of channel r, a pointer for three, whose
+ * strides fit the addressing modes. */
+static ALWAYS_INLINE void cw_step(int rows, int taps, const float *const x[CW_TAPS],
+                                  ptrdiff_t at, const float *const dy[2], ptrdiff_t plane,
+                                  vf acc[CW_ROWS][CW_TAPS]) {
+    vf d[CW_ROWS], xk[CW_TAPS];
+    if (taps < rows) {
 #pragma GCC unroll 4
         for (int k = 0; k < taps; k++) {
-            x[k] = t->x + t->tap[k] + h;
-        }
-        for (int y = 0; y < t->ny; y++) {
-            for (int i = 0; i < t->nx; i++) {
-                vf xk[CW_TAPS];
-#pragma GCC unroll 4
-                for (int k = 0; k < taps; k++) {
-                    xk[k] = vf_load(x[k]);
-                    x[k] += next;
-                }
-#pragma GCC unroll 6
-                for (int r = 0; r < rows; r++) {
-                    vf d = vf_load(dy + r * plane);
-#pragma GCC unroll 4
-                    for (int k = 0; k < taps; k++) {
-                        acc[r][k] = vf_fma(d, xk[k], acc[r][k]);
-                    }
-                }
-                dy += QUARTER;
-            }
-#pragma GCC unroll 4
-            for (int k = 0; k < taps; k++) {
-                x[k] += t->skip;
-            }
+            xk[k] = vf_load(x[k] + at);
         }
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
+            d[r] = vf_load(dy[r / 3] + r % 3 * plane);
 #pragma GCC unroll 4
             for (int k = 0; k < taps; k++) {
-                vf_store(t->sums + r * t->channel + k * QUARTER + h, acc[r][k]);
+                acc[r][k] = vf_fma(d[r], xk[k], acc[r][k]);
             }
         }
+        return;
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < CW_TAPS; r++) {
+        if (r < rows) {
+            d[r] = vf_load(dy[r / 3] + r % 3 * plane);
+        }
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < taps; k++) {
+        xk[k] = vf_load(x[k] + at);
+#pragma GCC unroll 4
+        for (int r = 0; r < CW_TAPS; r++) {
+            if (r < rows) {
+                acc[r][k] = vf_fma(d[r], xk[k], acc[r][k]);
+            }
+        }
+    }
+}
+
+/* Half a quarter, or all of it, from sample h on. Sums end with + 0: then it makes no
+ * difference which zeros were left out of them. */
+static ALWAYS_INLINE void cw_half(int rows, int taps, const cw_tile *t, int h) {
+    vf acc[CW_ROWS][CW_TAPS];
+    ptrdiff_t plane = t->plane, next = t->next;
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++) {
+            acc[r][k] = t->first ? vf_zero()
+                                 : vf_load(t->sums + r * t->channel + k * QUARTER + h);
+        }
+    }
+    for (int y = 0; y < t->ny; y++) {
+        int from = t->span[y].from, to = t->span[y].to;
+        const float *dy[2], *x[CW_TAPS], *end = t->dy + (y * t->nx + to) * QUARTER + h;
+        ptrdiff_t at = y * t->line + from * next + h;
+        dy[0] = t->dy + (y * t->nx + from) * QUARTER + h;
+        dy[1] = dy[0] + 3 * plane;
+        __asm__("" : "+r"(dy[1]));
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++) {
+            x[k] = t->x + t->tap[k];
+        }
+        while (dy[0] < end) {
+            cw_step(rows, taps, x, at, dy, plane, acc);
+            at += next;
+            dy[0] += QUARTER;
+            dy[1] += rows > 3 ? QUARTER : 0;
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++) {
+            vf_store(t->sums + r * t->channel + k * QUARTER + h, acc[r][k] + 0.0f);
+        }
+    }
+}
+
+static ALWAYS_INLINE void cw_kernel(int rows, int taps, const cw_tile *t) {
+    for (int h = 0; h < QUARTER; h += LANES) {
+        cw_half(rows, taps, t, h);
     }
 }
 
@@ -130,7 +177,8 @@ static ALWAYS_INLINE void cw_dispatch(int rows, int taps, const cw_tile *t) {
 #undef ROWS
 }
 
-static void cw_any_tile(int rows, int taps, const cw_tile *t) {
+/* Not inline: addresses stay in registers. */
+static __attribute__((noinline)) void cw_any_tile(int rows, int taps, const cw_tile *t) {
     switch (taps) {
     case 1:
         cw_dispatch(rows, 1, t);
@@ -153,89 +201,180 @@ static ALWAYS_INLINE void cw_copy(float *to, const float *from) {
     }
 }
 
-/* A quarter's dY in a rectangle; adds it to the biases' sums. */
-static void cw_copy_dy(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
-                       float *to, float *bias) {
-    const dp_window *w = &c->window;
-    size_t plane = (size_t)(w->OH * w->OW) * DP_STRIP;
-    const float *from = c->above->dzt +
-                        (size_t)(quarter / STRIP_QUARTERS) * c->O * plane +
-                        quarter % STRIP_QUARTERS * QUARTER;
-    for (int o = u->o; o < u->o + u->no; o++, bias += QUARTER) {
-        vf sum[QUARTER_VECS];
-        for (int v = 0; v < QUARTER_VECS; v++) {
-            sum[v] = vf_load(bias + v * LANES);
+/* Row y of dY at pixels [x, x + n) of channel o of a quarter, where maxpool follows: its
+ * gradient goes to the pixels that it has taken. */
+static void cw_spread_row(const dp_conv_args *c, int o, int quarter, int y, int x, int n,
+                          float *to) {
+    int K = c->pool, height = c->window.OH / K, width = c->window.OW / K;
+    size_t channel = (size_t)(quarter / STRIP_QUARTERS * c->O + o) * (size_t)height;
+    size_t row = (channel + (size_t)(y / K)) * (size_t)width * DP_STRIP +
+                 (size_t)(quarter % STRIP_QUARTERS * QUARTER);
+    size_t at = row + (size_t)(x / K) * DP_STRIP;
+    for (int i = x, k = x % K; i < x + n; i++, to += QUARTER) {
+        vi here = vi_set(y % K * K + k);
+        for (int v = 0; v < QUARTER; v += LANES) {
+            vf d = vf_zero();
+            if (y < height * K && i < width * K) {
+                vi taken = vi_load(c->taken + at + v);
+                d = vf_select(vi_eq(taken, here), vf_load(c->above->dzt + at + v), d);
+            }
+            vf_store(to + v, d);
         }
-        for (int y = r.y; y < r.y + r.ny; y++) {
-            const float *row =
-                from + (size_t)o * plane + (size_t)(y * w->OW + r.x) * DP_STRIP;
-            for (int x = 0; x < r.nx; x++, row += DP_STRIP, to += QUARTER) {
+        at += ++k == K ? DP_STRIP : 0;
+        k = k == K ? 0 : k;
+    }
+}
+
+/* As it is. */
+static void cw_copy_row(const dp_conv_args *c, int o, int quarter, int y, int x, int n,
+                        float *to) {
+    const dp_window *w = &c->window;
+    size_t channel = (size_t)(quarter / STRIP_QUARTERS * c->O + o) * (size_t)w->OH;
+    const float *from = c->above->dzt +
+                        ((channel + (size_t)y) * (size_t)w->OW + (size_t)x) * DP_STRIP +
+                        quarter % STRIP_QUARTERS * QUARTER;
+    for (int i = 0; i < n; i++, from += DP_STRIP, to += QUARTER) {
+        cw_copy(to, from);
+    }
+}
+
+/* Adds [from, to) to 16 sums. */
+static void cw_add_row(float *sums, const float *from, const float *to) {
+    vf sum[QUARTER_VECS];
 #pragma GCC unroll 4
-                for (int v = 0; v < QUARTER_VECS; v++) {
-                    vf d = vf_load(row + v * LANES);
-                    vf_store(to + v * LANES, d);
-                    sum[v] = sum[v] + d;
-                }
+    for (int v = 0; v < QUARTER_VECS; v++) {
+        sum[v] = vf_load(sums + v * LANES);
+    }
+    for (; from < to; from += QUARTER) {
+#pragma GCC unroll 4
+        for (int v = 0; v < QUARTER_VECS; v++) {
+            sum[v] = sum[v] + vf_load(from + v * LANES);
+        }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < QUARTER_VECS; v++) {
+        vf_store(sums + v * LANES, sum[v]);
+    }
+}
+
+/* A quarter's dY in a rectangle, channels [o, o + n); if there are sums of biases, adds
+ * it to them. */
+static void cw_copy_dy(const dp_conv_args *c, int o, int n, cw_rect r, int quarter,
+                       float *to, float *bias) {
+    for (int end = o + n; o < end; o++) {
+        const float *first = to;
+        for (int y = r.y; y < r.y + r.ny; y++, to += r.nx * QUARTER) {
+            if (c->pool) {
+                cw_spread_row(c, o, quarter, y, r.x, r.nx, to);
+            } else {
+                cw_copy_row(c, o, quarter, y, r.x, r.nx, to);
             }
         }
-        for (int v = 0; v < QUARTER_VECS; v++) {
-            vf_store(bias + v * LANES, sum[v]);
+        if (bias) {
+            cw_add_row(bias, first, to);
+            bias += QUARTER;
         }
     }
 }
 
-/* The input's pixels under a rectangle, rows and cols of them, with the padding. */
+/* The input's pixels under a rectangle, rows and cols of them, with the padding; where
+ * there are few channels, looks for zeros. */
 static void cw_copy_x(const dp_conv_args *c, const cw_unit *u, cw_rect r, int rows,
-                      int cols, int quarter, float *to) {
+                      int cols, int quarter, float *to, cw_span *lit) {
     const dp_window *w = &c->window;
     size_t plane = (size_t)(w->H * w->W) * DP_STRIP;
     const float *from = c->below->yt + (size_t)(quarter / STRIP_QUARTERS) * w->C * plane +
                         quarter % STRIP_QUARTERS * QUARTER;
     int y0 = r.y * w->S - w->P + u->box.i, x0 = r.x * w->S - w->P + u->box.j;
-    for (int k = u->box.c; k < u->box.c + u->box.nc; k++) {
-        for (int y = y0; y < y0 + rows; y++) {
-            const float *row = from + (size_t)k * plane + (ptrdiff_t)y * w->W * DP_STRIP;
-            for (int x = x0; x < x0 + cols; x++, to += QUARTER) {
-                if (y >= 0 && y < w->H && x >= 0 && x < w->W) {
-                    cw_copy(to, row + (ptrdiff_t)x * DP_STRIP);
-                } else {
-                    memset(to, 0, QUARTER * sizeof *to);
-                }
+    int left = x0 < 0 ? imin(-x0, cols) : 0;
+    int right = imin(cols, w->W - x0) > left ? imin(cols, w->W - x0) : left;
+    for (int k = 0; k < u->box.nc * rows; k++, to += cols * QUARTER, lit++) {
+        int y = y0 + k % rows;
+        *lit = (cw_span){0, 0};
+        if (y < 0 || y >= w->H) {
+            memset(to, 0, (size_t)(cols * QUARTER) * sizeof *to);
+            continue;
+        }
+        memset(to, 0, (size_t)(left * QUARTER) * sizeof *to);
+        const float *row = from + (size_t)(u->box.c + k / rows) * plane +
+                           ((ptrdiff_t)y * w->W + x0) * DP_STRIP;
+        for (int x = left; x < right; x++) {
+            cw_copy(to + x * QUARTER, row + (ptrdiff_t)x * DP_STRIP);
+        }
+        memset(to + right * QUARTER, 0, (size_t)((cols - right) * QUARTER) * sizeof *to);
+        *lit = (cw_span){(int16_t)left, (int16_t)right};
+        while (w->C <= CONV_IMAGE && lit->to > left &&
+               !conv_lit(to + (lit->to - 1) * QUARTER, QUARTER)) {
+            lit->to--;
+        }
+        while (w->C <= CONV_IMAGE && lit->from < lit->to &&
+               !conv_lit(to + lit->from * QUARTER, QUARTER)) {
+            lit->from++;
+        }
+    }
+}
+
+/* The pixels of each row for which some of the taps [begin, end) is not 0. */
+static void cw_find_spans(const cw_unit *u, int S, cw_rect r, int rows, int begin,
+                          int end, const cw_span *lit, cw_span *span) {
+    for (int y = 0; y < r.ny; y++) {
+        int from = r.nx, to = 0;
+        for (int k = begin; k < end; k++) {
+            int line = k / u->box.nj, j = k % u->box.nj;
+            cw_span l = lit[line / u->box.ni * rows + line % u->box.ni + y * S];
+            if (l.from < l.to) {
+                /* Pixels i with from <= i S + j < to. */
+                int first = l.from > j ? ceil_div(l.from - j, S) : 0;
+                int last = l.to > j ? imin(ceil_div(l.to - j, S), r.nx) : 0;
+                from = first < last ? imin(from, first) : from;
+                to = first < last && last > to ? last : to;
             }
         }
+        span[y] = (cw_span){(int16_t)(from < to ? from : 0), (int16_t)to};
     }
 }
 
 /* The unit's sums over a rectangle of pixels. */
 static void cw_add_rect(const dp_conv_args *c, const cw_unit *u, cw_rect r, int quarter,
                         cw_buffers *buf) {
+    const conv_box *b = &u->box;
     int S = c->window.S, taps = u->taps;
-    int rows = (r.ny - 1) * S + u->box.ni, cols = (r.nx - 1) * S + u->box.nj;
-    cw_copy_dy(c, u, r, quarter, buf->dy, buf->sums + u->no * taps * QUARTER);
-    cw_copy_x(c, u, r, rows, cols, quarter, buf->x);
+    int rows = (r.ny - 1) * S + b->ni, cols = (r.nx - 1) * S + b->nj;
     cw_tile t = {.plane = r.ny * r.nx * QUARTER,
+                 .x = buf->x,
+                 .dy = buf->dy,
                  .next = S * QUARTER,
-                 .skip = (ptrdiff_t)(S * cols - r.nx * S) * QUARTER,
+                 .line = (ptrdiff_t)S * cols * QUARTER,
                  .ny = r.ny,
                  .nx = r.nx,
                  .first = r.y == 0 && r.x == 0,
-                 .channel = taps * QUARTER,
-                 .x = buf->x};
+                 .channel = taps * QUARTER};
     int width = c->window.K == 3 ? 3 : CW_TAPS, groups = ceil_div(taps, width);
     int tiles = ceil_div(u->no, cw_rows(width));
+    bool zeros = c->window.C <= CONV_IMAGE;
+    cw_copy_x(c, u, r, rows, cols, quarter, buf->x, buf->lit);
+    for (int k = 0; k < taps; k++) {
+        int row = k / b->nj / b->ni * rows + k / b->nj % b->ni;
+        buf->tap[k] = (ptrdiff_t)(row * cols + k % b->nj) * QUARTER;
+    }
+    for (int g = 0; g < groups && zeros; g++) {
+        cw_find_spans(u, S, r, rows, partition_begin(taps, g, groups),
+                      partition_begin(taps, g + 1, groups), buf->lit, buf->span[g]);
+    }
+    for (int y = 0; y < r.ny && !zeros; y++) {
+        buf->span[0][y] = (cw_span){0, (int16_t)r.nx};
+    }
     for (int i = 0; i < tiles; i++) {
         int o = partition_begin(u->no, i, tiles);
-        t.dy = buf->dy + o * t.plane;
+        int channels = partition_begin(u->no, i + 1, tiles) - o;
+        float *bias = buf->sums + (u->no * taps + o) * QUARTER;
+        cw_copy_dy(c, u->o + o, channels, r, quarter, buf->dy, u->bias ? bias : NULL);
         for (int g = 0; g < groups; g++) {
             int begin = partition_begin(taps, g, groups);
-            int n = partition_begin(taps, g + 1, groups) - begin;
-            for (int k = 0; k < n; k++) {
-                int tap = begin + k, line = tap / u->box.nj;
-                int row = line / u->box.ni * rows + line % u->box.ni;
-                t.tap[k] = (ptrdiff_t)(row * cols + tap % u->box.nj) * QUARTER;
-            }
+            t.tap = buf->tap + begin;
+            t.span = buf->span[zeros ? g : 0];
             t.sums = buf->sums + (o * taps + begin) * QUARTER;
-            cw_any_tile(partition_begin(u->no, i + 1, tiles) - o, n, &t);
+            cw_any_tile(channels, partition_begin(taps, g + 1, groups) - begin, &t);
         }
     }
 }
@@ -288,24 +427,44 @@ static void cw_merges(const dp_conv_args *c, int first, int samples, uint8_t *me
 /* A rectangle's size, such that its copies fit. */
 static cw_rect cw_size(const dp_conv_args *c, const cw_unit *u) {
     const dp_window *w = &c->window;
-    int pixels = imin(CW_PIXELS, CW_DY / u->no);
-    cw_rect r = {.ny = imin(w->OH, pixels / w->OW), .nx = w->OW};
+    cw_rect r = {.ny = imin(w->OH, CW_PIXELS / w->OW), .nx = w->OW};
     if (r.ny == 0) {
-        r = (cw_rect){.ny = 1, .nx = pixels};
+        r = (cw_rect){.ny = 1, .nx = CW_PIXELS};
     }
     for (;;) {
         int rows = (r.ny - 1) * w->S + u->box.ni, cols = (r.nx - 1) * w->S + u->box.nj;
         if ((int64_t)u->box.nc * rows * cols <= CW_X) {
             break;
         }
-        if (r.ny > 1) {
-            r.ny--;
-        } else {
-            r.nx--;
-        }
+        r.nx -= r.ny == 1;
+        r.ny -= r.ny > 1;
     }
     r.ny = ceil_div(w->OH, ceil_div(w->OH, r.ny));
     return r;
+}
+
+static cw_rect cw_rect_at(const dp_window *w, cw_rect size, int k) {
+    int across = ceil_div(w->OW, size.nx);
+    int y = k / across * size.ny, x = k % across * size.nx;
+    return (cw_rect){y, imin(size.ny, w->OH - y), x, imin(size.nx, w->OW - x)};
+}
+
+/* The tree's results, from the stack's lowest level. */
+static void cw_write(const dp_conv_args *c, const cw_unit *u, const float *stack) {
+    const conv_box *b = &u->box;
+    int C = c->window.C, K = c->window.K, k = 0;
+    for (int o = u->o; o < u->o + u->no; o++) {
+        for (int line = 0; line < b->nc * b->ni; line++) {
+            size_t channel = (size_t)o * C + b->c + line / b->ni;
+            float *to = c->dW + (channel * K + b->i + line % b->ni) * K + b->j;
+            for (int j = 0; j < b->nj; j++, k++) {
+                to[j] = stack[k / QUARTER * CW_LEVELS * QUARTER + k % QUARTER];
+            }
+        }
+    }
+    for (int o = u->o; o < u->o + u->no && u->bias; o++, k++) {
+        c->db[o] = stack[k / QUARTER * CW_LEVELS * QUARTER + k % QUARTER];
+    }
 }
 
 static void cw_run(const dp_conv_args *c, const cw_unit *u, cw_buffers *buf) {
@@ -313,40 +472,27 @@ static void cw_run(const dp_conv_args *c, const cw_unit *u, cw_buffers *buf) {
     int taps = u->taps, weights = u->no * (taps + u->bias);
     int groups = ceil_div(weights, QUARTER), depth = 0;
     cw_rect size = cw_size(c, u);
+    int rects = ceil_div(w->OH, size.ny) * ceil_div(w->OW, size.nx);
     for (int q = 0; q * QUARTER < c->N; q++) {
         uint8_t merges[QUARTER];
         int samples = imin(c->N - q * QUARTER, QUARTER);
         cw_merges(c, q * QUARTER, samples, merges);
         memset(buf->sums + u->no * taps * QUARTER, 0,
                (size_t)(u->no * QUARTER) * sizeof *buf->sums);
-        for (int y = 0; y < w->OH; y += size.ny) {
-            for (int x = 0; x < w->OW; x += size.nx) {
-                cw_rect r = {y, imin(size.ny, w->OH - y), x, imin(size.nx, w->OW - x)};
-                cw_add_rect(c, u, r, q, buf);
-            }
+        for (int k = 0; k < rects; k++) {
+            cw_add_rect(c, u, cw_rect_at(w, size, k), q, buf);
         }
         depth = cw_push(buf->sums, groups, samples, merges, depth, buf->stack);
         assert(depth < CW_LEVELS);
     }
-    for (int k = 0; k < weights; k++) {
-        float sum = buf->stack[k / QUARTER * CW_LEVELS * QUARTER + k % QUARTER];
-        if (k >= u->no * taps) {
-            c->db[u->o + k - u->no * taps] = sum;
-        } else {
-            int o = u->o + k / taps, tap = k % taps, line = tap / u->box.nj;
-            int channel = u->box.c + line / u->box.ni, i = u->box.i + line % u->box.ni;
-            size_t row = ((size_t)o * w->C + channel) * w->K + i;
-            c->dW[row * w->K + u->box.j + tap % u->box.nj] = sum;
-        }
-    }
+    cw_write(c, u, buf->stack);
 }
 
 /* This thread's part: output channels by boxes. */
 static void conv_dweight(dp_team team, const dp_conv_args *c) {
     const dp_window *w = &c->window;
-    conv_cut cut = conv_cut_taps(w->C, w->K);
-    int no = imin(CW_WEIGHTS / (cut.nc * cut.ni * cut.nj),
-                  CW_DY / imin(CW_PIXELS, w->OH * w->OW));
+    conv_cut cut = conv_cut_taps(w->C, w->K, CW_BOX);
+    int no = imin(CW_WEIGHTS / (cut.nc * cut.ni * cut.nj), CW_CHANNELS);
     subgrid p = split_grid(team, c->end - c->begin, cw_rows(CW_TAPS), cut.boxes);
     int channels = p.a1 - p.a0, parts = ceil_div(channels, no);
     cw_buffers buf;

@@ -3,6 +3,11 @@
  *   z[o,y,x] = b[o] + sum over c,i,j of w[o,c,i,j] x[c, y S - P + i, x S - P + j]  */
 #include "window.h"
 #include <stdlib.h>
+#include <string.h>
+
+enum {
+    POOL = 3
+}; /* layer->arg behind those of the window: of a maxpool that has joined */
 
 static dp_status shape(dp_layer *layer, const char *argument) {
     char *end = NULL;
@@ -42,7 +47,9 @@ static dp_conv_args args(const dp_layer *layer, const dp_pass *p) {
                           .W = p->params + weight,
                           .b = p->params + bias,
                           .dW = p->grads ? p->grads + weight : NULL,
-                          .db = p->grads ? p->grads + bias : NULL};
+                          .db = p->grads ? p->grads + bias : NULL,
+                          .pool = (int)layer->arg[POOL],
+                          .taken = (int32_t *)layer->kept};
 }
 
 static void forward(const dp_layer *layer, const dp_pass *p) {
@@ -60,9 +67,24 @@ static void gradient(const dp_layer *layer, const dp_pass *p) {
     p->set->conv_dweight(p->team, &a);
 }
 
+/* maxpool with windows side by side, which needs to know which pixels it has taken and
+ * nothing else, unless there is an input gradient. */
+static bool join(dp_layer *layer, const dp_layer *next, bool backward) {
+    dp_window w = dp_layer_window(next);
+    bool z = layer->act && layer->act->needs_z;
+    if (strcmp(next->name, "maxpool") != 0 || w.K != w.S || z || backward ||
+        w.K * layer->out.W > DP_CONV_POOL) {
+        return false;
+    }
+    layer->arg[POOL] = w.K;
+    layer->scratch = dp_shape_size(next->out);
+    return true;
+}
+
 const dp_layer_kind dp_layer_conv = {.name = "conv",
                                      .usage = "conv:C@K[/S][+P]",
                                      .fuses = true,
+                                     .join = join,
                                      .shape = shape,
                                      .forward = forward,
                                      .backward = backward,

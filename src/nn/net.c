@@ -54,8 +54,8 @@ static size_t carve_activations(dp_net *net, bool training) {
     return used;
 }
 
-/* An activation right behind a layer that can do it on its way becomes that layer's.
- * Layers that do nothing are left out. */
+/* An activation right behind a layer that can do it on its way becomes that layer's, and
+ * what it joins. Layers that do nothing are left out. */
 static void fuse(dp_net *net, bool training) {
     const dp_model *model = net->model;
     for (int l = 0; l < model->nlayers; l++) {
@@ -67,8 +67,14 @@ static void fuse(dp_net *net, bool training) {
         if (layer->kind->fuses && l + 1 < model->nlayers && model->layers[l + 1].act) {
             layer->act = model->layers[++l].act;
         }
+        const dp_layer *last = layer;
+        if (layer->kind->join && l + 1 < model->nlayers &&
+            layer->kind->join(layer, &model->layers[l + 1],
+                              training && net->nlayers > 0)) {
+            last = &model->layers[++l];
+        }
         net->activations[net->nlayers + 1] =
-            (dp_activation){.F = dp_shape_size(layer->out), .act = layer->act};
+            (dp_activation){.F = dp_shape_size(last->out), .act = layer->act};
         layer->below = &net->activations[net->nlayers];
         layer->above = &net->activations[++net->nlayers];
     }

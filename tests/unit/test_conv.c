@@ -422,6 +422,90 @@ Test(pool, nan_wins_and_the_first_of_equals_gets_the_gradient)
     }
 }
 
+/* ---- convolution with pooling ---- */
+
+static const shape pooled[] = {
+    {64, 1, 12, 12, 5, 1, 0, 24, 16}, {17, 3, 9, 8, 3, 1, 1, 7, 5},
+    {70, 2, 13, 11, 2, 2, 0, 40, 16}, {33, 20, 6, 7, 3, 1, 0, 5, 16},
+    {5, 1, 3, 40, 1, 1, 0, 3, 16},
+};
+enum { POOLED = sizeof pooled / sizeof *pooled };
+
+/* Forward and weight gradient of conv, act and maxpool:K, joined or one by one. */
+static uint64_t run_pooled(const dp_kernels *set, int threads, bool joined, int K,
+                           const char *name, shape s, data *d) {
+    const dp_act *act = name ? dp_act_find(set, name) : NULL;
+    dp_window w = window_of(s);
+    shape p = {.N = s.N, .C = s.O, .H = w.OH, .W = w.OW, .K = K, .S = K};
+    dp_window v = window_of(p);
+    int F = s.O * v.OH * v.OW;
+    float *yt = floats(dp_strip_floats(s.N, F)), *dyt = floats(dp_strip_floats(s.N, F));
+    float *taken = floats(dp_strip_floats(s.N, F));
+    dp_activation below = {.F = d->I, .yt = d->xt};
+    dp_activation middle = {.F = d->F, .act = act, .yt = d->yt, .dzt = d->zt};
+    dp_activation above = {.F = F, .act = joined ? act : NULL, .yt = yt, .dzt = dyt};
+    dp_conv_args a = {.window = w,
+                      .N = s.N,
+                      .O = s.O,
+                      .end = s.O,
+                      .block = s.block,
+                      .below = &below,
+                      .above = joined ? &above : &middle,
+                      .W = d->W,
+                      .b = d->b,
+                      .dW = d->dW,
+                      .db = d->db,
+                      .pool = joined ? K : 0,
+                      .taken = joined ? (int32_t *)taken : NULL};
+    dp_pool_args pool = {.window = v, .N = s.N, .below = &middle, .above = &above};
+    for (int t = 0; t < threads; t++) {
+        set->conv_forward((dp_team){t, threads}, &a);
+    }
+    if (!joined) {
+        set->maxpool_forward((dp_team){0, 1}, &pool);
+    }
+    for (size_t k = 0; k < dp_strip_floats(s.N, F); k++) {
+        dyt[k] = d->dyt[k];
+    }
+    if (!joined) {
+        set->maxpool_backward((dp_team){0, 1}, &pool);
+    } else if (act) {
+        act->backward(NULL, yt, dyt, dp_strip_floats(s.N, F));
+    }
+    for (int t = 0; t < threads; t++) {
+        set->conv_dweight((dp_team){t, threads}, &a);
+    }
+    uint64_t h = digest_strips(yt, s.N, F, 0);
+    h = digest(d->dW, (size_t)s.O * s.C * s.K * s.K, h);
+    dp_memory_free(&yt);
+    dp_memory_free(&dyt);
+    dp_memory_free(&taken);
+    return digest(d->db, (size_t)s.O, h);
+}
+
+Test(conv, joined_with_maxpool_has_the_bits_of_one_after_the_other)
+{
+    const dp_kernels *sets[3];
+    const char *acts[] = {NULL, "relu", "tanh"};
+    int nsets = kernel_sets(sets);
+    for (int k = 0; k < POOLED * 6; k++) {
+        shape s = pooled[k / 6];
+        int K = k % 2 == 0 ? 2 : window_of(s).OH == 3 ? 1 : 3;
+        data d = data_create(s, s.O, s.O * s.C * s.K * s.K);
+        for (int i = 0; i < s.N * d.I / 2; i++) { /* and some zeros */
+            d.xt[i] = 0;
+        }
+        uint64_t first = run_pooled(sets[0], 1, false, K, acts[k / 2 % 3], s, &d);
+        for (int i = 0; i < nsets * THREADS; i++) {
+            uint64_t h = run_pooled(sets[i % nsets], i / nsets + 1, true, K,
+                                    acts[k / 2 % 3], s, &d);
+            cr_assert_eq(h, first, "case %d, pool %d, %s, %d threads", k / 6, K,
+                         sets[i % nsets]->name, i / nsets + 1);
+        }
+        data_destroy(&d);
+    }
+}
+
 /* ---- layer normalisation ---- */
 
 static const shape norms[] = {
