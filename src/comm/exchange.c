@@ -305,9 +305,7 @@ static double reduce_scalars(const dp_exchange *ex, dp_step_scalars *scalars) {
         for (int k = 0; k < ex->peer[r].nranges; k++) {
             int top = walk.depth;
             stack[top] = ex->scalars[r].loss[k];
-            for (int m = dp_tree_push(&walk, ex->peer[r].range[k]); m > 0; m--, top--) {
-                stack[top - 1] += stack[top];
-            }
+            dp_tree_merge_sums(stack, top, dp_tree_push(&walk, ex->peer[r].range[k]));
         }
         scalars->stop += ex->scalars[r].stop;
     }
