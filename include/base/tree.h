@@ -53,4 +53,8 @@ void dp_tree_begin(dp_tree_walk *walk, int count);
  *  number of nodes that are left on the stack. */
 int dp_tree_push(dp_tree_walk *walk, dp_range range);
 
+/** The merges after a push, for sums on a stack: `merges` times the sum on top is added to
+ *  the one below it. top: its index before. */
+void dp_tree_merge_sums(double *stack, int top, int merges);
+
 #endif

@@ -28,15 +28,20 @@ int dp_tree_merges(int count, int leaf) {
     return merges;
 }
 
+void dp_tree_merge_sums(double *stack, int top, int merges) {
+    for (; merges > 0; merges--, top--) {
+        stack[top - 1] += stack[top];
+    }
+}
+
 double dp_tree_sum(const double *v, int count) {
     double stack[DP_TREE_DEPTH];
     int depth = 0;
     for (int leaf = 0; leaf < count; leaf++) {
-        stack[depth++] = v[leaf];
-        for (int m = dp_tree_merges(count, leaf); m > 0; m--) {
-            stack[depth - 2] += stack[depth - 1];
-            depth--;
-        }
+        int merges = dp_tree_merges(count, leaf);
+        stack[depth] = v[leaf];
+        dp_tree_merge_sums(stack, depth, merges);
+        depth += 1 - merges;
     }
     assert(depth == (count > 0));
     return count > 0 ? stack[0] : 0.0;

@@ -80,7 +80,10 @@ static int my_domain(const dp_exchange *ex) {
  * messages. */
 static void schedule(dp_exchange *ex, int blocks) {
     int ranks = ex->shared->comm->size;
-    for (int r = 0; r < ranks && ex->blocks != blocks; r++) {
+    if (ex->blocks == blocks) {
+        return;
+    }
+    for (int r = 0; r < ranks; r++) {
         peer *p = &ex->peer[r];
         p->nranges = dp_tree_partition(blocks, ranks, r, INT_MAX, p->range);
         assert(p->nranges < DP_MAX_PARTIALS);
@@ -88,27 +91,34 @@ static void schedule(dp_exchange *ex, int blocks) {
     ex->blocks = blocks;
 }
 
-/* Merges all siblings among the partials of a domain; what is left is in `merged`, and
- * their number is returned. In my own domain the floats [at, at + n) of the slabs are
- * merged too, and merged[].slice is where they are. */
-static int merge_domain(const dp_exchange *ex, int domain, size_t at, size_t n,
-                        partial *merged) {
+/* The ranges of a domain's partials after all siblings among them are merged; walk->depth
+ * is their number. */
+static void merge_ranges(const dp_exchange *ex, int domain, dp_tree_walk *walk) {
     const dp_shared *s = ex->shared;
-    bool mine = domain == my_domain(ex);
-    dp_tree_walk walk;
-    dp_tree_begin(&walk, ex->blocks);
+    dp_tree_begin(walk, ex->blocks);
     for (int r = 0; r < s->comm->size; r++) {
         for (int k = 0; s->domain_of[r] == domain && k < ex->peer[r].nranges; k++) {
-            int top = walk.depth;
-            merged[top].slice = mine ? slab_of(ex, s->member_of[r], k) + at : NULL;
-            for (int m = dp_tree_push(&walk, ex->peer[r].range[k]); m > 0; m--, top--) {
-                dp_tree_add(merged[top - 1].slice, merged[top].slice, mine ? n : 0);
-            }
-            assert(walk.depth < DP_TREE_DEPTH * 4);
+            dp_tree_push(walk, ex->peer[r].range[k]);
         }
     }
-    for (int v = 0; v < walk.depth; v++) {
-        merged[v].range = walk.range[v];
+}
+
+/* Merges my domain's partials likewise, of each the floats [at, at + n) of its slab.
+ * merged[v] is where the v-th one that is left has them; returns their number. */
+static int merge_own(const dp_exchange *ex, size_t at, size_t n,
+                     float *merged[DP_TREE_DEPTH * 4]) {
+    const dp_shared *s = ex->shared;
+    dp_tree_walk walk;
+    dp_tree_begin(&walk, ex->blocks);
+    for (int m = 0; m < s->members; m++) {
+        const peer *p = &ex->peer[s->rank_of[m]];
+        for (int k = 0; k < p->nranges; k++) {
+            int top = walk.depth, merges = dp_tree_push(&walk, p->range[k]);
+            merged[top] = slab_of(ex, m, k) + at;
+            for (; merges > 0; merges--, top--) {
+                dp_tree_add(merged[top - 1], merged[top], n);
+            }
+        }
     }
     return walk.depth;
 }
@@ -116,10 +126,13 @@ static int merge_domain(const dp_exchange *ex, int domain, size_t at, size_t n,
 /* How many partials of my slice come from other domains. */
 static size_t count_received(const dp_exchange *ex) {
     const dp_shared *s = ex->shared;
-    partial merged[DP_TREE_DEPTH * 4];
+    dp_tree_walk walk;
     size_t n = 0;
     for (int d = 0; d < s->domains; d++) {
-        n += d != my_domain(ex) ? (size_t)merge_domain(ex, d, 0, 0, merged) : 0;
+        if (d != my_domain(ex)) {
+            merge_ranges(ex, d, &walk);
+            n += (size_t)walk.depth;
+        }
     }
     return n;
 }
@@ -220,7 +233,8 @@ static int by_range(const void *a, const void *b) {
 static void exchange_domains(dp_exchange *ex, bool scalars) {
     const dp_shared *s = ex->shared;
     int rank = s->comm->rank, mine = my_domain(ex);
-    partial merged[DP_TREE_DEPTH * 4];
+    dp_tree_walk walk;
+    float *merged[DP_TREE_DEPTH * 4];
     size_t slice = slice_of(ex, rank);
     assert(count_received(ex) * slice <= ex->recvbuf_floats);
     float *recvbuf = ex->recvbuf;
@@ -228,10 +242,11 @@ static void exchange_domains(dp_exchange *ex, bool scalars) {
         if (d == mine) {
             continue;
         }
-        int n = merge_domain(ex, d, 0, 0, merged), there = ex->proxy_there[d];
-        for (int v = 0; v < n; v++, recvbuf += slice) {
+        int there = ex->proxy_there[d];
+        merge_ranges(ex, d, &walk);
+        for (int v = 0; v < walk.depth; v++, recvbuf += slice) {
             ex->partials[ex->npartials++] =
-                (partial){.range = merged[v].range, .slice = recvbuf};
+                (partial){.range = walk.range[v], .slice = recvbuf};
             post(ex, false, (char *)recvbuf, slice * sizeof(float), there, v);
         }
         for (int r = 0; scalars && r < s->comm->size; r++) {
@@ -246,9 +261,9 @@ static void exchange_domains(dp_exchange *ex, bool scalars) {
             continue;
         }
         size_t n = slice_of(ex, r);
-        int partials = merge_domain(ex, mine, ex->bound[r], n, merged);
+        int partials = merge_own(ex, ex->bound[r], n, merged);
         for (int v = 0; v < partials; v++) {
-            post(ex, true, (char *)merged[v].slice, n * sizeof(float), r, v);
+            post(ex, true, (char *)merged[v], n * sizeof(float), r, v);
         }
         for (int m = 0; scalars && m < s->members; m++) {
             post(ex, true, (char *)&ex->scalars[s->rank_of[m]], sizeof(dp_step_scalars),
@@ -290,9 +305,7 @@ static double reduce_scalars(const dp_exchange *ex, dp_step_scalars *scalars) {
         for (int k = 0; k < ex->peer[r].nranges; k++) {
             int top = walk.depth;
             stack[top] = ex->scalars[r].loss[k];
-            for (int m = dp_tree_push(&walk, ex->peer[r].range[k]); m > 0; m--, top--) {
-                stack[top - 1] += stack[top];
-            }
+            dp_tree_merge_sums(stack, top, dp_tree_push(&walk, ex->peer[r].range[k]));
         }
         scalars->stop += ex->scalars[r].stop;
     }

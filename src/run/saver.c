@@ -1,4 +1,12 @@
-/* What a run writes, and when. */
+/* What a run writes, and when.
+ *
+ * Training waits for the disk as little as possible. What is due is built in memory, a
+ * checkpoint or metrics.h5, and is handed to the writer's thread (hand_over); how that went
+ * is known when the next thing is due, or when somebody must know (collect_writes). A
+ * checkpoint that could not be written ends the run, by the stop request that the next
+ * step reduces over the ranks; metrics.h5 ends none, since its rows stay in memory. The
+ * best state is copied at first, and written when there is time or before any later
+ * checkpoint. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "facts.h"
@@ -21,7 +29,7 @@ static void fail_run(dp_saver *saver, dp_status s) {
 }
 
 /* metrics.h5 could not be written, which by itself ends no run. */
-static void flush_failed(dp_saver *saver, dp_status s, const char *text) {
+static void note_flush_failure(dp_saver *saver, dp_status s, const char *text) {
     if (dp_rundir_lost(saver->dir)) {
         fail_run(saver, s);
     } else if (!saver->flush_failed) {
@@ -41,19 +49,19 @@ static void collect_writes(dp_saver *saver) {
     for (int k = 0; k < DP_WRITES; k++) {
         if (w.bytes[k] > 0) {
             dp_budget_note(&saver->budget, k, saver->handed_at,
-                           saver->building + w.seconds[k], w.bytes[k]);
+                           saver->build_seconds + w.seconds[k], w.bytes[k]);
         }
     }
     if (w.bytes[DP_WRITE_METRICS] > 0) {
         dp_metrics_placed(saver->metrics, w.metrics == DP_OK);
         if (w.metrics != DP_OK) {
-            flush_failed(saver, w.metrics, w.text);
+            note_flush_failure(saver, w.metrics, w.text);
         } else {
             saver->flush_failed = false;
             saver->carried = 0;
         }
     } else if (s == DP_OK) {
-        saver->durable = saver->writing;
+        saver->durable = saver->writing_step;
         dp_metrics_checkpoint(saver->metrics, saver->durable);
     } else {
         fail_run(saver, s);
@@ -80,9 +88,10 @@ dp_status dp_saver_wait(dp_saver *saver) {
 
 /* ---- what is written ---- */
 
+/* The writer gets a job that was begun to be built at `begin` of the thread's clock. */
 static void hand_over(dp_saver *saver, double begin, const dp_job *job) {
     saver->handed_at = dp_clock();
-    saver->building = dp_clock_thread() - begin;
+    saver->build_seconds = dp_clock_thread() - begin;
     dp_writer_start(saver->writer, job);
 }
 
@@ -92,61 +101,80 @@ static void start_metrics(dp_saver *saver) {
     double begin = dp_clock_thread();
     dp_status s = dp_metrics_build(saver->metrics, &job.metrics);
     if (s != DP_OK) {
-        flush_failed(saver, s, dp_status_message());
+        note_flush_failure(saver, s, dp_status_message());
     } else if (job.metrics) {
         hand_over(saver, begin, &job);
     }
 }
 
-/* A checkpoint is only worth the good one before it if training can go on from it. */
-static dp_status check_finite(dp_saver *saver) {
-    dp_bad_value bad;
-    if (!dp_facts_bad_value(&saver->snapshot, &bad)) {
-        return DP_OK;
+/* Whether training can go on from the state that the run is in; a checkpoint of any other
+ * must not take the place of a good one. If not, `bad` says where. */
+static bool state_is_finite(const dp_saver *saver, char bad[100]) {
+    dp_bad_value value;
+    if (!dp_facts_bad_value(&saver->snapshot, &value)) {
+        return true;
     }
-    char text[100];
-    snprintf(text, sizeof text, "first layer with bad %s: %s",
-             bad.slot < 0 ? "parameters" : saver->snapshot.slot_name[bad.slot],
-             bad.tensor);
-    return dp_saver_diverged(saver, text);
+    snprintf(bad, 100, "first layer with bad %s: %s",
+             value.slot < 0 ? "parameters" : saver->snapshot.slot_name[value.slot],
+             value.tensor);
+    return false;
 }
 
-/* The checkpoint of the best state, from its copy, or of the one that the run is in. */
-static dp_status build(dp_saver *saver, bool copy, bool best, dp_checkpoint **out) {
-    const dp_progress_state *progress = copy ? &saver->best.progress : saver->progress;
-    dp_snapshot s = saver->snapshot;
-    if (copy) {
-        s.params = saver->best.params;
-        memcpy(s.slot, saver->best.slot, sizeof s.slot);
-    }
-    dp_state_set_progress(progress, &s);
-    s.rows = dp_metrics_unsaved(saver->metrics, progress->step, progress->epoch);
-    return dp_checkpoint_build(dp_rundir_checkpoints(saver->dir), &s, best,
+static dp_status build(dp_saver *saver, dp_snapshot *s, const dp_progress_state *progress,
+                       bool is_best, dp_checkpoint **out) {
+    dp_state_set_progress(progress, s);
+    s->rows = dp_metrics_unsaved(saver->metrics, progress->step, progress->epoch);
+    return dp_checkpoint_build(dp_rundir_checkpoints(saver->dir), s, is_best,
                                (int)saver->config->checkpoint.keep, out);
 }
 
-/* The writer gets the best state, if that is not on the disk yet, and with `newest` the
- * one that the run is in, which may be the best one itself. */
-static dp_status start_checkpoints(dp_saver *saver, bool newest, bool best) {
-    dp_job job = {.retries = (int)saver->config->checkpoint.retries};
+/* The checkpoint of the state that the run is in. */
+static dp_status build_current(dp_saver *saver, bool is_best, dp_checkpoint **out) {
+    dp_snapshot s = saver->snapshot;
+    return build(saver, &s, saver->progress, is_best, out);
+}
+
+/* The checkpoint of the best state, from its copy. */
+static dp_status build_best(dp_saver *saver, dp_checkpoint **out) {
+    dp_snapshot s = saver->snapshot;
+    s.params = saver->best.params;
+    memcpy(s.slot, saver->best.slot, sizeof s.slot);
+    return build(saver, &s, &saver->best.progress, true, out);
+}
+
+/* The writer gets checkpoints, the newest of them that of `step`. */
+static void start_checkpoints(dp_saver *saver, double begin, int64_t step, dp_job *job) {
+    job->retries = (int)saver->config->checkpoint.retries;
+    saver->writing_step = step;
+    saver->carried += dp_metrics_unsaved_bytes(saver->metrics);
+    saver->checkpoints_handed += (job->best != NULL) + (job->newest != NULL);
+    saver->best.there = false;
+    hand_over(saver, begin, job);
+}
+
+/* The writer gets the best state, which is not on the disk yet. */
+static dp_status start_best(dp_saver *saver) {
+    dp_job job = {0};
     double begin = dp_clock_thread();
-    dp_status s = newest ? check_finite(saver) : DP_OK;
-    if (s == DP_OK && saver->best.there && !best) {
-        s = build(saver, true, true, &job.best);
+    DP_TRY(build_best(saver, &job.best));
+    start_checkpoints(saver, begin, saver->best.progress.step, &job);
+    return DP_OK;
+}
+
+/* The writer gets the state that the run is in; before it the best one, where that is
+ * another one and not on the disk yet. */
+static dp_status start_current(dp_saver *saver, bool is_best) {
+    dp_job job = {0};
+    double begin = dp_clock_thread();
+    if (saver->best.there && !is_best) {
+        DP_TRY(build_best(saver, &job.best));
     }
-    if (s == DP_OK && newest) {
-        s = build(saver, false, best, &job.newest);
-    }
+    dp_status s = build_current(saver, is_best, &job.newest);
     if (s != DP_OK) {
         dp_checkpoint_destroy(&job.best);
-        dp_checkpoint_destroy(&job.newest);
         return s;
     }
-    saver->writing = newest ? saver->progress->step : saver->best.progress.step;
-    saver->carried += dp_metrics_unsaved_bytes(saver->metrics);
-    saver->placed += (job.best != NULL) + newest;
-    saver->best.there = false;
-    hand_over(saver, begin, &job);
+    start_checkpoints(saver, begin, saver->progress->step, &job);
     return DP_OK;
 }
 
@@ -160,7 +188,7 @@ static int64_t state_bytes(const dp_saver *saver) {
 
 /* What the run would leave if it ended now. */
 static int64_t final_bytes(const dp_saver *saver) {
-    int64_t keep = saver->config->checkpoint.keep, files = saver->placed + 1;
+    int64_t keep = saver->config->checkpoint.keep, files = saver->checkpoints_handed + 1;
     return dp_metrics_bytes(saver->metrics) +
            ((files < keep ? files : keep) + 1) * state_bytes(saver);
 }
@@ -202,7 +230,7 @@ static bool budget_allows(dp_saver *saver) {
     if (!checkpoint_due(saver, now)) {
         return false;
     }
-    bool rows = !saver->flush_failed && rows_first(saver, DP_AT_EPOCH) &&
+    bool rows = !saver->flush_failed && rows_first(saver, DP_WHILE_RUNNING) &&
                 dp_budget_affords(&saver->budget, DP_WRITE_METRICS, now,
                                   dp_metrics_bytes(saver->metrics));
     if (rows) {
@@ -251,7 +279,7 @@ void dp_saver_step(dp_saver *saver, const dp_step_result *r, int n) {
     if (metrics_due(saver, now)) {
         start_metrics(saver);
     } else if (saver->best.there && !saver->autosaves && checkpoint_due(saver, now)) {
-        dp_status s = start_checkpoints(saver, false, false);
+        dp_status s = start_best(saver);
         if (s != DP_OK) {
             fail_run(saver, s);
         }
@@ -267,28 +295,34 @@ void dp_saver_epoch(dp_saver *saver, const dp_epoch_row *row,
 }
 
 /* On rank 0. */
-static dp_status checkpoint(dp_saver *saver, bool best, dp_why why) {
+static dp_status checkpoint(dp_saver *saver, bool is_best, dp_why why) {
     DP_TRY(files_status(saver));
     if (rows_first(saver, why)) {
         start_metrics(saver);
         DP_TRY(files_status(saver));
     }
-    return start_checkpoints(saver, true, best);
+    char bad[100];
+    return state_is_finite(saver, bad) ? start_current(saver, is_best)
+                                       : dp_saver_diverged(saver, bad);
 }
 
-dp_status dp_saver_checkpoint(dp_saver *saver, bool best, dp_why why) {
+dp_status dp_saver_checkpoint(dp_saver *saver, bool is_best, dp_why why) {
     if (saver->newest == saver->progress->step) {
         return DP_OK;
     }
     dp_stepper_gather(saver->stepper);
-    DP_TRY(dp_comm_agree(saver->comm, saver->dir ? checkpoint(saver, best, why) : DP_OK));
+    DP_TRY(
+        dp_comm_agree(saver->comm, saver->dir ? checkpoint(saver, is_best, why) : DP_OK));
     saver->newest = saver->progress->step;
     return DP_OK;
 }
 
 /* On rank 0. */
 static dp_status keep_best(dp_saver *saver) {
-    DP_TRY(check_finite(saver));
+    char bad[100];
+    if (!state_is_finite(saver, bad)) {
+        return dp_saver_diverged(saver, bad);
+    }
     return dp_state_copy_from(&saver->best, &saver->snapshot, saver->floats,
                               saver->progress);
 }
@@ -321,7 +355,7 @@ dp_status dp_saver_finish(dp_saver *saver, const char *status, const dp_score *t
 /* The best checkpoint and the status, on rank 0. */
 static dp_status write_last_good(dp_saver *saver) {
     collect_writes(saver);
-    dp_status s = saver->best.there ? start_checkpoints(saver, false, false) : DP_OK;
+    dp_status s = saver->best.there ? start_best(saver) : DP_OK;
     s = s != DP_OK ? s : files_status(saver);
     dp_metrics_status(saver->metrics, "diverged");
     return s != DP_OK ? s : dp_metrics_flush(saver->metrics);

@@ -12,7 +12,7 @@
 typedef struct dp_saver dp_saver;
 
 /* Why a checkpoint is written. */
-typedef enum dp_why { DP_AT_EPOCH, DP_AT_STOP, DP_AT_END } dp_why;
+typedef enum dp_why { DP_WHILE_RUNNING, DP_AT_STOP, DP_AT_END } dp_why;
 
 /* Writes config.ini and metrics.h5 as they are at the start; takes over the folder and the
  * checkpoint of `start`. Borrows session, stepper and the run's progress.
@@ -34,12 +34,12 @@ void dp_saver_epoch(dp_saver *saver, const dp_epoch_row *row,
 bool dp_saver_failed(dp_saver *saver);
 
 /* Whether a checkpoint is due after this step, which may be the last one of an epoch.
- * MPI: collective where it is, else local */
+ * MPI: collective at the end of an epoch with checkpoint.every = auto; else local */
 bool dp_saver_due(dp_saver *saver, bool epoch_end);
 
-/* Saves the state, if that was not done yet; `best`: it is the best one.
+/* Saves the state, if that was not done yet; is_best: it is the best one so far.
  * MPI: collective. Errors: agreed; DP_EDIVERGED where it isn't finite */
-dp_status dp_saver_checkpoint(dp_saver *saver, bool best, dp_why why);
+dp_status dp_saver_checkpoint(dp_saver *saver, bool is_best, dp_why why);
 
 /* Keeps a copy of the state, which is the best one, to be written later.
  * MPI: collective. Errors: as dp_saver_checkpoint */
@@ -52,7 +52,8 @@ dp_status dp_saver_wait(dp_saver *saver);
  * (NULL or n = 0: there was none). MPI: collective. Errors: agreed */
 dp_status dp_saver_finish(dp_saver *saver, const char *status, const dp_score *test);
 
-/* DP_EDIVERGED, after the best checkpoint is on the disk and metrics.h5 says so.
+/* DP_EDIVERGED, after the best checkpoint is on the disk and metrics.h5 says so. where:
+ * the layer, for the message.
  * MPI: local */
 dp_status dp_saver_diverged(dp_saver *saver, const char *where);
 

@@ -29,14 +29,15 @@ struct dp_saver {
      * before it finds it again, with the same bits, so no checkpoint of a later step may
      * come to the disk earlier. */
     dp_state_copy best;
-    bool flush_failed; /* metrics.h5 could not be written, and a warning was given */
-    double handed_at, building; /* clock then, and the seconds that it took to build it */
-    int64_t writing;            /* step of the checkpoint that the writer has */
-    int64_t durable;            /* step of the newest one on the disk, -1 if none */
-    int64_t carried;   /* bytes of rows in checkpoints since metrics.h5 was written */
-    int64_t placed;    /* checkpoints of this start */
-    dp_status failure; /* why the run must end after this step */
-    char failure_text[2048]; /* and its message */
+    bool flush_failed;    /* metrics.h5 could not be written, and a warning was given */
+    double handed_at;     /* clock when the writer got its last job */
+    double build_seconds; /* of this thread, to build that job */
+    int64_t writing_step; /* of the checkpoint that the writer has */
+    int64_t durable;      /* step of the newest checkpoint on the disk, -1 if none */
+    int64_t carried;      /* bytes of rows in checkpoints since metrics.h5 was written */
+    int64_t checkpoints_handed; /* to the writer; a resume counts the one before, too */
+    dp_status failure;          /* why the run must end after this step */
+    char failure_text[2048];    /* and its message */
 };
 
 #endif

@@ -23,7 +23,7 @@ static dp_status load_rows(dp_saver *saver, const dp_snapshot *from) {
     DP_TRY(dp_metrics_load(saver->metrics, from->step, from->epoch));
     dp_metrics_append(saver->metrics, &from->rows);
     dp_metrics_checkpoint(saver->metrics, from->step);
-    saver->placed = 1;
+    saver->checkpoints_handed = 1;
     return DP_OK;
 }
 

@@ -138,7 +138,7 @@ static dp_status train_loop(void *arg) {
             DP_TRY(train_step(run, &stop));
             if (progress->position < steps && dp_saver_due(saver, false)) {
                 wait_params(run);
-                DP_TRY(dp_saver_checkpoint(saver, false, DP_AT_EPOCH));
+                DP_TRY(dp_saver_checkpoint(saver, false, DP_WHILE_RUNNING));
             }
         }
         if (progress->position == steps) {
@@ -150,7 +150,7 @@ static dp_status train_loop(void *arg) {
             dp_epoch_record(run, &score, &best);
             bool finished = dp_run_finished(run);
             if (finished || dp_saver_due(saver, true)) {
-                dp_why why = finished ? DP_AT_END : DP_AT_EPOCH;
+                dp_why why = finished ? DP_AT_END : DP_WHILE_RUNNING;
                 DP_TRY(dp_saver_checkpoint(saver, best, why));
             } else if (best) {
                 DP_TRY(dp_saver_keep_best(saver));

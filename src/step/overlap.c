@@ -1,5 +1,6 @@
-/* The communication thread: exchanges buckets while the team computes, as DDP's reducer
- * does. */
+/* The communication thread: exchanges buckets and updates this rank's slices of them
+ * while the team computes, as DDP's reducer does with buckets alone. step_impl.h says how
+ * the two take turns. */
 #include "base/memory.h"
 #include "step_impl.h"
 #include <pthread.h>
@@ -11,17 +12,19 @@
 struct dp_overlap {
     dp_stepper *st;
     pthread_t comm_thread;
-    pthread_mutex_t lock; /* of all that follows */
+    /* Guards the next four, which the other thread may wait for. To set one of them also
+     * publishes the rest to that thread. */
+    pthread_mutex_t lock;
     pthread_cond_t changed;
+    int grads_ready;     /* buckets below this one have their gradients */
+    int params_pending;  /* buckets below this one don't have their new parameters yet */
+    int scalars_pending; /* 1: loss, scalars and squares of the step aren't known yet */
+    int quit;
     dp_update_plan plan;
     dp_step_scalars scalars;
     double loss;
     dp_sliced_array *squares; /* [nbuckets]; owner: this */
-    int grads_ready;          /* buckets below this one have their gradients */
-    int params_ready;         /* buckets from this one on have their new parameters */
-    int scalars_ready;        /* loss, scalars and squares of the step are */
-    int quit;
-    bool in_step; /* this step has gradients; only the team uses it */
+    bool in_step;             /* this step has gradients; only the team uses it */
 };
 
 /* Changes a value that the other thread may wait for. */
@@ -77,7 +80,7 @@ static void exchange_step(dp_overlap *ov) {
     if (st->config->optimizer.clip_norm > 0) {
         dp_step_clip(st, &u);
     }
-    set_and_signal(ov, &ov->scalars_ready, true);
+    set_and_signal(ov, &ov->scalars_pending, 0);
     for (int b = n - 1; b >= 0; b--) {
         const dp_bucket *bucket = &st->bucket[b];
         for (int c = bucket->first; c < bucket->last; c++) {
@@ -89,7 +92,7 @@ static void exchange_step(dp_overlap *ov) {
             /* for the next step; not read before all parameters are ready */
             ov->grads_ready = 0;
         }
-        set_and_signal(ov, &ov->params_ready, b);
+        set_and_signal(ov, &ov->params_pending, b);
     }
 }
 
@@ -141,20 +144,20 @@ void dp_overlap_destroy(dp_overlap **overlap) {
     *overlap = NULL;
 }
 
-/* Waits, with the lock, until the parameters of the buckets from b on are ready. The core
- * is the communication thread's meanwhile. */
-static void wait_for_parameters(dp_overlap *ov, int b) {
-    while (ov->params_ready > b) {
+/* Waits until *pending (params_ or scalars_pending) is `most` or less. The core is the
+ * communication thread's meanwhile. */
+static void wait_for(dp_overlap *ov, const int *pending, int most) {
+    pthread_mutex_lock(&ov->lock);
+    while (*pending > most) {
         dp_comm_sleep_while_polling(ov->st->comm, false);
         pthread_cond_wait(&ov->changed, &ov->lock);
     }
     dp_comm_sleep_while_polling(ov->st->comm, true);
+    pthread_mutex_unlock(&ov->lock);
 }
 
 void dp_overlap_wait_params(dp_overlap *ov, int b) {
-    pthread_mutex_lock(&ov->lock);
-    wait_for_parameters(ov, b);
-    pthread_mutex_unlock(&ov->lock);
+    wait_for(ov, &ov->params_pending, b);
 }
 
 void dp_overlap_grads_ready(dp_overlap *ov, int b, const dp_update_plan *plan) {
@@ -162,8 +165,8 @@ void dp_overlap_grads_ready(dp_overlap *ov, int b, const dp_update_plan *plan) {
         /* A rank without samples has not waited in its forward pass. */
         dp_overlap_wait_params(ov, 0);
         ov->plan = *plan;
-        ov->params_ready = ov->st->nbuckets;
-        ov->scalars_ready = false;
+        ov->params_pending = ov->st->nbuckets;
+        ov->scalars_pending = 1;
         ov->in_step = true;
     }
     set_and_signal(ov, &ov->grads_ready, b + 1);
@@ -173,22 +176,14 @@ double dp_overlap_reduce(dp_overlap *ov, const dp_update_plan *plan,
                          dp_step_scalars *scalars) {
     ov->scalars = *scalars;
     dp_overlap_grads_ready(ov, ov->st->nbuckets - 1, plan);
-    pthread_mutex_lock(&ov->lock);
-    while (!ov->scalars_ready) {
-        dp_comm_sleep_while_polling(ov->st->comm, false);
-        pthread_cond_wait(&ov->changed, &ov->lock);
-    }
-    dp_comm_sleep_while_polling(ov->st->comm, true);
-    pthread_mutex_unlock(&ov->lock);
+    wait_for(ov, &ov->scalars_pending, 0);
     ov->in_step = false;
     *scalars = ov->scalars;
     return ov->loss;
 }
 
 void dp_overlap_wait_all(dp_overlap *ov) {
-    pthread_mutex_lock(&ov->lock);
-    wait_for_parameters(ov, 0);
-    pthread_mutex_unlock(&ov->lock);
+    wait_for(ov, &ov->params_pending, 0);
     dp_comm_set_mpi_thread(ov->st->comm);
     dp_comm_sleep_while_polling(ov->st->comm, false);
 }

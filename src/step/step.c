@@ -1,4 +1,6 @@
-/* One optimizer step: microbatches, the reduction, the update. */
+/* One optimizer step: microbatches, the reduction, the update. With overlap the
+ * communication thread does the last two (overlap.c); the team tells it which gradients
+ * are complete, and waits for the parameters that it is about to read. */
 #include "base/memory.h"
 #include "base/tree.h"
 #include "step/team.h"
@@ -54,24 +56,24 @@ static void bucket_ready(dp_stepper *st, dp_team team, int b, const grad_target 
     }
 }
 
-/* What a thread has with it on its way through a microbatch. */
-typedef struct worker {
+/* What a thread's hooks need in a microbatch. */
+typedef struct microbatch_context {
     dp_stepper *st;
     const grad_target *to;
     const dp_update_plan *early; /* not NULL: parameters are updated as gradients come */
     dp_times *times;
     double *clock, *busy; /* the part of times that the thread is in */
-} worker;
+} microbatch_context;
 
 static void wait_for_team(void *context, dp_team team) {
-    worker *w = context;
+    microbatch_context *w = context;
     *w->busy += dp_lap(w->clock);
     dp_team_barrier(team);
     w->times->idle += dp_lap(w->clock);
 }
 
 static void slice_needed(void *context, dp_team team, const dp_slice *slice) {
-    worker *w = context;
+    microbatch_context *w = context;
     int b = w->st->completes[slice - w->st->net->slice];
     if (team.id == 0 && b >= 0) {
         *w->busy += dp_lap(w->clock);
@@ -81,7 +83,7 @@ static void slice_needed(void *context, dp_team team, const dp_slice *slice) {
 }
 
 static void slice_ready(void *context, dp_team team, const dp_slice *slice) {
-    worker *w = context;
+    microbatch_context *w = context;
     int b = w->st->completes[slice - w->st->net->slice];
     if (w->early) {
         dp_step_update_slice(w->st, team, slice, w->early);
@@ -92,7 +94,7 @@ static void slice_ready(void *context, dp_team team, const dp_slice *slice) {
 }
 
 /* Forward, loss and backward of one microbatch; a barrier is its end. Whole team. */
-static double microbatch(worker *w, dp_team team, const int32_t *rows, int N,
+static double microbatch(microbatch_context *w, dp_team team, const int32_t *rows, int N,
                          const dp_update_plan *plan) {
     dp_stepper *st = w->st;
     const dp_net *net = st->net;
@@ -138,29 +140,42 @@ static double microbatch(worker *w, dp_team team, const int32_t *rows, int N,
     return loss;
 }
 
+/* One step, for its threads. */
+typedef struct step_job {
+    dp_stepper *st;
+    const int32_t *rows;
+    int n, blocks, nmicrobatches;
+    const dp_range *range; /* [nmicrobatches] */
+    const dp_update_plan *plan;
+    bool early_update; /* nobody is waited for: see dp_step_update_slice */
+    dp_step_scalars scalars;
+    double start, end, loss_sum; /* end: of thread 0's last lap */
+} step_job;
+
 /* All microbatches of this rank: leaves one gradient slab and one loss for each of its
  * ranges. */
-static void compute(dp_stepper *st, dp_team team, const int32_t *rows, int n,
-                    int nmicrobatches, const dp_range *range, const dp_update_plan *early,
-                    const dp_update_plan *plan, double *clock) {
-    int blocks = dp_tree_blocks(n, st->block);
+static void compute(dp_team team, const step_job *j, double *clock) {
+    dp_stepper *st = j->st;
     dp_tree_walk walk;
-    dp_tree_begin(&walk, blocks);
-    for (int k = 0; k < nmicrobatches; k++) {
-        int begin = range[k].a * st->block;
-        int end = range[k].b == blocks ? n : range[k].b * st->block;
-        int top = walk.depth, merges = dp_tree_push(&walk, range[k]);
-        const grad_target to = {top, merges, k == nmicrobatches - 1 ? plan : NULL};
-        worker w = {.st = st, .to = &to, .early = early, .clock = clock};
+    dp_tree_begin(&walk, j->blocks);
+    for (int k = 0; k < j->nmicrobatches; k++) {
+        dp_range range = j->range[k];
+        int begin = range.a * st->block;
+        int end = range.b == j->blocks ? j->n : range.b * st->block;
+        int top = walk.depth, merges = dp_tree_push(&walk, range);
+        bool last = k == j->nmicrobatches - 1;
+        const grad_target to = {top, merges, last ? j->plan : NULL};
+        microbatch_context w = {.st = st,
+                                .to = &to,
+                                .early = j->early_update ? j->plan : NULL,
+                                .clock = clock};
         w.times = team.id == 0 ? &st->times : &(dp_times){0};
-        double loss = microbatch(&w, team, rows + begin, end - begin, plan);
+        double loss = microbatch(&w, team, j->rows + begin, end - begin, j->plan);
         if (team.id == 0) {
             st->partial_loss[top] = loss;
-            for (; merges > 0; merges--, top--) {
-                st->partial_loss[top - 1] += st->partial_loss[top];
-            }
+            dp_tree_merge_sums(st->partial_loss, top, merges);
         }
-        if (nmicrobatches > 1) {
+        if (j->nmicrobatches > 1) {
             dp_team_barrier(team);
             if (team.id == 0) {
                 st->times.idle += dp_lap(clock);
@@ -248,27 +263,14 @@ static int bad_tensor(const dp_stepper *st) {
     return -1;
 }
 
-/* One step, for its threads. */
-typedef struct job {
-    dp_stepper *st;
-    const int32_t *rows;
-    int n, blocks, nmicrobatches;
-    const dp_range *range; /* [nmicrobatches] */
-    const dp_update_plan *plan;
-    bool early_update; /* nobody is waited for: see dp_step_gradient_and_update */
-    dp_step_scalars scalars;
-    double start, end, loss_sum; /* end: of thread 0's last lap */
-} job;
-
-static void work(dp_team team, void *arg) {
-    job *j = arg;
+static void step_thread(dp_team team, void *arg) {
+    step_job *j = arg;
     dp_stepper *st = j->st;
     double clock = j->start;
     if (team.id == 0) {
         st->times.idle += dp_lap(&clock);
     }
-    compute(st, team, j->rows, j->n, j->nmicrobatches, j->range,
-            j->early_update ? j->plan : NULL, j->plan, &clock);
+    compute(team, j, &clock);
     if (team.id == 0) {
         for (int k = 0; k < DP_MAX_PARTIALS && k < st->ngrads; k++) {
             j->scalars.loss[k] = st->partial_loss[k];
@@ -297,18 +299,18 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     dp_range *range = st->range;
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
     dp_update_plan plan = dp_step_plan(st, n, lr, t);
-    job j = {.st = st,
-             .rows = rows,
-             .n = n,
-             .blocks = blocks,
-             .nmicrobatches = nmicrobatches,
-             .range = range,
-             .plan = &plan,
-             .early_update = ranks == 1 && nmicrobatches == 1 &&
-                             !(st->config->optimizer.clip_norm > 0),
-             .scalars = {.stop = stop_requested},
-             .start = start};
-    dp_team_run(st->threads, work, &j);
+    step_job j = {.st = st,
+                  .rows = rows,
+                  .n = n,
+                  .blocks = blocks,
+                  .nmicrobatches = nmicrobatches,
+                  .range = range,
+                  .plan = &plan,
+                  .early_update = ranks == 1 && nmicrobatches == 1 &&
+                                  !(st->config->optimizer.clip_norm > 0),
+                  .scalars = {.stop = stop_requested},
+                  .start = start};
+    dp_team_run(st->threads, step_thread, &j);
     double now = dp_clock();
     st->times.idle += now - j.end;
     *out = (dp_step_result){.loss = j.loss_sum / n,
