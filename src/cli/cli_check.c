@@ -114,6 +114,7 @@ dp_status dp_cli_check(const dp_cli *cli) {
     dp_launch_check(session);
     print_layers(session);
     DP_TRY(dp_train_check(session));
+    dp_model_log_start(session->model, cli->config.model.init_file);
     DP_TRY(dp_team_open(session->threads, print_cost, session));
     dp_log("ok: nothing was trained");
     return DP_OK;
