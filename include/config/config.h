@@ -38,6 +38,8 @@ typedef struct dp_config {
         char init_weight[DP_TEXT]; /* numbers separated by blanks or commas */
         char init_bias[DP_TEXT];
         char init_file[DP_TEXT];
+        bool init_partial;
+        char freeze[DP_TEXT]; /* indices of layers, separated by blanks */
     } model;
     struct {
         char name[16]; /* cross_entropy | mse | bce */

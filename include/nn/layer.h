@@ -88,6 +88,10 @@ typedef struct dp_initial {
     float value;
 } dp_initial;
 
+/** Where dp_model_init took a tensor's numbers from. Misfit: fresh, since the file has one
+ *  of this name but of another shape. */
+typedef enum dp_source { DP_SOURCE_FRESH, DP_SOURCE_FILE, DP_SOURCE_MISFIT } dp_source;
+
 struct dp_layer {
     const dp_layer_kind *kind;
     const char *name; /* "dense", "relu" */
@@ -98,12 +102,14 @@ struct dp_layer {
     int ntensors;
     dp_tensor tensor[DP_LAYER_TENSORS]; /* one behind the other in the slab */
     dp_initial start[DP_LAYER_TENSORS];
+    dp_source source[DP_LAYER_TENSORS];
     /** Channels of the output that can be computed some at a time: each has a row of its
      *  own in all tensors, whose first dimension is `rows`. 0: all at once, whatever
      *  begin and end are. */
     int rows;
     double flops; /* floating-point operations of the forward pass, a sample */
     int scratch;  /* floats a sample that forward leaves for the others */
+    bool frozen;  /* training leaves its tensors as they are */
     /* In a net: */
     const dp_activation *below, *above;
     float *kept; /* [S][scratch][64], training only; else NULL */

@@ -17,11 +17,14 @@ typedef struct dp_model {
     int nlayers;
     dp_layer *layers; /* as written, without buffers; owner: this */
     int ntensors;
-    dp_tensor *tensors; /* in the slab's order; owner: this */
+    dp_tensor *tensors; /* in the layers' order; owner: this */
     size_t parameters;  /* floats in tensors */
+    size_t trained;     /* of these, what is not frozen */
     size_t floats;      /* of the slab: tensors padded to 16 floats, padding stays 0 */
     float *params;      /* [floats]; owner: this, unless borrowed */
     bool params_borrowed;
+    /** Chunks of the tensors that are trained, which are first in the slab: what has no
+     *  chunk has no update, no share of the norm and is not exchanged. */
     int nchunks;
     size_t *chunk; /* [nchunks+1] where each chunk begins in the slab; owner: this */
 } dp_model;
@@ -37,9 +40,18 @@ dp_status dp_model_create(const dp_kernels *set, const char *layers, dp_shape in
                           int outputs, dp_model **out);
 void dp_model_destroy(dp_model **model);
 
-/** Floating-point operations of a training step, a sample: forward, gradients and, but
- *  for the first layer, input gradient, each of which costs a layer about the same. MPI:
- *  local */
+/** Freezes layers: `text` has their indices, separated by blanks. Parameters are still
+ *  zero; no net has been made of the model.
+ *  Errors: DP_EUSAGE for one without parameters, or where nothing is left to train */
+dp_status dp_model_freeze(dp_model *model, const char *text);
+
+/** The first of n layers, a model's or a net's, that is trained: below it no gradient is
+ *  needed. */
+int dp_model_lowest_trained(const dp_layer *layers, int n);
+
+/** Floating-point operations of a training step, a sample: forward, gradients of what is
+ *  trained and, above the lowest layer that is, input gradients, each of which costs a
+ *  layer about the same. MPI: local */
 double dp_model_flops(const dp_model *model);
 
 /** Moves the parameters into memory of the caller's (model->floats, shared with other
@@ -47,10 +59,18 @@ double dp_model_flops(const dp_model *model);
  *  MPI: local */
 void dp_model_move_params(dp_model *model, float *params);
 
-/** Initial parameters as config->model.init says. Numbers are a function of (seed,
- *  tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE
+/** Initial parameters as config->model.init says; with init_partial those that init_file
+ *  has with the same name and shape come from it.
+ *  Numbers are a function of (seed, tensor, element).  Errors: DP_EUSAGE (init_weight of another length), DP_EFILE
  *  (init_file), DP_EDIVERGED (values in it are not finite). MPI: local */
 dp_status dp_model_init(dp_model *model, const dp_config *config);
+
+/** Whether some tensors come from config->model.init_file. */
+bool dp_model_reads_file(const dp_config *config);
+
+/** Where dp_model_init has taken tensors from init_file: a line of the log with them and
+ *  those that are new. */
+void dp_model_log_start(const dp_model *model, const char *init_file);
 
 /** Copies the tensors of a checkpoint into the slab. Names and shapes must be the
  *  model's. params is laid out by its own tensors.  Errors: DP_EFILE naming the tensor */

@@ -7,7 +7,8 @@
 
 /** Output channels of a layer that one call computes, and the floats of the slab that
  *  belong to them: parameters that it reads, gradients that are complete with it. The
- *  last slice of a layer has its biases. Slices without parameters have no floats. */
+ *  last slice of a layer has its biases. Slices without parameters, or with frozen ones,
+ *  have no floats. */
 typedef struct dp_slice {
     int layer;            /* in net->layers */
     int begin, end;       /* channels */
@@ -35,6 +36,7 @@ typedef struct dp_net {
     const dp_model *model;
     int capacity; /* samples */
     int nlayers;  /* activations behind a layer that fuses are part of it */
+    int lowest;   /* layer that is trained: no gradient is computed below it */
     dp_layer *layers;
     int nactivations; /* nlayers + 1; the first is the input, the last the logits */
     dp_activation *activations;
@@ -67,7 +69,7 @@ void dp_net_cut(dp_net *net, size_t least);
  *  before is the net's, the one after it the caller's. */
 void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks);
 
-/** The logits' dzt -> pass.grads, overwritten. Barriers before and after are the net's:
+/** The logits' dzt -> pass.grads, overwritten but for what is frozen. Barriers before and after are the net's:
  *  all gradients are complete then, and reported. */
 void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks);
 

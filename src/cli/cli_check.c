@@ -1,6 +1,7 @@
 /* trainer check: config, data, launch, model, memory and speed; trains nothing. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "cli.h"
 #include "run/launch_check.h"
 #include "run/train.h"
@@ -16,31 +17,77 @@ static void shape_text(int N, dp_shape s, char text[DP_SHAPE_TEXT]) {
     dp_tensor_shape(&t, text);
 }
 
-/* Each layer's input and output shape at the global batch, its parameters and their
- * tensors: what PyTorch's shapes would be. */
+enum { COLUMNS = 7, CELL = DP_LAYER_TENSORS * 100 };
+
+typedef struct row {
+    char cell[COLUMNS][CELL];
+} row;
+
+/* Columns as wide as they must be, two blanks between; numbers and shapes to the right. */
+static void print_rows(const row *rows, int n) {
+    static const bool right[COLUMNS] = {false, false, true, true, true, true, false};
+    int width[COLUMNS] = {0};
+    for (int r = 0; r < n; r++) {
+        for (int c = 0; c < COLUMNS; c++) {
+            int length = (int)strlen(rows[r].cell[c]);
+            width[c] = length > width[c] ? length : width[c];
+        }
+    }
+    for (int r = 0; r < n; r++) {
+        char line[COLUMNS * CELL];
+        size_t used = 0;
+        for (int c = 0; c < COLUMNS - 1; c++) {
+            used += (size_t)snprintf(line + used, sizeof line - used, "%*s  ",
+                                     right[c] ? width[c] : -width[c], rows[r].cell[c]);
+        }
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s",
+                                 rows[r].cell[COLUMNS - 1]);
+        while (line[used - 1] == ' ') {
+            line[--used] = '\0';
+        }
+        dp_log("%s", line);
+    }
+}
+
+static void fill_row(const dp_layer *layer, int batch, row *r) {
+    size_t count = 0, used = 0;
+    char *tensors = r->cell[6], shape[DP_SHAPE_TEXT];
+    for (int k = 0; k < layer->ntensors; k++) {
+        const dp_tensor *t = &layer->tensor[k];
+        count += t->count;
+        used += (size_t)snprintf(tensors + used, CELL - used, "%s%s %s",
+                                 k > 0 ? ", " : "", t->name, dp_tensor_shape(t, shape));
+    }
+    snprintf(tensors + used, CELL - used, "%s", layer->frozen ? "  frozen" : "");
+    snprintf(r->cell[0], CELL, "%d", layer->index);
+    snprintf(r->cell[1], CELL, "%s", layer->name);
+    shape_text(batch, layer->in, r->cell[2]);
+    shape_text(batch, layer->out, r->cell[3]);
+    snprintf(r->cell[4], CELL, "%zu", count);
+    snprintf(r->cell[5], CELL, "%.0f", layer->flops);
+}
+
+/* Each layer's input and output shape at the global batch as PyTorch would have them, its
+ * parameters and their tensors, and the floating-point operations of its forward pass, a
+ * sample; what all layers have; and of that what is trained. */
 static void print_layers(const dp_session *session) {
     const dp_model *model = session->model;
-    const char *row = "%-4s %-10s %14s %14s %11s  %s";
-    dp_log(row, "", "layer", "input", "output", "parameters", "tensors");
-    for (int l = 0; l < model->nlayers; l++) {
-        const dp_layer *layer = &model->layers[l];
-        char index[12], input[DP_SHAPE_TEXT], output[DP_SHAPE_TEXT], shape[DP_SHAPE_TEXT];
-        char parameters[24], tensors[DP_LAYER_TENSORS * 100] = "";
-        size_t count = 0, used = 0;
-        for (int k = 0; k < layer->ntensors; k++) {
-            const dp_tensor *t = &layer->tensor[k];
-            count += t->count;
-            used +=
-                (size_t)snprintf(tensors + used, sizeof tensors - used, "%s%s %s",
-                                 k > 0 ? ", " : "", t->name, dp_tensor_shape(t, shape));
-        }
-        snprintf(index, sizeof index, "%d", l);
-        shape_text(session->batch, layer->in, input);
-        shape_text(session->batch, layer->out, output);
-        snprintf(parameters, sizeof parameters, "%zu", count);
-        dp_log(row, index, layer->name, input, output, parameters, tensors);
+    int n = model->nlayers;
+    double flops = 0;
+    row *rows = dp_alloc((size_t)n + 3, sizeof *rows);
+    rows[0] = (row){{"", "layer", "input", "output", "parameters", "FLOPs", "tensors"}};
+    for (int l = 0; l < n; l++) {
+        fill_row(&model->layers[l], session->batch, &rows[l + 1]);
+        flops += model->layers[l].flops;
     }
-    dp_log("%-4s %-10s %14s %14s %11zu", "", "in all", "", "", model->parameters);
+    row *all = &rows[n + 1], *trained = all + 1;
+    *all = (row){{"", "in all"}};
+    snprintf(all->cell[4], CELL, "%zu", model->parameters);
+    snprintf(all->cell[5], CELL, "%.0f", flops);
+    *trained = (row){{"", "trained"}};
+    snprintf(trained->cell[4], CELL, "%zu", model->trained);
+    print_rows(rows, n + 2 + (model->trained < model->parameters));
+    free(rows);
 }
 
 /* Steps at a learning rate of 0 on the first batch, or as much of it as gives a rank 1024
@@ -114,6 +161,7 @@ dp_status dp_cli_check(const dp_cli *cli) {
     dp_launch_check(session);
     print_layers(session);
     DP_TRY(dp_train_check(session));
+    dp_model_log_start(session->model, cli->config.model.init_file);
     DP_TRY(dp_team_open(session->threads, print_cost, session));
     dp_log("ok: nothing was trained");
     return DP_OK;

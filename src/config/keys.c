@@ -78,6 +78,12 @@ const dp_key dp_keys[] = {
      "init = constant: one value for all biases, or each bias's."},
     {KEY(model, init_file, path), "", DP_FIXED,
      "init = file: an HDF5 file with a group /model as in our checkpoints."},
+    {KEY(model, init_partial, bool), "false", DP_FIXED,
+     "Takes from init_file the tensors that fit by name and shape; the others start as "
+     "init says (file: as torch does)."},
+    {KEY(model, freeze, indices), "", DP_FIXED,
+     "Layers that training leaves as they are, by their numbers in the tensors' names "
+     "(0.weight), such as 0 3."},
 
     {KEY(loss, name, choice), "cross_entropy", DP_FIXED,
      "cross_entropy (classes, on logits), mse (regression), or bce (two classes, on a "

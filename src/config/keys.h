@@ -21,11 +21,12 @@ extern const dp_key_type dp_type_text;
 extern const dp_key_type dp_type_path;   /* text; a leading ~/ is replaced */
 extern const dp_key_type dp_type_choice; /* text, one of the key's choices */
 extern const dp_key_type
-    dp_type_numbers;                    /* text: numbers with blanks or commas between */
-extern const dp_key_type dp_type_auto;  /* text: auto, or a whole number in the range */
-extern const dp_key_type dp_type_bool;  /* bool */
-extern const dp_key_type dp_type_whole; /* int64_t in the range */
-extern const dp_key_type dp_type_seed;  /* uint64_t */
+    dp_type_numbers; /* text: numbers with blanks or commas between */
+extern const dp_key_type dp_type_indices; /* text: whole numbers with blanks between */
+extern const dp_key_type dp_type_auto;    /* text: auto, or a whole number in the range */
+extern const dp_key_type dp_type_bool;    /* bool */
+extern const dp_key_type dp_type_whole;   /* int64_t in the range */
+extern const dp_key_type dp_type_seed;    /* uint64_t */
 extern const dp_key_type
     dp_type_real; /* double in the range, finite and not 0 as float */
 

@@ -80,6 +80,10 @@ dp_status dp_config_resolve(const dp_origin *origin, dp_config *c) {
     if (strcmp(c->model.init, "file") == 0 && *c->model.init_file == '\0') {
         return refuse(origin, c, "model", "init", "needs model.init_file, the file");
     }
+    if (c->model.init_partial && *c->model.init_file == '\0') {
+        return refuse(origin, c, "model", "init_partial",
+                      "needs model.init_file, the file");
+    }
     if (strcmp(c->optimizer.name, "sgd") == 0 && c->optimizer.nesterov &&
         c->optimizer.momentum == 0) {
         return refuse(origin, c, "optimizer", "nesterov",

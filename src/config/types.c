@@ -138,6 +138,25 @@ static const char *read_numbers(const dp_key *key, const char *text, void *field
     return why ? why : read_text(key, text, field);
 }
 
+/* Kept with one blank between: "0,3" is the run of "0 3". */
+static const char *read_indices(const dp_key *key, const char *text, void *field) {
+    static const char blanks[] = " \t,";
+    char plain[DP_TEXT] = "";
+    size_t used = 0;
+    for (const char *at = text + strspn(text, blanks); *at; at += strspn(at, blanks)) {
+        size_t length = strcspn(at, blanks);
+        if (strspn(at, "0123456789") != length || length > 4) {
+            return not_taken;
+        }
+        if (used + length + 2 > sizeof plain) {
+            return read_text(key, text, field); /* which says that it is too long */
+        }
+        used += (size_t)sprintf(plain + used, "%s%d", used > 0 ? " " : "", atoi(at));
+        at += length;
+    }
+    return read_text(key, plain, field);
+}
+
 static bool parse_whole(const dp_key *key, const char *text, int64_t *out) {
     char *end;
     errno = 0;
@@ -211,6 +230,8 @@ const dp_key_type dp_type_path = {"path; ~/ is the home folder", read_path, prin
 const dp_key_type dp_type_choice = {NULL, read_choice, print_text, false};
 const dp_key_type dp_type_numbers = {"numbers, separated by blanks or commas",
                                      read_numbers, print_text, false};
+const dp_key_type dp_type_indices = {"whole numbers, separated by blanks or commas",
+                                     read_indices, print_text, false};
 const dp_key_type dp_type_auto = {"auto | whole number", read_auto, print_text, true};
 const dp_key_type dp_type_bool = {"true | false", read_bool, print_bool, false};
 const dp_key_type dp_type_whole = {"whole number", read_whole, print_whole, true};

@@ -1,9 +1,11 @@
 /* Initial parameters. */
+#include "base/log.h"
 #include "base/rng.h"
 #include "h5/h5file.h"
 #include "nn/model.h"
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +51,7 @@ static void draw(const dp_model *model, const dp_config *config, int t,
     const dp_tensor *tensor = &model->tensors[t];
     float *p = model->params + tensor->offset;
     const char *init = config->model.init;
-    bool torch = strcmp(init, "torch") == 0, he = strcmp(init, "he") == 0;
+    bool he = strcmp(init, "he") == 0, torch = !he && strcmp(init, "xavier") != 0;
     if (tensor->ndim == 1 && !torch) {
         return; /* biases stay 0 */
     }
@@ -80,25 +82,29 @@ static dp_status start_tensor(dp_model *model, const dp_config *config, int t,
     return DP_OK;
 }
 
+/* Its shape, as text, where the file has no tensor `name` that fits; what fits is read.
+ * "": there is none of that name. */
 static dp_status tensor_from_file(dp_model *model, dp_h5 *file, const char *path,
-                                  const dp_tensor *tensor) {
+                                  const dp_tensor *tensor, bool *fits,
+                                  char is[DP_SHAPE_TEXT]) {
     char name[64] = "/model/";
     strcat(name, tensor->name);
     dp_h5_type type;
     dp_tensor has = {0};
     int64_t dims[8] = {0};
+    *fits = false;
+    *is = '\0';
     if (!dp_h5_has(file, name)) {
-        return dp_fail(DP_EFILE, "%s: there is no %s; the model is %s", path, name,
-                       model->text);
+        return DP_OK;
     }
     DP_TRY(dp_h5_shape(file, name, &type, &has.ndim, dims));
     for (int d = 0; d < DP_DIMS; d++) {
         has.dim[d] = dims[d] <= INT_MAX ? (int)dims[d] : INT_MAX;
     }
-    if (!dp_tensor_same_shape(&has, tensor)) {
-        char is[DP_SHAPE_TEXT], needs[DP_SHAPE_TEXT];
-        return dp_fail(DP_EFILE, "%s: %s has the shape %s, the model needs %s", path,
-                       name, dp_tensor_shape(&has, is), dp_tensor_shape(tensor, needs));
+    dp_tensor_shape(&has, is);
+    *fits = dp_tensor_same_shape(&has, tensor);
+    if (!*fits) {
+        return DP_OK;
     }
     float *p = model->params + tensor->offset;
     DP_TRY(dp_h5_get(file, name, DP_H5_F32, (int64_t)tensor->count, p));
@@ -112,13 +118,48 @@ static dp_status tensor_from_file(dp_model *model, dp_h5 *file, const char *path
     return DP_OK;
 }
 
-static dp_status from_file(dp_model *model, const char *path) {
-    dp_h5 *file = NULL;
-    DP_TRY(dp_h5_open_any(path, DP_EFILE, &file));
-    dp_status s = DP_OK;
-    for (int t = 0; s == DP_OK && t < model->ntensors; t++) {
-        s = tensor_from_file(model, file, path, &model->tensors[t]);
+static dp_status refuse_tensor(const dp_model *model, const char *path,
+                               const dp_tensor *tensor, const char *is) {
+    char needs[DP_SHAPE_TEXT];
+    if (!*is) {
+        return dp_fail(DP_EFILE, "%s: there is no /model/%s; the model is %s", path,
+                       tensor->name, model->text);
     }
+    return dp_fail(DP_EFILE, "%s: /model/%s has the shape %s, the model needs %s", path,
+                   tensor->name, is, dp_tensor_shape(tensor, needs));
+}
+
+/* All tensors; with init_partial those that fit. */
+static dp_status read_tensors(dp_model *model, const dp_config *config, dp_h5 *file) {
+    const char *path = config->model.init_file;
+    int taken = 0;
+    for (int l = 0; l < model->nlayers; l++) {
+        dp_layer *layer = &model->layers[l];
+        for (int k = 0; k < layer->ntensors; k++) {
+            const dp_tensor *tensor = &layer->tensor[k];
+            char is[DP_SHAPE_TEXT];
+            bool fits = false;
+            DP_TRY(tensor_from_file(model, file, path, tensor, &fits, is));
+            if (!fits && !config->model.init_partial) {
+                return refuse_tensor(model, path, tensor, is);
+            }
+            layer->source[k] = fits  ? DP_SOURCE_FILE
+                               : *is ? DP_SOURCE_MISFIT
+                                     : DP_SOURCE_FRESH;
+            taken += fits;
+        }
+    }
+    return taken > 0 ? DP_OK
+                     : dp_fail(DP_EFILE,
+                               "%s: no tensor under /model fits the model %s by name and "
+                               "shape: without model.init_file all of it starts fresh",
+                               path, model->text);
+}
+
+static dp_status from_file(dp_model *model, const dp_config *config) {
+    dp_h5 *file = NULL;
+    DP_TRY(dp_h5_open_any(config->model.init_file, DP_EFILE, &file));
+    dp_status s = read_tensors(model, config, file);
     if (s == DP_OK) {
         dp_h5_note(file);
     }
@@ -127,17 +168,48 @@ static dp_status from_file(dp_model *model, const char *path) {
 }
 
 dp_status dp_model_init(dp_model *model, const dp_config *config) {
-    if (strcmp(config->model.init, "file") == 0) {
-        if (!config->model.init_file[0]) {
-            return dp_fail(DP_EUSAGE, "model.init = file needs model.init_file");
-        }
-        return from_file(model, config->model.init_file);
+    if (dp_model_reads_file(config)) {
+        DP_TRY(from_file(model, config));
     }
     for (int l = 0, t = 0; l < model->nlayers; l++) {
         const dp_layer *layer = &model->layers[l];
         for (int k = 0; k < layer->ntensors; k++, t++) {
-            DP_TRY(start_tensor(model, config, t, &layer->start[k]));
+            if (layer->source[k] != DP_SOURCE_FILE) {
+                DP_TRY(start_tensor(model, config, t, &layer->start[k]));
+            }
         }
     }
     return DP_OK;
+}
+
+bool dp_model_reads_file(const dp_config *config) {
+    return config->model.init_partial || strcmp(config->model.init, "file") == 0;
+}
+
+/* "0.weight 0.bias": the tensors that came `from` there. */
+static const char *list_tensors(const dp_model *model, dp_source from, char *text,
+                                size_t size) {
+    size_t used = 0;
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        for (int k = 0; k < layer->ntensors; k++) {
+            if (layer->source[k] == from && used < size) {
+                used += (size_t)snprintf(text + used, size - used, " %s",
+                                         layer->tensor[k].name);
+            }
+        }
+    }
+    return text;
+}
+
+void dp_model_log_start(const dp_model *model, const char *path) {
+    enum { LIST = 2500 };
+    char file[LIST] = "", fresh[LIST] = "", misfit[LIST] = "";
+    list_tensors(model, DP_SOURCE_FILE, file, LIST);
+    list_tensors(model, DP_SOURCE_FRESH, fresh, LIST);
+    list_tensors(model, DP_SOURCE_MISFIT, misfit, LIST);
+    if (*file) {
+        dp_log("start   from %.900s:%s%s%s%s%s", path, file, *fresh ? "; new:" : "",
+               fresh, *misfit ? "; new, as the file's have other shapes:" : "", misfit);
+    }
 }

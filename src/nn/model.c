@@ -49,37 +49,103 @@ static dp_status parse(dp_model *model, const char *layers) {
     return DP_OK;
 }
 
-/* Lays the tensors out one behind the other, and cuts them into chunks. */
+/* The tensors of the layers that are frozen, or of those that are not, one behind the
+ * other in the slab. */
+static void place_tensors(dp_model *model, bool frozen) {
+    for (int l = 0, t = 0; l < model->nlayers; l++) {
+        dp_layer *layer = &model->layers[l];
+        for (int k = 0; k < layer->ntensors; k++, t++) {
+            if (layer->frozen == frozen) {
+                layer->tensor[k].offset = model->floats;
+                model->floats += (layer->tensor[k].count + 15) / 16 * 16;
+                model->tensors[t] = layer->tensor[k];
+            }
+        }
+    }
+}
+
+/* Trained tensors first, cut into chunks; then the frozen ones. */
+static void place(dp_model *model) {
+    model->floats = 0;
+    model->trained = 0;
+    model->nchunks = 0;
+    place_tensors(model, false);
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        for (int k = 0; k < layer->ntensors && !layer->frozen; k++) {
+            model->trained += layer->tensor[k].count;
+            for (size_t at = 0; at < layer->tensor[k].count; at += DP_CHUNK) {
+                model->chunk[model->nchunks++] = layer->tensor[k].offset + at;
+            }
+        }
+    }
+    model->chunk[model->nchunks] = model->floats;
+    place_tensors(model, true);
+}
+
 static dp_status lay_out(dp_model *model) {
     size_t chunks = 0;
     for (int l = 0; l < model->nlayers; l++) {
-        model->ntensors += model->layers[l].ntensors;
-    }
-    model->tensors = dp_alloc((size_t)model->ntensors, sizeof *model->tensors);
-    int t = 0;
-    for (int l = 0; l < model->nlayers; l++) {
-        for (int k = 0; k < model->layers[l].ntensors; k++) {
-            dp_tensor *tensor = &model->layers[l].tensor[k];
-            tensor->offset = model->floats;
-            model->floats += (tensor->count + 15) / 16 * 16;
-            model->parameters += tensor->count;
-            chunks += (tensor->count + DP_CHUNK - 1) / DP_CHUNK;
-            model->tensors[t++] = *tensor;
+        const dp_layer *layer = &model->layers[l];
+        model->ntensors += layer->ntensors;
+        for (int k = 0; k < layer->ntensors; k++) {
+            model->parameters += layer->tensor[k].count;
+            chunks += (layer->tensor[k].count + DP_CHUNK - 1) / DP_CHUNK;
         }
     }
+    model->tensors = dp_alloc((size_t)model->ntensors, sizeof *model->tensors);
+    model->chunk = dp_alloc(chunks + 1, sizeof *model->chunk);
+    place(model);
     if (model->floats >= 1UL << 31) {
         return dp_fail(DP_EUSAGE,
                        "model.layers: %zu parameters; at most 2^31 are possible",
                        model->parameters);
     }
-    model->chunk = dp_alloc(chunks + 1, sizeof *model->chunk);
-    for (t = 0; t < model->ntensors; t++) {
-        for (size_t at = 0; at < model->tensors[t].count; at += DP_CHUNK) {
-            model->chunk[model->nchunks++] = model->tensors[t].offset + at;
+    return dp_memory_alloc(model->floats, sizeof(float), (void **)&model->params);
+}
+
+/* "0 dense, 3 conv": the layers that have parameters. */
+static const char *list_layers(const dp_model *model, char *text, size_t size) {
+    size_t used = 0;
+    for (int l = 0; l < model->nlayers && used < size; l++) {
+        if (model->layers[l].ntensors > 0) {
+            used += (size_t)snprintf(text + used, size - used, "%s%d %s",
+                                     used > 0 ? ", " : "", l, model->layers[l].name);
         }
     }
-    model->chunk[model->nchunks] = model->floats;
-    return dp_memory_alloc(model->floats, sizeof(float), (void **)&model->params);
+    return text;
+}
+
+dp_status dp_model_freeze(dp_model *model, const char *text) {
+    char known[512] = "", *end = NULL;
+    for (const char *at = text; *at; at = end) {
+        long l = strtol(at, &end, 10);
+        if (l >= model->nlayers || model->layers[l].ntensors == 0) {
+            const char *name = l < model->nlayers ? model->layers[l].name : NULL;
+            return dp_fail(DP_EUSAGE,
+                           "model.freeze = %s: layer %ld %s%s; those with parameters "
+                           "are %s",
+                           text, l, name ? name : "does not exist",
+                           name ? " has no parameters" : "",
+                           list_layers(model, known, sizeof known));
+        }
+        model->layers[l].frozen = true;
+    }
+    if (dp_model_lowest_trained(model->layers, model->nlayers) == model->nlayers) {
+        return dp_fail(DP_EUSAGE,
+                       "model.freeze = %s: nothing is left to train; leave out one of %s",
+                       text, list_layers(model, known, sizeof known));
+    }
+    place(model);
+    return DP_OK;
+}
+
+int dp_model_lowest_trained(const dp_layer *layers, int n) {
+    int l = 0;
+    while (l < n && (layers[l].ntensors == 0 || layers[l].frozen)) {
+        l++;
+    }
+    return l;
 }
 
 dp_shape dp_model_input(int nshape, const int *shape, int features) {
@@ -122,9 +188,10 @@ void dp_model_destroy(dp_model **model) {
 
 double dp_model_flops(const dp_model *model) {
     double flops = 0;
+    int lowest = dp_model_lowest_trained(model->layers, model->nlayers);
     for (int l = 0; l < model->nlayers; l++) {
         const dp_layer *layer = &model->layers[l];
-        int passes = 1 + (layer->ntensors > 0) + (l > 0);
+        int passes = 1 + (layer->ntensors > 0 && !layer->frozen) + (l > lowest);
         flops += passes * layer->flops;
     }
     return flops;

@@ -34,12 +34,13 @@ static size_t carve_activations(dp_net *net, bool training) {
         const dp_layer_kind *reader = i < net->nlayers ? net->layers[i].kind : NULL;
         /* A compact input goes through its rows in evaluation too. */
         bool compact = i == 0 && reader->skips_zeros;
-        bool rows = (training && reader && reader->reads_rows) || compact;
+        bool gradient = training && reader && !net->layers[i].frozen;
+        bool rows = (gradient && reader->reads_rows) || compact;
         s->yt = carve(net, &used, strips);
         s->zt = s->act && s->act->needs_z ? carve(net, &used, strips) : NULL;
         s->y =
             rows ? carve(net, &used, (size_t)net->capacity * (size_t)dp_ld(s->F)) : NULL;
-        s->dzt = training && i > 0 ? carve(net, &used, strips) : NULL;
+        s->dzt = training && i > net->lowest ? carve(net, &used, strips) : NULL;
     }
     if (net->layers[0].kind->skips_zeros) {
         dp_activation *input = &net->activations[0];
@@ -79,13 +80,15 @@ static void fuse(dp_net *net, bool training) {
         layer->above = &net->activations[++net->nlayers];
     }
     net->nactivations = net->nlayers + 1;
+    net->lowest = dp_model_lowest_trained(net->layers, net->nlayers);
 }
 
 /* Slices of a layer: each call has its price, so that a slice is larger than it must
  * be. */
 static int count_slices(const dp_layer *layer, size_t least) {
     size_t floats = 2 * least > DP_CHUNK ? 2 * least : DP_CHUNK;
-    size_t n = least > 0 && layer->ntensors > 0 ? layer->tensor[0].count / floats : 1;
+    bool cut = least > 0 && layer->ntensors > 0 && !layer->frozen;
+    size_t n = cut ? layer->tensor[0].count / floats : 1;
     n = n < DP_NET_SLICES ? n : DP_NET_SLICES;
     n = n < (size_t)layer->rows / 16 ? n : (size_t)layer->rows / 16;
     return n > 1 ? (int)n : 1;
@@ -104,7 +107,7 @@ static void cut_layer(dp_net *net, int l, size_t least) {
         if (k < n - 1) {
             slice->end = (k + 1) * (layer->rows / 16) / n * 16;
         }
-        if (layer->ntensors > 0) {
+        if (layer->ntensors > 0 && !layer->frozen) {
             size_t row = layer->rows > 0 ? first->count / (size_t)layer->rows : 0;
             size_t end = k < n - 1 ? first->offset + (size_t)slice->end * row
                                    : last->offset + last->count;
@@ -233,15 +236,15 @@ static void report(const dp_net *net, const dp_pass *pass, const dp_hooks *hooks
 
 void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
     int reported = 0, made = 0;
-    for (int l = net->nlayers - 1; l >= 0; l--) {
+    for (int l = net->nlayers - 1; l >= net->lowest; l--) {
         const dp_layer *layer = &net->layers[l];
-        bool input = l > 0, at_once = hooks->ready && hooks->gradients_first;
+        bool input = l > net->lowest, at_once = hooks->ready && hooks->gradients_first;
         report(net, &pass, hooks, &reported, made);
         if (input && !hooks->gradients_first) {
             input_gradient(layer, &pass, hooks);
         }
         for (; made < net->nslices && net->slice[made].layer == l; made++) {
-            if (layer->kind->gradient) {
+            if (layer->kind->gradient && !layer->frozen) {
                 call(layer->kind->gradient, net, &net->slice[made], &pass);
             }
             if (at_once) {
@@ -252,7 +255,7 @@ void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
             input_gradient(layer, &pass, hooks);
         }
     }
-    report(net, &pass, hooks, &reported, made);
+    report(net, &pass, hooks, &reported, net->nslices);
 }
 
 double dp_net_skipped(const dp_net *net, int N) {
@@ -261,7 +264,8 @@ double dp_net_skipped(const dp_net *net, int N) {
     double terms = 0;
     for (int s = 0; lit && s * DP_STRIP < N; s++) {
         int left = N - s * DP_STRIP, samples = left < DP_STRIP ? left : DP_STRIP;
-        terms += (double)samples * (F - lit->terms[s] + F - lit->columns);
+        int gradient = net->layers[0].frozen ? 0 : F - lit->columns;
+        terms += (double)samples * (F - lit->terms[s] + gradient);
     }
     return terms * net->layers[0].flops / F;
 }

@@ -34,8 +34,9 @@ dp_status dp_session_model(dp_session *s) {
                           .inv_std = data->inv_std_f};
     dp_shape input =
         dp_model_input(data->train.nshape, data->train.shape, data->train.features);
-    return dp_model_create(s->set, s->config.model.layers, input, data->outputs,
-                           &s->model);
+    DP_TRY(
+        dp_model_create(s->set, s->config.model.layers, input, data->outputs, &s->model));
+    return dp_model_freeze(s->model, s->config.model.freeze);
 }
 
 /* The global batch and the model, from the data. */
@@ -134,6 +135,10 @@ void dp_session_header(const dp_session *s) {
            config->data.dir[0] ? config->data.dir : config->data.train, data->train_n,
            splits, shape, data->train.features > 1 ? 7 : 6, inputs, data->outputs,
            data->outputs > 1 ? 7 : 6, outputs);
-    dp_log("model   %d -> %s: %zu parameters, %s", data->train.features, s->model->text,
-           s->model->parameters, config->loss.name);
+    char trained[64] = "";
+    if (s->model->trained < s->model->parameters) {
+        snprintf(trained, sizeof trained, " (%zu trained)", s->model->trained);
+    }
+    dp_log("model   %d -> %s: %zu parameters%s, %s", data->train.features, s->model->text,
+           s->model->parameters, trained, config->loss.name);
 }

@@ -186,11 +186,13 @@ static void log_end(const dp_run *run, dp_status s) {
 }
 
 dp_status dp_train_check(const dp_session *session) {
-    const char *metric = NULL, *init = session->config.model.init;
+    const char *metric = NULL;
+    const dp_config *config = &session->config;
     dp_status s = dp_epoch_metric(session, &metric);
-    bool reads = strcmp(init, "file") == 0 || strcmp(init, "constant") == 0;
+    bool reads =
+        dp_model_reads_file(config) || strcmp(config->model.init, "constant") == 0;
     if (s == DP_OK && reads && dp_comm_rank(session->comm) == 0) {
-        s = dp_model_init(session->model, &session->config);
+        s = dp_model_init(session->model, config);
     }
     return dp_comm_agree(session->comm, s);
 }
@@ -227,6 +229,7 @@ static dp_status train(dp_run *run) {
     dp_log("%s (%s), run %s -> %s", dp_version_program(), dp_version_commit(),
            run->config->run.name, run->config->run.output);
     dp_session_header(session);
+    dp_model_log_start(session->model, run->config->model.init_file);
     dp_launch_check(session);
     dp_signals_defer(); /* from here on metrics.h5 says how the run is */
     DP_TRY(dp_saver_create(session, run->stepper, &run->progress, run->sampler->steps,

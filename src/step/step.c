@@ -251,16 +251,17 @@ static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, boo
 /* The first tensor whose gradient is not finite, or -1. */
 static int bad_tensor(const dp_stepper *st) {
     const dp_model *model = st->model;
-    int t = 0;
-    for (int c = 0; c < model->nchunks; c++) {
-        while (model->chunk[c] >= model->tensors[t].offset + model->tensors[t].count) {
-            t++;
-        }
-        if (!isfinite(st->squares[c])) {
-            return t;
-        }
+    int c = 0, t = 0;
+    while (c < model->nchunks && isfinite(st->squares[c])) {
+        c++;
     }
-    return -1;
+    if (c == model->nchunks) {
+        return -1;
+    }
+    while (model->chunk[c] - model->tensors[t].offset >= model->tensors[t].count) {
+        t++; /* an offset above the chunk makes a huge difference */
+    }
+    return t;
 }
 
 static void step_thread(dp_team team, void *arg) {

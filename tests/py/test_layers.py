@@ -241,13 +241,23 @@ def test_dropout_depends_on_the_seed_alone(reference):
 
 def test_check_lists_the_layers_with_their_shapes(lab):
     lab.config(model__layers="conv:4@3/2+1 relu maxpool:2 layernorm dropout:0.1 dense:9")
-    out = lab.run("check", "run.ini").expect(0).out
-    for line in ("0 conv [64,1,16,16] [64,4,8,8] 40 0.weight [4,1,3,3], 0.bias [4]",
-                 "2 maxpool [64,4,8,8] [64,4,4,4] 0",
-                 "3 layernorm [64,4,4,4] [64,4,4,4] 128 3.weight [4,4,4], 3.bias [4,4,4]",
-                 "5 flatten [64,4,4,4] [64,64] 0",
-                 "6 dense [64,64] [64,9] 585 6.weight [9,64], 6.bias [9]"):
-        assert line in re.sub(" +", " ", out), out
+    out = lab.run("check", "run.ini", "model.freeze=0 3").expect(0).out
+    table = out[out.index("  layer  "):out.index("\nmemory ")].splitlines()
+    assert [re.sub(" +", " ", line).strip() for line in table] == [
+        "layer input output parameters FLOPs tensors",
+        "0 conv [64,1,16,16] [64,4,8,8] 40 4608 0.weight [4,1,3,3], 0.bias [4] frozen",
+        "1 relu [64,4,8,8] [64,4,8,8] 0 0",
+        "2 maxpool [64,4,8,8] [64,4,4,4] 0 0",
+        "3 layernorm [64,4,4,4] [64,4,4,4] 128 512 3.weight [4,4,4], 3.bias [4,4,4] frozen",
+        "4 dropout [64,4,4,4] [64,4,4,4] 0 0",
+        "5 flatten [64,4,4,4] [64,64] 0 0",
+        "6 dense [64,64] [64,9] 585 1152 6.weight [9,64], 6.bias [9]",
+        "7 dense [64,9] [64,10] 100 180 7.weight [10,9], 7.bias [10]",
+        "in all 853 6452",
+        "trained 685"]
+    ends = {re.match(r"\d +\S+ +\S+ +\S+ +\d+ +\d+", line).end() for line in table[1:-2]}
+    assert len(ends) == 1, "not aligned:\n" + out
+    assert "trained" not in lab.run("check", "run.ini").expect(0).out.split("in all")[1][:40]
 
 
 @pytest.mark.parametrize("layers, first", [

@@ -198,6 +198,7 @@ Test(config, reads_edges_of_ranges_zeros_paths_and_words_for_bool)
         {"data.test", "/home/ann/a~b.h5:/~x", {"~/a~b.h5:/~x"}},
         {"data.target", "~x", {"~x"}},
         {"model.init_file", "/home/ann/w.h5", {"~/w.h5"}},
+        {"model.freeze", "0 12", {"0 12", "0,12", " 00 ,  12, "}},
         {"train.drop_last", "true", {"true", "yes", "on", "1", "True"}},
         {"train.shuffle", "false", {"false", "no", "off", "0", "OFF"}},
     };
@@ -272,6 +273,7 @@ Test(config, refuses_what_does_not_go_together)
     refuse_value("data.validation", "1.5",
                  "must be a whole number of samples, or a fraction below 1");
     refuse_value("model.init", "file", "needs model.init_file, the file");
+    refuse_value("model.init_partial", "true", "needs model.init_file, the file");
     refuse_value("checkpoint.best", "val_loss", "needs data.validation above 0");
     char text[512];
     snprintf(text, sizeof text, "%s[checkpoint]\nbest = test_loss\n", base);

@@ -14,7 +14,7 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "[data]\nformat = auto\ndir = d\ntrain =\ntest =\ntarget =\nvalidation = 0\n"
         "normalize = unit\nclasses =\nlimit = 0\n\n"
         "[model]\nlayers =\ninit = torch\ninit_weight = 0\ninit_bias = 0\n"
-        "init_file =\n\n"
+        "init_file =\ninit_partial = false\nfreeze =\n\n"
         "[loss]\nname = cross_entropy\nlabel_smoothing = 0\n\n"
         "[optimizer]\nname = sgd\nlr = 0.1\nmomentum = 0\nnesterov = false\n"
         "weight_decay = 0\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\nclip_norm = 0\n"
@@ -33,6 +33,7 @@ Test(config_text, resolves_every_key_to_its_documented_default)
 
 /* A config in which every key may change. */
 static const char plain[] = "[data]\ndir = d\n"
+                            "[model]\ninit_file = f.h5\n"
                             "[optimizer]\nlr = 0.1\nmomentum = 0.5\n"
                             "[train]\nepochs = 2\nbatch_size = 4\n";
 
@@ -60,6 +61,8 @@ static const struct {
     {"model.init_weight=0.3367, -1e-3 .5", false},
     {"model.init_bias=1", false},
     {"model.init_file=w.h5", false},
+    {"model.init_partial=true", false},
+    {"model.freeze=0 3", false},
     {"loss.name=mse", false},
     {"loss.label_smoothing=0.1", false},
     {"optimizer.name=adamw", false},

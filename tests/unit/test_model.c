@@ -279,6 +279,101 @@ Test(net, reports_gradients_when_they_are_whole_and_makes_the_same_in_slices)
     dp_model_destroy(&m);
 }
 
+static const dp_tensor *tensor_of(const dp_model *m, const char *name) {
+    for (int t = 0; t < m->ntensors; t++) {
+        if (strcmp(m->tensors[t].name, name) == 0) {
+            return &m->tensors[t];
+        }
+    }
+    cr_assert_fail("no tensor %s", name);
+    return NULL;
+}
+
+Test(freeze, keeps_the_order_of_tensors_and_gives_frozen_ones_no_chunk)
+{
+    dp_model *m = make("dense:80 relu dense:90 tanh", 70, 10);
+    cr_assert_eq(dp_model_freeze(m, ""), DP_OK);
+    cr_assert_eq(m->trained, m->parameters);
+    size_t floats = m->floats;
+    double flops = dp_model_flops(m);
+    cr_assert_eq(dp_model_freeze(m, "0 4"), DP_OK);
+    cr_assert_eq(m->floats, floats);
+    cr_assert_eq(m->trained, 80 * 90 + 90);
+    cr_assert_str_eq(m->tensors[0].name, "0.weight");
+    cr_assert_eq(tensor_of(m, "2.weight")->offset, 0);
+    cr_assert_eq(m->nchunks, 3); /* 4096 and 3104 weights, 90 biases */
+    size_t end = m->chunk[m->nchunks];
+    for (int t = 0; t < m->ntensors; t++) {
+        bool frozen = m->tensors[t].name[0] != '2';
+        cr_assert_eq(m->tensors[t].offset >= end, frozen, "%s", m->tensors[t].name);
+    }
+    /* forward: all; gradient: the middle; input gradient: the top */
+    double middle = 2.0 * 80 * 90, top = 2.0 * 90 * 10;
+    cr_assert_float_eq(dp_model_flops(m), flops - 2.0 * 70 * 80 - middle - top, 0.1);
+    dp_model_destroy(&m);
+}
+
+Test(freeze, computes_no_gradient_below_the_lowest_trained_layer)
+{
+    enum { N = 21 };
+    static const char *const frozen[] = {"", "1", "1 3", "3", "5"};
+    static const int lowest[] = {1, 2, 3, 1, 1};
+    for (int f = 0; f < 5; f++) {
+        dp_model *m = make("tanh dense:40 relu dense:30 gelu", 50, 10);
+        cr_assert_eq(dp_model_freeze(m, frozen[f]), DP_OK);
+        dp_config config = {0};
+        strcpy(config.model.init, "torch");
+        cr_assert_eq(dp_model_init(m, &config), DP_OK);
+        dp_net *net = NULL;
+        cr_assert_eq(dp_net_create(m, N, true, &net), DP_OK);
+        cr_assert_eq(net->lowest, lowest[f]);
+        for (int i = 0; i < net->nactivations; i++) {
+            cr_assert_eq(net->activations[i].dzt != NULL, i > lowest[f]);
+        }
+        const dp_activation *logits = dp_net_logits(net);
+        for (int i = 0; i < 50 * 64; i++) {
+            net->activations[0].yt[i] = sinf(0.7F * (float)i);
+        }
+        float *grads = aligned_alloc(64, m->floats * sizeof(float));
+        memset(grads, 0xff, m->floats * sizeof(float));
+        dp_pass pass = pass_of(net, N);
+        pass.grads = grads;
+        dp_net_forward(net, pass, &alone);
+        memcpy(logits->dzt, logits->yt, dp_strip_floats(N, 10) * sizeof(float));
+        dp_net_backward(net, pass, &alone);
+        for (int t = 0; t < m->ntensors; t++) {
+            const dp_tensor *tensor = &m->tensors[t];
+            bool is = strchr(frozen[f], tensor->name[0]) != NULL;
+            for (size_t i = 0; i < tensor->count; i++) {
+                cr_assert_eq(isnan(grads[tensor->offset + i]) != 0, is, "%s, freeze %s",
+                             tensor->name, frozen[f]);
+            }
+        }
+        free(grads);
+        dp_net_destroy(&net);
+        dp_model_destroy(&m);
+    }
+}
+
+Test(freeze, refuses_what_cannot_be_frozen)
+{
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"1",
+         "layer 1 relu has no parameters; those with parameters are 0 dense, 2 dense"},
+        {"0 3", "layer 3 does not exist; those with parameters are 0 dense, 2 dense"},
+        {"2 0", "nothing is left to train; leave out one of 0 dense, 2 dense"},
+    };
+    for (int i = 0; i < 3; i++) {
+        dp_model *m = make("dense:4 relu", 5, 2);
+        cr_assert_eq(dp_model_freeze(m, cases[i].text), DP_EUSAGE);
+        cr_assert_not_null(strstr(dp_status_message(), cases[i].says), "%s",
+                           dp_status_message());
+        dp_model_destroy(&m);
+    }
+}
+
 Test(gradient, cross_entropy_matches_finite_differences)
 {
     check_gradients("", "cross_entropy", 7, 5);
