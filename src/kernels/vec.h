@@ -33,10 +33,6 @@ static ALWAYS_INLINE vi vi_set(int32_t x) {
     return (vi){0} + x;
 }
 
-static ALWAYS_INLINE vi vi_load(const int32_t *p) {
-    return *(const vi *)p;
-}
-
 static ALWAYS_INLINE vf vf_zero(void) {
     return (vf){0};
 }

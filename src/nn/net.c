@@ -12,7 +12,7 @@ static float *carve(dp_net *net, size_t *used, size_t floats) {
     return p;
 }
 
-/* All of 4 bytes, but for the flags. */
+/* Of 4 bytes each, or 1. */
 static void carve_lit(dp_net *net, size_t *used, int F) {
     size_t strips = ((size_t)net->capacity + DP_STRIP - 1) / DP_STRIP;
     size_t wide = ((size_t)F + 15) / 16 * 16;
@@ -21,9 +21,11 @@ static void carve_lit(dp_net *net, size_t *used, int F) {
                         .term = (void *)carve(net, used, 2 * strips * (size_t)F),
                         .seen = (void *)carve(net, used, (strips + 1) * wide / 4),
                         .dark = (void *)carve(net, used, strips * (1 + wide / 16)),
-                        .squeeze = (void *)carve(net, used, wide),
-                        .expand = (void *)carve(net, used, wide),
-                        .first = (void *)carve(net, used, wide)};
+                        .feature = (void *)carve(net, used, wide),
+                        .squeeze = (void *)carve(net, used, wide / 4),
+                        .expand = (void *)carve(net, used, wide / 4),
+                        .first = (void *)carve(net, used, wide / 4),
+                        .first_16 = (void *)carve(net, used, wide / 16)};
 }
 
 static size_t carve_activations(dp_net *net, bool training) {
