@@ -86,10 +86,14 @@ typedef struct dp_lit {
         *seen; /* [S+1][F16], F16: F rounded up to 16; not 0: lit, last in any strip */
     int32_t *dark; /* [S][1 + F16/16] their number, and groups of 16 features that are not
                      * all lit */
-    /* of a compact input; lane l of a vector takes lane squeeze[l] of what it comes from,
-     * or expand[l] of where it went to; < 0: none */
-    int32_t *squeeze, *expand; /* [F16] */
-    int32_t *first;            /* [F16] by vectors of features: their first column */
+    /* of a compact input: */
+    int32_t *feature; /* [F] of each column */
+    /* Of each vector of features, and of each 16 for squeeze: the lanes that go to
+     * successive columns; the other way round, where a lane comes from, < 0: nowhere; and
+     * the first column. */
+    uint8_t *squeeze;          /* [F16] */
+    int8_t *expand;            /* [F16] */
+    int32_t *first, *first_16; /* [F16/4], [F16/16] */
 } dp_lit;
 
 /** The activations between two layers, of a microbatch; y = act(z). Owner: the net. */

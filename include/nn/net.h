@@ -26,6 +26,11 @@ typedef struct dp_hooks {
     /** After a barrier: the gradients [offset, offset + count) of a slice are complete.
      *  Called for every slice, in the order of net->slice. */
     void (*ready)(void *context, dp_team team, const dp_slice *slice);
+    /** This thread has made the gradients [begin, end) of the rows of a tensor that are its
+     *  own in this pass, and reported them up to `before`. It may change their parameters:
+     *  nobody reads them any more in the backward pass. `ready` follows. Not with
+     *  gradients_first. */
+    void (*made)(void *context, dp_team team, size_t begin, size_t before, size_t end);
     /** A layer's gradients are made before its input gradient, and are reported at once,
      *  to travel meanwhile. Else they come after it, and `ready` may change the slice's
      *  parameters. */

@@ -67,19 +67,18 @@ static void scan(dp_team team, int N, const void *raw, const int32_t *row,
 /* The lists of one strip; some[f]: whether feature f has a column. */
 static void list_strip(const dp_lit *lit, int F, int s, const uint8_t *some) {
     const uint8_t *seen = lit->seen + (size_t)s * lit_width(F);
-    bool compact = lit->columns < F;
     dp_term *term = lit->term + (size_t)s * (size_t)F;
     int32_t *dark = lit->dark + (size_t)s * (1 + lit_width(F) / QUARTER);
-    int n = 0, column = 0, ndark = 0;
+    int dense = lit->columns == F, n = 0, column = 0, ndark = 0;
     for (int f = 0; f < F; f++) {
         term[n] = (dp_term){column * DP_STRIP, f};
         n += seen[f] != 0;
-        column += !compact || some[f];
+        column += dense | (some[f] != 0);
     }
     for (int f = 0; f < F; f += QUARTER) {
         int lit_here = 0;
-        for (int k = f; k < imin(f + QUARTER, F); k++) {
-            lit_here += seen[k] != 0;
+        for (int l = 0; l < QUARTER; l++) {
+            lit_here += seen[f + l] != 0;
         }
         dark[1 + ndark] = f;
         ndark += lit_here < QUARTER;
@@ -88,27 +87,36 @@ static void list_strip(const dp_lit *lit, int F, int s, const uint8_t *some) {
     lit->terms[s] = n;
 }
 
-/* The layout of a compact input, of which `seen` has the columns. */
-static void list_columns(const dp_lit *lit, int F, const uint8_t *seen) {
-    int column = 0;
-    for (int f = 0; f < (int)lit_width(F); f += LANES) {
-        int n = 0;
-        lit->first[f / LANES] = column;
-        for (int l = 0; l < LANES; l++) {
-            lit->squeeze[f + l] = -1;
-            bool is_lit = f + l < F && seen[f + l];
-            lit->expand[f + l] = is_lit ? n : -1;
-            if (is_lit) {
-                lit->squeeze[f + n++] = l;
+/* The layout of a compact input; some[f]: whether feature f has a column. */
+static void list_columns(const dp_lit *lit, int F, const uint8_t *some) {
+    int32_t *first = lit->first, *first_16 = lit->first_16, *feature = lit->feature;
+    for (int f = 0, column = 0; f < F; f++) {
+        feature[column] = f;
+        column += some[f] != 0;
+    }
+    for (int f = 0, column = 0; f < F; f += QUARTER) {
+        uint8_t squeeze[QUARTER + 1] = {0};
+        int8_t expand[QUARTER];
+        int n = 0, before = 0;
+        first_16[f / QUARTER] = column;
+        for (int l = 0; l < QUARTER; l++) {
+            if (l % LANES == 0) {
+                first[(f + l) / LANES] = column + n;
+                before = n;
             }
+            squeeze[n] = (uint8_t)l;
+            expand[l] = (int8_t)(some[f + l] ? n - before : -1);
+            n += some[f + l] != 0;
         }
         column += n;
+        memcpy(lit->squeeze + f, squeeze, QUARTER);
+        memcpy(lit->expand + f, expand, QUARTER);
     }
 }
 
 static void list(int N, const dp_scale *scale, const dp_activation *input) {
     dp_lit *lit = input->lit;
-    int F = input->F, strips = ceil_div(N, DP_STRIP), lit_in_some = 0;
+    int F = input->F, strips = ceil_div(N, DP_STRIP), columns = 0;
     size_t width = lit_width(F);
     lit->columns = F;
     for (int s = 0; s < strips; s++) {
@@ -117,22 +125,23 @@ static void list(int N, const dp_scale *scale, const dp_activation *input) {
     if (scale->columns > 0) {
         return;
     }
-    /* No list is empty: what isn't finite in a gradient reaches its first column. */
-    uint8_t *some = lit->seen + (size_t)(lit->strips * width);
+    uint8_t *some = lit->seen + (size_t)lit->strips * width;
     memset(some, 0, width);
     for (int s = 0; s < strips; s++) {
         uint8_t *seen = lit->seen + (size_t)s * width;
+        /* No list is empty: what isn't finite in a gradient reaches its first column. */
         seen[0] = 1;
+        memset(seen + F, 0, width - (size_t)F);
         for (size_t f = 0; f < width; f++) {
             some[f] |= seen[f];
         }
     }
     for (int f = 0; f < F; f++) {
-        lit_in_some += some[f] != 0;
+        columns += some[f] != 0;
     }
     /* Lists and compact columns cost something for each term: about a tenth. */
-    if (10 * (long)lit_in_some < 9 * (long)F && F - lit_in_some >= QUARTER) {
-        lit->columns = lit_in_some;
+    if (10 * (long)columns < 9 * (long)F && F - columns >= QUARTER) {
+        lit->columns = columns;
         list_columns(lit, F, some);
     }
     for (int s = 0; s < strips; s++) {
@@ -189,7 +198,7 @@ static void expand_row(const dp_lit *lit, int F, float *row) {
     for (int g = vectors - 1; g >= 0; g--) {
         const float *from = row + lit->first[g];
         float *to = row + (ptrdiff_t)g * LANES;
-        vi expand = vi_load(lit->expand + (ptrdiff_t)g * LANES);
+        const int8_t *expand = lit->expand + (ptrdiff_t)g * LANES;
         if (g == vectors - 1) {
             vf last = vf_load_partial(from, (size_t)imin(F - lit->first[g], LANES));
             vf_store_partial(to, vf_take(last, expand), (size_t)rest);

@@ -11,12 +11,9 @@ typedef struct loader {
     const dp_lit *lit; /* of a compact input; else NULL */
 } loader;
 
-/* v / 255 for v = 0.. 255, correctly rounded: one Newton step on the reciprocal's result.
- */
+/* v / 255 for v = 0.. 255, correctly rounded: 1/255 is the sum of two floats. */
 static ALWAYS_INLINE vf div255(vf v) {
-    vf inverse = vf_set(1.0f / 255.0f);
-    vf q = v * inverse;
-    return vf_fma(vf_fma(-q, vf_set(255.0f), v), inverse, q);
+    return vf_fma(v, vf_set(0x1.010102p-8f), v * vf_set(-0x1.fdfdfep-33f));
 }
 
 /* 16 features of one sample at `from`. */
@@ -119,36 +116,46 @@ static ALWAYS_INLINE void load_subgrid(const loader *l, bool bytes, bool unit,
     }
 }
 
-/* A sample's lit features, to its row of a compact input. */
-static ALWAYS_INLINE void load_squeezed(const loader *l, bool bytes, bool unit,
-                                        const uint8_t *from, float *to) {
-    const dp_lit *lit = l->lit;
-    size_t size = bytes ? 1 : sizeof(float);
-    for (int f = 0; f < l->F; f += QUARTER) {
-        float dense[QUARTER] __attribute__((aligned(64)));
-        uint8_t edge[QUARTER * sizeof(float)] __attribute__((aligned(64)));
-        const uint8_t *at = from + (size_t)f * size;
-        if (l->F - f < QUARTER) {
-            memset(edge, 0, sizeof edge);
-            memcpy(edge, at, (size_t)(l->F - f) * size);
-            at = edge;
-        }
-        convert(bytes, unit, false, at, NULL, NULL, dense);
-        for (int v = 0; v < QUARTER; v += LANES) {
-            vf some = vf_take(vf_load(dense + v), vi_load(lit->squeeze + f + v));
-            vf_storeu(to + lit->first[(f + v) / LANES], some);
-        }
+/* The lit ones of a row's bytes. 15 more may be written. */
+static ALWAYS_INLINE void squeeze_bytes(const dp_lit *lit, int F, const uint8_t *from,
+                                        uint8_t *to) {
+    const uint8_t *squeeze = lit->squeeze;
+    const int32_t *first = lit->first_16;
+    int whole = F / QUARTER;
+    for (int g = 0; g < whole; g++) {
+        bytes_take(from + g * QUARTER, squeeze + g * QUARTER, to + first[g]);
+    }
+    for (int c = lit->columns; F % QUARTER > 0 && c > first[whole]; c--) {
+        to[c - 1] = from[lit->feature[c - 1]];
     }
 }
 
-/* Quarter q of a compact input: its rows, then its part of a strip. */
+/* Quarter q of a compact input: its rows, then its part of a strip. The bytes of a row
+ * are squeezed into the end of its floats, which are made from the beginning: none is
+ * overwritten too soon. */
 static ALWAYS_INLINE void load_compact(const loader *l, bool bytes, bool unit, int q) {
-    int columns = l->lit->columns, n = q * QUARTER, samples = imin(l->N - n, QUARTER);
-    size_t row = (size_t)l->F * (bytes ? 1 : sizeof(float));
+    const dp_lit *lit = l->lit;
+    int columns = lit->columns, n = q * QUARTER, samples = imin(l->N - n, QUARTER);
     ptrdiff_t ld = dp_ld(columns + QUARTER);
+    size_t room = lit_width(columns) + QUARTER, end = (size_t)ld * sizeof(float);
     for (int k = 0; k < samples; k++) {
-        load_squeezed(l, bytes, unit, l->raw + (size_t)l->row[n + k] * row,
-                      l->x + (n + k) * ld);
+        size_t row = (size_t)l->row[n + k] * (size_t)l->F;
+        float *to = l->x + (n + k) * ld;
+        if (bytes) {
+            squeeze_bytes(lit, l->F, l->raw + row, (uint8_t *)to + end - room);
+        } else {
+            for (int c = 0; c < columns; c++) {
+                size_t at = (row + (size_t)lit->feature[c]) * sizeof(float);
+                memcpy(to + c, l->raw + at, sizeof(float));
+            }
+        }
+    }
+    for (int k = 0; k < samples && bytes; k++) {
+        float *to = l->x + (n + k) * ld;
+        const uint8_t *squeezed = (const uint8_t *)to + end - room;
+        for (int c = 0; c < columns; c += QUARTER) {
+            convert(true, unit, false, squeezed + c, NULL, NULL, to + c);
+        }
     }
     for (int c = 0; c < columns; c += QUARTER) {
         float square[QUARTER * QUARTER] __attribute__((aligned(64)));

@@ -72,9 +72,19 @@ static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
         _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
+/* to[l] = from[lane[l]] for 16 bytes */
+static ALWAYS_INLINE void bytes_take(const uint8_t *from, const uint8_t *lane,
+                                     uint8_t *to) {
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)from);
+    __m128i at = _mm_load_si128((const __m128i *)(const void *)lane);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_shuffle_epi8(x, at));
+}
+
 /* lane from[l] of x in each lane l; 0 where it is negative */
-static ALWAYS_INLINE vf vf_take(vf x, vi from) {
-    return (vf)((vi)_mm256_permutevar8x32_ps((__m256)x, (__m256i)from) & ~(from >> 31));
+static ALWAYS_INLINE vf vf_take(vf x, const int8_t *from) {
+    vi lane =
+        (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)from));
+    return (vf)((vi)_mm256_permutevar8x32_ps((__m256)x, (__m256i)lane) & ~(lane >> 31));
 }
 
 static ALWAYS_INLINE void transpose8(const float *src, ptrdiff_t ss, float *dst,

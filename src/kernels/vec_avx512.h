@@ -74,10 +74,20 @@ static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
         _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 
+/* to[l] = from[lane[l]] for 16 bytes */
+static ALWAYS_INLINE void bytes_take(const uint8_t *from, const uint8_t *lane,
+                                     uint8_t *to) {
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)from);
+    __m128i at = _mm_load_si128((const __m128i *)(const void *)lane);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_shuffle_epi8(x, at));
+}
+
 /* lane from[l] of x in each lane l; 0 where it is negative */
-static ALWAYS_INLINE vf vf_take(vf x, vi from) {
-    __mmask16 some = _mm512_cmpge_epi32_mask((__m512i)from, _mm512_setzero_si512());
-    return (vf)_mm512_maskz_permutexvar_ps(some, (__m512i)from, (__m512)x);
+static ALWAYS_INLINE vf vf_take(vf x, const int8_t *from) {
+    __m512i lane =
+        _mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)(const void *)from));
+    __mmask16 some = _mm512_cmpge_epi32_mask(lane, _mm512_setzero_si512());
+    return (vf)_mm512_maskz_permutexvar_ps(some, lane, (__m512)x);
 }
 
 /* dst[j][i] = src[i][j] for i, j < 16; rows `ss` and `ds` floats apart, aligned. */

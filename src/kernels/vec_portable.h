@@ -74,8 +74,16 @@ static ALWAYS_INLINE vf vf_bytes(const uint8_t *p) {
     return (vf){p[0], p[1], p[2], p[3]};
 }
 
+/* to[l] = from[lane[l]] for 16 bytes */
+static ALWAYS_INLINE void bytes_take(const uint8_t *from, const uint8_t *lane,
+                                     uint8_t *to) {
+    for (int l = 0; l < 16; l++) {
+        to[l] = from[lane[l]];
+    }
+}
+
 /* lane from[l] of x in each lane l; 0 where it is negative */
-static ALWAYS_INLINE vf vf_take(vf x, vi from) {
+static ALWAYS_INLINE vf vf_take(vf x, const int8_t *from) {
     return (vf){from[0] < 0 ? 0 : x[from[0] & 3], from[1] < 0 ? 0 : x[from[1] & 3],
                 from[2] < 0 ? 0 : x[from[2] & 3], from[3] < 0 ? 0 : x[from[3] & 3]};
 }

@@ -12,7 +12,7 @@ static float *carve(dp_net *net, size_t *used, size_t floats) {
     return p;
 }
 
-/* All of 4 bytes, but for the flags. */
+/* Of 4 bytes each, or 1. */
 static void carve_lit(dp_net *net, size_t *used, int F) {
     size_t strips = ((size_t)net->capacity + DP_STRIP - 1) / DP_STRIP;
     size_t wide = ((size_t)F + 15) / 16 * 16;
@@ -21,9 +21,11 @@ static void carve_lit(dp_net *net, size_t *used, int F) {
                         .term = (void *)carve(net, used, 2 * strips * (size_t)F),
                         .seen = (void *)carve(net, used, (strips + 1) * wide / 4),
                         .dark = (void *)carve(net, used, strips * (1 + wide / 16)),
-                        .squeeze = (void *)carve(net, used, wide),
-                        .expand = (void *)carve(net, used, wide),
-                        .first = (void *)carve(net, used, wide)};
+                        .feature = (void *)carve(net, used, wide),
+                        .squeeze = (void *)carve(net, used, wide / 4),
+                        .expand = (void *)carve(net, used, wide / 4),
+                        .first = (void *)carve(net, used, wide / 4),
+                        .first_16 = (void *)carve(net, used, wide / 16)};
 }
 
 static size_t carve_activations(dp_net *net, bool training) {
@@ -223,6 +225,38 @@ static void input_gradient(const dp_layer *layer, dp_pass *pass, const dp_hooks 
     }
 }
 
+/* Whether each thread can make the gradients of some rows of its own, as those that it
+ * computes in the forward pass. */
+static bool has_own_rows(const dp_net *net, const dp_slice *slice, dp_team team) {
+    const dp_layer *layer = &net->layers[slice->layer];
+    return layer->kind->gradient && layer->rows >= team.n * 16 && slice->begin == 0 &&
+           slice->end == layer->rows;
+}
+
+/* The gradients of this thread's rows, with few samples some rows at a time: they are
+ * still in the cache when they are reported. */
+static void own_rows(const dp_layer *layer, dp_pass pass, const dp_hooks *hooks) {
+    enum { CACHED = 3 << 13, FEW = 1 << 16 }; /* floats: of gradients, of inputs */
+    const dp_tensor *first = layer->tensor;
+    dp_team team = pass.team;
+    int groups = (layer->rows + 15) / 16;
+    int begin = groups * team.id / team.n * 16,
+        end = groups * (team.id + 1) / team.n * 16;
+    end = end < layer->rows ? end : layer->rows;
+    size_t row = first->count / (size_t)layer->rows, from = first->offset + begin * row;
+    bool few = (size_t)pass.N * (size_t)layer->below->F <= FEW;
+    int step = few ? (int)(CACHED / row) / 16 * 16 : end - begin;
+    step = step > 16 ? step : 16;
+    pass.team = (dp_team){0, 1};
+    for (int r = begin; r < end; r += step) {
+        pass.begin = r;
+        pass.end = r + step < end ? r + step : end;
+        layer->kind->gradient(layer, &pass);
+        hooks->made(hooks->context, team, from, first->offset + (size_t)r * row,
+                    first->offset + (size_t)pass.end * row);
+    }
+}
+
 /* A barrier, after which the slices [*reported, made) are complete. */
 static void report(const dp_net *net, const dp_pass *pass, const dp_hooks *hooks,
                    int *reported, int made) {
@@ -244,7 +278,13 @@ void dp_net_backward(const dp_net *net, dp_pass pass, const dp_hooks *hooks) {
             input_gradient(layer, &pass, hooks);
         }
         for (; made < net->nslices && net->slice[made].layer == l; made++) {
-            if (layer->kind->gradient && !layer->frozen) {
+            if (hooks->made && !layer->frozen &&
+                has_own_rows(net, &net->slice[made], pass.team)) {
+                if (input) {
+                    barrier(&pass, hooks);
+                }
+                own_rows(layer, pass, hooks);
+            } else if (layer->kind->gradient && !layer->frozen) {
                 call(layer->kind->gradient, net, &net->slice[made], &pass);
             }
             if (at_once) {

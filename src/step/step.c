@@ -93,6 +93,14 @@ static void slice_ready(void *context, dp_team team, const dp_slice *slice) {
     }
 }
 
+static void rows_made(void *context, dp_team team, size_t begin, size_t before,
+                      size_t end) {
+    microbatch_context *w = context;
+    *w->busy += dp_lap(w->clock);
+    dp_step_update_rows(w->st, begin, before, end, w->early);
+    w->times->update += dp_lap(w->clock);
+}
+
 /* Forward, loss and backward of one microbatch; a barrier is its end. Whole team. */
 static double microbatch(microbatch_context *w, dp_team team, const int32_t *rows, int N,
                          const dp_update_plan *plan) {
@@ -102,6 +110,7 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
                             .barrier = wait_for_team,
                             .need = st->overlap ? slice_needed : NULL,
                             .ready = st->overlap || w->early ? slice_ready : NULL,
+                            .made = w->early ? rows_made : NULL,
                             .gradients_first = st->overlap != NULL};
     const dp_pass pass = {.set = st->model->set,
                           .team = team,

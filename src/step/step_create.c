@@ -128,6 +128,7 @@ static void find_buckets(dp_stepper *st) {
     int slices = st->net->nslices;
     st->completes = dp_alloc((size_t)slices, sizeof *st->completes);
     st->bucket = dp_alloc((size_t)slices, sizeof *st->bucket);
+    st->updated = dp_alloc((size_t)st->model->nchunks, sizeof *st->updated);
     st->chunk_sum = dp_alloc((size_t)st->model->nchunks, sizeof *st->chunk_sum);
     for (int s = 0, n = 0, end = st->model->nchunks; s < slices; s += n) {
         for (n = 0; s + n < slices && slice[s + n].layer == slice[s].layer; n++) {
@@ -241,6 +242,7 @@ void dp_stepper_destroy(dp_stepper **stepper) {
         free(st->bucket);
         free(st->completes);
         free(st->chunk_sum);
+        free(st->updated);
         free(st);
     }
     *stepper = NULL;

@@ -45,6 +45,7 @@ struct dp_stepper {
     double *squares;     /* [nchunks] of the mean gradient */
     /* [nchunks] where the summed gradient of an owned chunk lies */
     const float **chunk_sum;
+    int64_t *updated; /* [nchunks] the last step of an early update; owner: this */
 
     const dp_optimizer *optimizer;
     int nslots;
@@ -79,8 +80,11 @@ void dp_step_accumulate_chunk(dp_stepper *st, int c, const float *sum, float sca
 void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u);
 
 /* step_update.c: a rank alone with its whole batch in one microbatch need not wait for
- * anybody: it updates a slice's parameters while its gradients are still in the cache.
- * Whole team, after a barrier. */
+ * anybody. A thread updates the chunks of its rows [begin, end) while their gradients are
+ * still in its cache, but for those that end up to `before`; the whole team, after a
+ * barrier, what is left of a slice. */
+void dp_step_update_rows(dp_stepper *st, size_t begin, size_t before, size_t end,
+                         const dp_update_plan *early);
 void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
                           const dp_update_plan *early);
 

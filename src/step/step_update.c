@@ -63,17 +63,35 @@ int dp_step_chunk_from(const dp_model *model, size_t at) {
     return low;
 }
 
-/* Threads take runs of chunks, much as they have made the rows of a gradient. */
+static void update_early(dp_stepper *st, int c, const dp_update_plan *early) {
+    const float *grads = dp_exchange_slab(st->exchange, 0);
+    dp_step_accumulate_chunk(st, c, grads + st->model->chunk[c], early->scale);
+    dp_step_update_chunk(st, c, &early->u);
+    st->updated[c] = early->step;
+}
+
+void dp_step_update_rows(dp_stepper *st, size_t begin, size_t before, size_t end,
+                         const dp_update_plan *early) {
+    const size_t *chunk = st->model->chunk;
+    int c = dp_step_chunk_from(st->model, begin);
+    while (c < st->model->nchunks && chunk[c + 1] <= before) {
+        c++;
+    }
+    for (; c < st->model->nchunks && chunk[c + 1] <= end; c++) {
+        update_early(st, c, early);
+    }
+}
+
 void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
                           const dp_update_plan *early) {
     const dp_model *model = st->model;
-    const float *grads = dp_exchange_slab(st->exchange, 0);
     int first = dp_step_chunk_from(model, slice->offset);
     long n = dp_step_chunk_from(model, slice->offset + slice->count) - first;
     int begin = first + (int)(n * team.id / team.n);
     int end = first + (int)(n * (team.id + 1) / team.n);
     for (int c = begin; c < end; c++) {
-        dp_step_accumulate_chunk(st, c, grads + model->chunk[c], early->scale);
-        dp_step_update_chunk(st, c, &early->u);
+        if (st->updated[c] != early->step) {
+            update_early(st, c, early);
+        }
     }
 }

@@ -27,14 +27,16 @@ static dp_lit lit_create(int N, int F) {
                     .term = room(strips * (size_t)F, sizeof(dp_term)),
                     .seen = room((strips + 1) * wide, 1),
                     .dark = room(strips * (1 + wide / 16), sizeof(int32_t)),
-                    .squeeze = room(wide, sizeof(int32_t)),
-                    .expand = room(wide, sizeof(int32_t)),
-                    .first = room(wide, sizeof(int32_t))};
+                    .feature = room((size_t)F, sizeof(int32_t)),
+                    .squeeze = room(wide, 1),
+                    .expand = room(wide, 1),
+                    .first = room(wide / 4, sizeof(int32_t)),
+                    .first_16 = room(wide / 16, sizeof(int32_t))};
 }
 
 static void lit_destroy(dp_lit *lit) {
-    void *all[] = {lit->terms,   lit->term,   lit->seen, lit->dark,
-                   lit->squeeze, lit->expand, lit->first};
+    void *all[] = {lit->terms,  lit->term,  lit->seen,    lit->dark,    lit->squeeze,
+                   lit->expand, lit->first, lit->feature, lit->first_16};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         dp_memory_free(&all[i]);
     }
