@@ -82,6 +82,11 @@ void dp_checkpoint_destroy(dp_checkpoint **checkpoint);
  *  naming the fact; DP_EDIVERGED: parameters that are not finite */
 typedef dp_status dp_checkpoint_check(const char *path, const dp_snapshot *snapshot);
 
+/** The checkpoint that people mean by a path: that file, or of a run's folder best.h5,
+ *  else last.h5. Owner: the caller, who frees *file. Errors: DP_EFILE: the folder has
+ *  neither */
+dp_status dp_checkpoint_find(const char *path, char **file);
+
 /** Reads one file, which another program may have written or changed (then a warning says
  *  so); what doesn't pass `check` is not returned. Owner: the caller, who frees with
  *  dp_snapshot_destroy. Errors: also those of `check` */

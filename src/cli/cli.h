@@ -8,7 +8,7 @@
  * of them. */
 typedef struct dp_cli {
     dp_comm *comm;
-    const char *file; /* CONFIG, CHECKPOINT or a topic; NULL: none */
+    const char *file; /* CONFIG, CHECKPOINT, RUN or a topic; NULL: none */
     int noverrides;
     char **overrides;                   /* section.key=value */
     const char *index, *input, *output; /* options; NULL: not given */

@@ -13,10 +13,13 @@ static const char usage[] =
     "usage: trainer [train] CONFIG [section.key=value ...]     train; resumes by itself\n"
     "       trainer check   CONFIG [section.key=value ...]     validate config, data and "
     "launch\n"
-    "       trainer eval    CHECKPOINT [section.key=value ...] loss and accuracy on the "
+    "       trainer eval    CHECKPOINT|RUN [section.key=value ...]\n"
+    "                                                          loss and accuracy on the "
     "test set\n"
-    "       trainer predict CHECKPOINT [--index 0,5,100 | --input FILE] [--output "
+    "       trainer predict CHECKPOINT|RUN [--index 0,5,100 | --input FILE] [--output "
     "FILE.csv] [--show]\n"
+    "                                                          RUN is a run's folder: "
+    "its best.h5, else last.h5\n"
     "       trainer help    [SECTION | SECTION.KEY]            every key of the config\n"
     "       trainer --version\n"
     "\n"
@@ -54,7 +57,7 @@ typedef enum words {
     WORDS,      /* as they are */
     CONFIG,     /* CONFIG [section.key=value ...] -> config */
     MODEL,      /* the same -> config and session */
-    CHECKPOINT, /* CHECKPOINT [section.key=value ...] -> session */
+    CHECKPOINT, /* CHECKPOINT|RUN [section.key=value ...] -> session */
 } words;
 
 typedef struct command {
@@ -119,9 +122,9 @@ static dp_status prepare(const command *c, dp_cli *cli) {
     }
     if (!cli->file) {
         return dp_fail(DP_EUSAGE, "%s is missing, as in: trainer %s %s",
-                       c->words == CHECKPOINT ? "a checkpoint" : "a config file", c->name,
-                       c->words == CHECKPOINT ? "runs/mlp/checkpoints/last.h5"
-                                              : "configs/mlp.ini");
+                       c->words == CHECKPOINT ? "a checkpoint or a run's folder"
+                                              : "a config file",
+                       c->name, c->words == CHECKPOINT ? "runs/mlp" : "configs/mlp.ini");
     }
     if (c->words == CHECKPOINT) {
         return dp_session_open(cli->comm, cli->file, cli->noverrides, cli->overrides,
