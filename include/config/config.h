@@ -64,7 +64,7 @@ typedef struct dp_config {
     struct {
         char every[16]; /* auto | number of epochs, 0 = only at the end and on a stop */
         int64_t every_steps, keep, retries;
-        char best[32]; /* auto | none | val_loss | val_accuracy | test_loss | ... */
+        char best[32]; /* auto | none | train_loss | train_accuracy | ... */
     } checkpoint;
     struct {
         int64_t every;

@@ -49,6 +49,7 @@ typedef struct dp_snapshot {
     int64_t position; /* steps done in the open epoch */
     double loss_sum;  /* of the open epoch */
     int64_t samples;  /* of the open epoch */
+    int64_t correct;  /* predictions in it; -1: not known (files of older versions) */
     uint64_t seed;
     double best;       /* best metric so far, NaN if none */
     int64_t best_step; /* the checkpoint that best.h5 points to, 0 if none */

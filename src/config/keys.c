@@ -163,8 +163,8 @@ const dp_key dp_keys[] = {
      "The metric by which best.h5 is chosen; auto: val_loss, else test_loss, else "
      "train_loss. It is written when that is cheap, and is exact once the run has "
      "stopped.",
-     .choices = "auto | none | train_loss | val_loss | val_accuracy | test_loss | "
-                "test_accuracy | val_r2 | val_mae | test_r2 | test_mae"},
+     .choices = "auto | none | train_loss | train_accuracy | val_loss | val_accuracy | "
+                "test_loss | test_accuracy | val_r2 | val_mae | test_r2 | test_mae"},
 
     {KEY(metrics, every, whole), "1", DP_FREE,
      "Steps from one row of /steps to the next.", .lo = 1, .hi = COUNT},

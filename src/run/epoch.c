@@ -16,6 +16,7 @@ static const struct metric {
     bool higher;   /* is better */
 } metrics[] = {
     {"train_loss", offsetof(dp_epoch_row, train_loss), false},
+    {"train_accuracy", offsetof(dp_epoch_row, train_accuracy), true},
     {"val_loss", offsetof(dp_epoch_row, val_loss), false},
     {"val_accuracy", offsetof(dp_epoch_row, val_accuracy), true},
     {"val_r2", offsetof(dp_epoch_row, val_r2), true},
@@ -87,12 +88,16 @@ static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score
     if (dp_run_full_batch(run) && (quiet || score->n == 0)) {
         return; /* without a score it would only repeat the step's line */
     }
-    char text[128];
+    char accuracy[32] = "", text[128];
+    if (!isnan(row->train_accuracy)) {
+        snprintf(accuracy, sizeof accuracy, " accuracy %.2f%%",
+                 100 * row->train_accuracy);
+    }
     score_text(run, score, run->session->data->val_n > 0 ? "validation" : "test", text,
                sizeof text);
-    dp_log("epoch %lld/%lld  train loss %.*f%s  %.2f s  %.0f samples/s",
+    dp_log("epoch %lld/%lld  train loss %.*f%s%s  %.2f s  %.0f samples/s",
            (long long)row->epoch, (long long)epochs, dp_run_full_batch(run) ? 6 : 4,
-           row->train_loss, text, row->seconds, row->samples_per_second);
+           row->train_loss, accuracy, text, row->seconds, row->samples_per_second);
 }
 
 /* Minimum, mean and maximum of v over the ranks; which = the rank with the maximum. */
@@ -174,6 +179,13 @@ dp_status dp_epoch_evaluate(dp_run *run, dp_score *out) {
     return DP_OK;
 }
 
+/* Of the samples as they were seen, each before the update that it was for. */
+static double train_accuracy(const dp_run *run) {
+    const dp_progress_state *progress = &run->progress;
+    bool known = run->session->loss->accuracy && progress->correct >= 0;
+    return known ? (double)progress->correct / (double)progress->samples : NAN;
+}
+
 void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     dp_progress_state *progress = &run->progress;
     bool validates = run->session->data->val_n > 0;
@@ -181,6 +193,7 @@ void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     dp_epoch_row row = {.epoch = progress->epoch,
                         .step = progress->step,
                         .train_loss = progress->loss_sum / (double)progress->samples,
+                        .train_accuracy = train_accuracy(run),
                         .val_loss = val->loss,
                         .val_accuracy = val->accuracy,
                         .test_loss = test->loss,
@@ -203,6 +216,7 @@ void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     log_epoch(run, &row, score);
     progress->samples = 0;
     progress->loss_sum = 0;
+    progress->correct = 0;
     run->epoch_seconds = 0;
     run->epoch_samples = run->epoch_steps = 0;
 }

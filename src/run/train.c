@@ -104,6 +104,7 @@ static dp_status train_step(dp_run *run, bool *stop) {
     progress->position++;
     progress->samples += n;
     progress->loss_sum += r.loss_sum;
+    progress->correct += progress->correct >= 0 ? r.correct : 0;
     progress->lr = lr;
     run->epoch_seconds += r.seconds;
     run->epoch_samples += n;
