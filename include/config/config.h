@@ -57,7 +57,7 @@ typedef struct dp_config {
     struct {
         int64_t epochs, batch_size; /* batch_size 0 = the whole training split */
         bool shuffle, drop_last;
-        int64_t log_every, eval_every, patience, max_steps;
+        int64_t log_every, log_from, eval_every, patience, max_steps;
         double max_time; /* seconds */
         bool zero_grad;  /* false: earlier steps' gradients stay in the sum */
     } train;

@@ -133,6 +133,11 @@ const dp_key dp_keys[] = {
     {KEY(train, log_every, whole), "100", DP_FREE,
      "Steps from one line with the loss to the next; epochs with full batches.", .lo = 1,
      .hi = COUNT},
+    {KEY(train, log_from, whole), "1", DP_FREE,
+     "The first epoch with a line, with full batches; 100 and log_every = 100 print "
+     "epochs "
+     "100, 200, ... The last one always has a line.",
+     .lo = 1, .hi = COUNT},
     {KEY(train, eval_every, whole), "1", DP_FIXED,
      "Epochs from one evaluation to the next.", .lo = 1, .hi = COUNT},
     {KEY(train, patience, whole), "0", DP_FIXED,

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "facts.h"
+#include "lines.h"
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -65,39 +66,6 @@ static bool improves(dp_run *run, const dp_epoch_row *row) {
     }
     run->progress.best = v;
     return true;
-}
-
-/* "  validation accuracy 97.93%  loss 0.0873" */
-static void score_text(const dp_run *run, const dp_score *score, const char *split,
-                       char *out, size_t size) {
-    if (score->n == 0) {
-        out[0] = '\0';
-    } else if (run->session->loss->accuracy) {
-        snprintf(out, size, "  %s accuracy %.2f%%  loss %.4f", split,
-                 100 * score->accuracy, score->loss);
-    } else {
-        snprintf(out, size, "  %s loss %.6g  R2 %.4f  MAE %.4g", split, score->loss,
-                 score->r2, score->mae);
-    }
-}
-
-static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
-    int64_t epochs = run->config->train.epochs;
-    bool quiet =
-        !dp_run_finished(run) && (row->epoch - 1) % run->config->train.log_every != 0;
-    if (dp_run_full_batch(run) && (quiet || score->n == 0)) {
-        return; /* without a score it would only repeat the step's line */
-    }
-    char accuracy[32] = "", text[128];
-    if (!isnan(row->train_accuracy)) {
-        snprintf(accuracy, sizeof accuracy, " accuracy %.2f%%",
-                 100 * row->train_accuracy);
-    }
-    score_text(run, score, run->session->data->val_n > 0 ? "validation" : "test", text,
-               sizeof text);
-    dp_log("epoch %lld/%lld  train loss %.*f%s%s  %.2f s  %.0f samples/s",
-           (long long)row->epoch, (long long)epochs, dp_run_full_batch(run) ? 6 : 4,
-           row->train_loss, accuracy, text, row->seconds, row->samples_per_second);
 }
 
 /* Minimum, mean and maximum of v over the ranks; which = the rank with the maximum. */
@@ -213,7 +181,7 @@ void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     if (*best) {
         progress->best_step = progress->step;
     }
-    log_epoch(run, &row, score);
+    dp_lines_epoch(run, &row, score);
     progress->samples = 0;
     progress->loss_sum = 0;
     progress->correct = 0;
@@ -239,7 +207,7 @@ dp_status dp_epoch_final_test(dp_run *run, dp_score *out) {
     DP_TRY(s);
     DP_TRY(dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, out));
     char text[128];
-    score_text(run, out, "test", text, sizeof text);
+    dp_lines_score(run, out, "test", text, sizeof text);
     dp_log("%s    step %lld:%s  (%d samples)", chosen ? "best" : "last",
            (long long)(chosen ? run->progress.best_step : run->progress.step), text,
            out->n);

@@ -25,9 +25,19 @@ def test_log_lines_tell_loss_and_samples(trained):
 
 
 def test_full_batches_log_by_epochs_and_the_last(lab):
-    losses = lab.train(train__batch_size=0, train__epochs=12, train__log_every=5).losses()
+    def lines(result, total):
+        assert not result.losses()
+        return re.findall(rf"^epoch (\d+)/{total}  loss: (\d+\.\d{{6}})$", result.out, re.M)
+
+    full = {"train__batch_size": 0, "train__epochs": 12, "train__log_every": 5}
+    first = lines(lab.train(**full), 12)
     column = lab.out().table("steps")["loss"]
-    assert losses == [(f"{column[e - 1]:>7f}", TRAIN, TRAIN) for e in (1, 6, 11, 12)]
+    assert first == [(str(e), f"{column[e - 1]:f}") for e in (1, 6, 11, 12)]
+    later = lines(lab.train("run.name=from", "train.log_from=5", **full), 12)
+    assert later == [(str(e), f"{column[e - 1]:f}") for e in (5, 10, 12)]
+    # where patience ends the run, that epoch is the last one
+    ended = lines(lab.train("run.name=ended", "train.patience=1", "optimizer.lr=1e-30", **full), 12)
+    assert [epoch for epoch, _ in ended] == ["1", "2"]
 
 
 def test_epoch_lines_tell_accuracy_loss_and_speed(trained):
