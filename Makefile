@@ -102,9 +102,9 @@ NAMED     = $(if $(T),$(foreach p,$1,$(if $(findstring $(T),$(notdir $p)),$p)),$
 test-programs: $(BUILD)/trainer $(call NAMED,$(UNIT) $(MULTI))
 
 BENCH    := $(BUILD)/bench/gemm
-$(BUILD)/bench/%: scripts/bench/%.c $(REF) $(LIB)
+$(BUILD)/bench/%: scripts/bench/%.c $(LIB)
 	@mkdir -p $(@D) && echo "  LINK $@"
-	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(REF) $(SAN_OBJ) $(LIB) $(LDLIBS)
+	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(SAN_OBJ) $(LIB) $(LDLIBS)
 
 # What install-deps.sh brings is seen by the make that starts after it.
 run: ## install what is missing, get MNIST, train configs/mlp.ini on it (NP=ranks)

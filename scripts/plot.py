@@ -69,13 +69,14 @@ class Run:
             self.inputs = texts(model.attrs["columns"])[:-len(self.targets) or None]
             self.weight, self.bias = model["0.weight"][()], model["0.bias"][()]
             self.epoch = int(file["state"].attrs["epoch"])
-            self.scaled = len(file["data"].attrs["mean"]) > 0
+            data = file["data"].attrs
+            self.scaled, self.held = len(data["mean"]) > 0, int(data["val_samples"])
+            self.used = int(data["train_samples"]) + self.held  # of the training file's rows
         with h5py.File(self.folder / "metrics.h5", "r") as file:
             self.steps, self.epochs = file["steps"][:], file["epochs"][:]
         config = configparser.ConfigParser(interpolation=None)
         config.read_string(text)
         self.data, self.name = config["data"], config["run"]["name"]
-        self.seed = int(config["run"]["seed"])
         self.linear = len(self.layers) == 1
         self.outputs = int(self.layers[-1].split(":")[1])
         self.plots = self.folder / "plots"
@@ -105,31 +106,21 @@ class Run:
             return columns(rows, [f"{t}_predicted" for t in self.targets])
         return columns(rows, [f"p{k}" for k in range(max(2, self.outputs))])
 
-    def limited(self, rows):
-        """Those of the training file's rows that the run used, for training or validation."""
-        return rows[:int(self.data["limit"]) or None]
-
-    def held_out(self, n):
-        """Which of n training samples are the validation split [n], None where that isn't known."""
-        validation = float(self.data["validation"])
-        count = math.floor(validation * n) if validation < 1 else int(validation)
-        held = np.zeros(n, bool)
-        if count and self.data.get("stratify", "false") != "false":
-            return None
-        held[split(n, count, self.seed)] = True
-        return held
+    def held_out(self):
+        """The training file's rows that are the validation split."""
+        return [int(row["index"]) for row in self.predict("--split", "val")] if self.held else []
 
     def points(self):
-        """The training file's inputs [n, inputs], targets [n, targets], and what is held out [n]."""
+        """The training file's inputs [n, inputs], targets [n, targets], and the rows held out."""
         path = self.data["train"]
         opener = gzip.open if path.endswith(".gz") else open
         with opener(path, "rt", newline="") as file:
             head = file.readline()
             file.seek(0)
             mark = max(",;\t", key=head.count)
-            rows = self.limited(list(csv.DictReader(file, delimiter=mark)))
+            rows = list(csv.DictReader(file, delimiter=mark))[:self.used]
         return (columns(rows, self.inputs), columns(rows, self.targets, self.classes),
-                self.held_out(len(rows)))
+                self.held_out())
 
     def save(self, figure, name):
         for kind in ("png", "svg"):
@@ -143,31 +134,6 @@ def columns(rows, names, classes=()):
     """Columns of dictionaries as floats; names of classes become their numbers."""
     return np.array([[classes.index(row[n]) if row[n] in classes else float(row[n])
                       for n in names] for row in rows])
-
-
-# ---- the validation split ----
-
-def philox(index, purpose, seed):
-    """Philox4x32-10 of the counters (index, stream 0, purpose) -> [len(index), 4] words: the trainer's
-    random numbers (src/base/rng.c)."""
-    c = [index & 0xFFFFFFFF, index >> 32, np.zeros_like(index), np.full_like(index, purpose)]
-    low, high = seed & 0xFFFFFFFF, seed >> 32
-    for _ in range(10):
-        p, q = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57  # below 2^64: nothing is lost
-        c = [q >> 32 ^ c[1] ^ low, q & 0xFFFFFFFF, p >> 32 ^ c[3] ^ high, p & 0xFFFFFFFF]
-        low, high = (low + 0x9E3779B9) & 0xFFFFFFFF, (high + 0xBB67AE85) & 0xFFFFFFFF
-    return np.stack(c, axis=1)
-
-
-def split(n, count, seed):
-    """The rows of n that are held out for validation: the first `count` of a permutation, which are
-    a function of the seed (data.validation, run.seed)."""
-    words = philox(np.arange(-(-count // 4), dtype=np.uint64), 3, seed).ravel()
-    order = np.arange(n)
-    for i in range(min(count, n - 1)):
-        j = i + (int(words[i]) * (n - i) >> 32)
-        order[[i, j]] = order[[j, i]]
-    return order[:count]
 
 
 # ---- curves ----
@@ -235,8 +201,8 @@ def spread(values, share):
 
 
 def mark_held(axis, x, y, held):
-    """Crosses on the points that were not trained on, [n] each."""
-    if held is not None and held.any():
+    """Crosses on the points in rows that were not trained on."""
+    if held:
         axis.plot(x[held], y[held], "x", color="black", ms=8, mew=1.2, zorder=4,
                   label="held out (validation split)")
 
@@ -438,19 +404,15 @@ def draw_weights(run):
 
 
 def draw_classes(run):
-    tested = run.data["test"] or run.data["dir"]
     if run.loss == "mse" or (run.loss == "bce" and run.outputs > 1):
         return
+    tested = run.data["test"] or run.data["dir"]
     if tested:
         rows, where = run.predict(), "test set"
+    elif run.held:
+        rows, where = run.predict("--split", "val"), "validation split"
     else:
-        rows, where = run.limited(run.predict("--input", run.data["train"])), "training set"
-        held = run.held_out(len(rows))
-        if held is None:
-            where = "training set with its validation split"
-        elif held.any():
-            rows = [row for row, out in zip(rows, held) if out]
-            where = "validation split"
+        rows, where = run.predict("--split", "train"), "training set"
     if rows and rows[0]["label"]:
         draw_confusion(run, rows, where)
     if len(run.shape) > 1 and tested:

@@ -46,7 +46,8 @@ typedef struct dp_dataset {
     float *mean_f; /* [nmean] as the kernels take them */
     float *inv_std_f;     /* [nmean] 1 / std */
     char fingerprint[72]; /* hex digest over both tables as used (after data.limit):
-                             shapes, values, labels, targets; no names */
+                             shapes, values, labels, targets; no names. The
+                             first 16 digits are of `train` alone */
 } dp_dataset;
 
 /** Opens what the config names, cuts limit and validation, and takes the statistics of

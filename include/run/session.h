@@ -43,6 +43,14 @@ dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
  *  model's */
 dp_status dp_session_read(dp_session *session, const char *path, bool optional);
 
+/** Reads the file of a split of the run into data->test of an opened session. "test": as
+ *  dp_session_read, all *n rows, *rows is NULL; "train", "val": the training file, of which
+ *  *rows[*n] are those that the run trained on, or held out.  MPI: collective.  Errors:
+ *  agreed; DP_EUSAGE for an unknown split, and val where none was held out; DP_EDATA where
+ *  the training file is not the run's.  Owner: the caller frees *rows */
+dp_status dp_session_read_split(dp_session *session, const char *split, int32_t **rows,
+                                int *n);
+
 /** A snapshot that rank 0 has read (NULL elsewhere) -> the model of all ranks, and the
  *  normalisation that it was trained with.   MPI: collective.  Errors: agreed */
 dp_status dp_session_load(dp_session *session, const dp_snapshot *snapshot,

@@ -1,11 +1,15 @@
-/* What the peers' GEMM programs share: the shapes of the step, and how a rate is taken.
- * Each peer defines multiply(); the numbers are checked against plain loops before
- * anything is timed. */
+/* What the GEMM programs share, ours and the peers': the shapes of the step, and how a
+ * rate is taken. Each program defines prepare(), multiply() and element(); the numbers are
+ * checked against plain loops before anything is timed.
+ *
+ * It prints a line a shape, batch and number of threads (1 and OMP_NUM_THREADS):
+ *     gemm WHO I O N THREADS FORWARD DINPUT DWEIGHT      (GFLOP/s) */
 #ifndef DP_BENCH_PEER_H
 #define DP_BENCH_PEER_H
 
 #include <math.h>
 #include <omp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,22 +17,20 @@
 enum { STRIP = 64 };
 enum { FORWARD, DINPUT, DWEIGHT, KINDS };
 
-/* X[N,I] W[O,I] dY[N,O] in the forms that the libraries take best; results in Y, dX,
- * dW. */
+/* X[N,I] W[O,I] dY[N,O] in the forms that the libraries take best. */
 typedef struct problem {
     int N, I, O;
     float *X, *W, *WT, *dY; /* row-major; WT[I,O] = W transposed beforehand */
-    float *xt,
-        *dyt;   /* feature-major strips of 64 samples, as libxsmm's loops want them */
-    float *out; /* the result of one kind, in the peer's own layout */
+    float *xt, *dyt;        /* feature-major, strips of 64 samples */
+    float *out;             /* the result of one kind, in the program's own layout */
+    bool relu;              /* Y = max(0, X W^T), and dX is 0 where X is not above 0 */
 } problem;
 
-/* The peer's name; set-up for a problem (outside the timing); the product itself; and
- * element (row, column) of the row-major result: Y[N,O], dX[N,I] or dW[O,I]. */
-extern const char *const peer;
-void prepare(problem *p, int kind, int threads);
-void multiply(problem *p, int kind, int threads);
-float element(const problem *p, int kind, int row, int column);
+/* Set-up for a problem (outside the timing); the product, `calls` times; and element
+ * (row, column) of the row-major result: Y[N,O], dX[N,I] or dW[O,I]. */
+static void prepare(problem *p, int kind, int threads);
+static void multiply(problem *p, int kind, int threads, int calls);
+static float element(const problem *p, int kind, int row, int column);
 
 static float *floats(size_t n) {
     float *p = aligned_alloc(64, (n * sizeof *p + 63) / 64 * 64);
@@ -36,9 +38,10 @@ static float *floats(size_t n) {
         fprintf(stderr, "out of memory\n");
         exit(1);
     }
-    return p;
+    return memset(p, 0, n * sizeof *p);
 }
 
+/* Numbers in [-1, 1) that never sum to much. */
 static float *noise(size_t n) {
     static unsigned state = 1;
     float *p = floats(n);
@@ -57,35 +60,42 @@ static double plain(const problem *p, int kind, int row, int column) {
                : kind == DINPUT ? (double)p->dY[row * p->O + k] * p->W[k * p->I + column]
                                 : (double)p->dY[k * p->O + row] * p->X[k * p->I + column];
     }
-    return sum;
+    if (p->relu && kind == FORWARD) {
+        return fmax(sum, 0);
+    }
+    return p->relu && kind == DINPUT && p->X[row * p->I + column] <= 0 ? 0 : sum;
 }
 
-static void verify(problem *p, int kind) {
+/* Element (row, column) of a matrix of that width in strips. */
+__attribute__((unused)) static float strip_element(const float *strips, int width,
+                                                   int row, int column) {
+    return strips[((size_t)(row / STRIP) * width + column) * STRIP + row % STRIP];
+}
+
+static void verify(const char *who, const problem *p, int kind) {
     int rows = kind == DWEIGHT ? p->O : p->N, columns = kind == FORWARD ? p->O : p->I;
     for (int s = 0; s < 500; s++) {
         int row = (s * 7919) % rows, column = (s * 104729) % columns;
         double want = plain(p, kind, row, column), got = element(p, kind, row, column);
         if (!(fabs(got - want) < 1e-3)) {
-            fprintf(stderr, "%s: kind %d is wrong at (%d,%d): %g, not %g\n", peer, kind,
+            fprintf(stderr, "%s: kind %d is wrong at (%d,%d): %g, not %g\n", who, kind,
                     row, column, got, want);
             exit(1);
         }
     }
 }
 
-/* The best of bursts of about a millisecond, three at least, as in gemm.c. */
-static double rate(problem *p, int kind, int threads, double seconds) {
+/* The best of bursts of about a millisecond, three at least. */
+static double rate(const char *who, problem *p, int kind, int threads, double seconds) {
     double flop = 2.0 * p->N * p->I * p->O, best = 0;
     int calls = 1 + (int)(1e8 * threads / flop);
     prepare(p, kind, threads);
-    multiply(p, kind, threads);
-    verify(p, kind);
+    multiply(p, kind, threads, 1);
+    verify(who, p, kind);
     double start = omp_get_wtime(), after = start;
     for (int burst = 0; burst < 3 || after - start < seconds; burst++) {
         double before = omp_get_wtime();
-        for (int c = 0; c < calls; c++) {
-            multiply(p, kind, threads);
-        }
+        multiply(p, kind, threads, calls);
         after = omp_get_wtime();
         best = fmax(best, flop * calls / (after - before) * 1e-9);
     }
@@ -116,27 +126,29 @@ static problem make(int N, int I, int O) {
     return p;
 }
 
-int main(int argc, char **argv) {
-    static const int batches[] = {16, 64, 256, 1024},
-                     layers[][2] = {{784, 512}, {512, 512}, {512, 10}};
-    double seconds = argc > 1 ? atof(argv[1]) : 0.05;
+/* seconds: of each measurement. */
+static void table(const char *who, bool relu, double seconds) {
+    static const int batches[] = {16, 64, 256, 1024};
+    static const int layers[][2] = {{784, 512}, {512, 512}, {512, 10}};
     int most = omp_get_max_threads();
     for (int l = 0; l < 3; l++) {
         for (int b = 0; b < 4; b++) {
             problem p = make(batches[b], layers[l][0], layers[l][1]);
+            p.relu = relu;
             for (int threads = 1; threads <= most; threads += most > 1 ? most - 1 : 1) {
-                printf("%-9s %4d -> %-5d %5d %7d", peer, p.I, p.O, p.N, threads);
+                printf("gemm %s %d %d %d %d", who, p.I, p.O, p.N, threads);
                 for (int kind = 0; kind < KINDS; kind++) {
-                    printf(" %8.1f", rate(&p, kind, threads, seconds));
+                    printf(" %.1f", rate(who, &p, kind, threads, seconds));
                 }
                 printf("\n");
                 fflush(stdout);
             }
-            free(p.X), free(p.W), free(p.WT), free(p.dY), free(p.xt), free(p.dyt),
-                free(p.out);
+            float *all[] = {p.X, p.W, p.WT, p.dY, p.xt, p.dyt, p.out};
+            for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+                free(all[k]);
+            }
         }
     }
-    return 0;
 }
 
 #endif

@@ -4,8 +4,6 @@
 #include "peer.h"
 #include <libxsmm.h>
 
-const char *const peer = "libxsmm";
-
 enum { TILE_O = 16, TILE_I = 64 };
 
 static libxsmm_smmfunction kernel(int m, int n, int k, int lda, int ldb, int ldc,
@@ -21,7 +19,7 @@ static libxsmm_smmfunction kernel(int m, int n, int k, int lda, int ldb, int ldc
     return f;
 }
 
-void prepare(problem *p, int kind, int threads) {
+static void prepare(problem *p, int kind, int threads) {
     (void)p;
     (void)kind;
     (void)threads;
@@ -72,18 +70,25 @@ static void weights(problem *p, int threads) {
     }
 }
 
-void multiply(problem *p, int kind, int threads) {
-    if (kind == FORWARD) {
-        by_strips(p->xt, p->W, p->out, p->N, p->O, p->I, threads);
-    } else if (kind == DINPUT) {
-        by_strips(p->dyt, p->WT, p->out, p->N, p->I, p->O, threads);
-    } else {
-        weights(p, threads);
+static void multiply(problem *p, int kind, int threads, int calls) {
+    for (int c = 0; c < calls; c++) {
+        if (kind == FORWARD) {
+            by_strips(p->xt, p->W, p->out, p->N, p->O, p->I, threads);
+        } else if (kind == DINPUT) {
+            by_strips(p->dyt, p->WT, p->out, p->N, p->I, p->O, threads);
+        } else {
+            weights(p, threads);
+        }
     }
 }
 
-float element(const problem *p, int kind, int row, int column) {
-    size_t width = kind == FORWARD ? p->O : p->I;
-    return kind == DWEIGHT ? p->out[(size_t)row * p->I + column]
-                           : p->out[(row / STRIP * width + column) * STRIP + row % STRIP];
+static float element(const problem *p, int kind, int row, int column) {
+    return kind == DWEIGHT
+               ? p->out[(size_t)row * p->I + column]
+               : strip_element(p->out, kind == FORWARD ? p->O : p->I, row, column);
+}
+
+int main(int argc, char **argv) {
+    table("libxsmm", false, argc > 1 ? atof(argv[1]) : 0.05);
+    return 0;
 }

@@ -3,8 +3,6 @@
 #include "peer.h"
 #include <oneapi/dnnl/dnnl.h>
 
-const char *const peer = "oneDNN";
-
 static void must(dnnl_status_t status) {
     if (status != dnnl_success) {
         fprintf(stderr, "oneDNN failed with %d\n", status);
@@ -27,7 +25,7 @@ static dnnl_memory_desc_t matrix(int rows, int columns, int transposed) {
     return d;
 }
 
-void prepare(problem *p, int kind, int threads) {
+static void prepare(problem *p, int kind, int threads) {
     omp_set_num_threads(threads);
     if (!now.engine) {
         must(dnnl_engine_create(&now.engine, dnnl_cpu, 0));
@@ -72,15 +70,22 @@ void prepare(problem *p, int kind, int threads) {
     dnnl_memory_destroy(source);
 }
 
-void multiply(problem *p, int kind, int threads) {
+static void multiply(problem *p, int kind, int threads, int calls) {
     (void)p;
     (void)kind;
     (void)threads;
     dnnl_exec_arg_t args[] = {
         {DNNL_ARG_SRC, now.a}, {DNNL_ARG_WEIGHTS, now.b}, {DNNL_ARG_DST, now.c}};
-    must(dnnl_primitive_execute(now.product, now.stream, 3, args));
+    for (int c = 0; c < calls; c++) {
+        must(dnnl_primitive_execute(now.product, now.stream, 3, args));
+    }
 }
 
-float element(const problem *p, int kind, int row, int column) {
+static float element(const problem *p, int kind, int row, int column) {
     return p->out[(size_t)row * (kind == FORWARD ? p->O : p->I) + column];
+}
+
+int main(int argc, char **argv) {
+    table("oneDNN", false, argc > 1 ? atof(argv[1]) : 0.05);
+    return 0;
 }

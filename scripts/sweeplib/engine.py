@@ -105,7 +105,7 @@ class Waiter:
             os.read(self.end, 4096)
 
 
-class Here:
+class LocalLauncher:
     """Launches on this machine: slot n has the n-th share of the cores."""
 
     pause = 0.5  # seconds after a first failure; doubled with each further one
@@ -128,7 +128,7 @@ class Here:
         os.sched_setaffinity(0, self.cores[slot * self.share:(slot + 1) * self.share])
 
 
-class InSlurm:
+class SlurmLauncher:
     """Launches in this job. Its steps may fail for a while when the controller restarts, and
     just before the job itself is told to end: hence the longer pause."""
 
@@ -150,7 +150,7 @@ class Running:
     def __init__(self, trial, slot, folder, command, pin):
         self.trial, self.slot, self.folder = trial, slot, folder
         self.began, self.told, self.order, self.seen = time.monotonic(), None, None, None
-        self.rest = None  # when to try again, after a failure
+        self.retry_at = None  # when to try again, after a failure
         folder.mkdir(exist_ok=True)
         libc = ctypes.CDLL(None)
         parent = os.getpid()
@@ -207,7 +207,7 @@ class Worker:
     def __init__(self, study, launcher):
         self.study, self.spec, self.launcher = study, study.spec, launcher
         self.running, self.signals, self.write_next = [], [], 0.0
-        self.trouble = None  # of the place: when it began, and how many faults since
+        self.outage = None  # of the place: when it began, and how many faults since
         self.gave_up = ""  # why, where it stops without an order
         self.waiter = Waiter()
         self.until = time.monotonic() + (self.spec.max_time or math.inf)
@@ -249,7 +249,7 @@ class Worker:
         while len(self.running) < self.launcher.slots and (trial := self.study.claim()):
             self.start(trial)
         if not self.running:
-            return self.linger()
+            return self.idle()
         self.waiter.wait(LOOK)
         for running in list(self.running):
             if running.has_ended():
@@ -258,7 +258,7 @@ class Worker:
                 running.tell("prune")
         return True
 
-    def linger(self):
+    def idle(self):
         """With nothing to take: waits for trials whose worker may be dead; and one worker, the
         one with the guard's lock, stays in any case while others work."""
         trials = self.study.trials()
@@ -297,42 +297,42 @@ class Worker:
         status, _ = read_metrics(running.folder, self.spec.metric)
         why = f"exit code {code}: {last_words(running.folder, running.log_start)}".rstrip(": ")
         if self.study.progress(trial) != trial.user_attrs["work"]["tries"][-1]:
-            self.trouble = None
+            self.outage = None
         if status in ("complete", "diverged"):
             self.finish(trial, seconds, status)
         elif running.order == "prune":
             self.finish(trial, seconds, "pruned")
         elif running.order is None and code == WRONG:
             self.finish(trial, seconds, "failed", why)
-        elif running.order is None and self.rests(running, why):
+        elif running.order is None and self.backs_off(running, why):
             return
         else:
             counts = running.order is None and not away(code)
-            explained = running.order and running.rest is None
+            explained = running.order and running.retry_at is None
             self.study.put_back(trial, seconds, counts, "" if explained else why)
         self.running.remove(running)
 
-    def rests(self, running, why):
+    def backs_off(self, running, why):
         """After a failure nobody asked for the trial keeps its slot for a while. An order to stop
         that comes meanwhile explains the failure, which is then not held against the trial."""
-        if running.rest is None:
+        if running.retry_at is None:
             trial, now = running.trial, time.monotonic()
             slurm.wait_for_controller()
             failures, patience = self.study.failures(trial), math.inf
             if away(running.process.returncode):
-                began, failures = self.trouble or (now, 0)
-                self.trouble = began, failures + 1
+                began, failures = self.outage or (now, 0)
+                self.outage = began, failures + 1
                 patience = began + self.spec.wait - now
             pause = min(self.launcher.pause * 2 ** min(failures, 10), LONGEST)
             if pause > patience:
                 self.gave_up = f"nothing went on for {self.spec.wait:g} s ([sweep] wait): {why}"
                 return False
             self.say(trial, f"is interrupted and waits {pause:g} s", why)
-            running.rest = now + pause
-        return time.monotonic() < running.rest
+            running.retry_at = now + pause
+        return time.monotonic() < running.retry_at
 
     def finish(self, trial, seconds, status, message=""):
-        self.trouble = None
+        self.outage = None
         folder = self.study.folder_of(trial)
         curve = read_metrics(folder, self.spec.metric)[1]
         value, epoch = best_of(curve, self.spec.goal)

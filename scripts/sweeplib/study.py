@@ -206,12 +206,12 @@ class Study:
         work = {"owner": owner, "tries": tries, "seconds": seconds, "message": message}
         self.storage.set_trial_user_attr(trial._trial_id, "work", work)
 
-    def note(self, **attributes):
+    def set_attributes(self, **attributes):
         """What is to be known of the sweep: engine (local or slurm), jobs."""
         for key, value in attributes.items():
             self.study.set_user_attr(key, value)
 
-    def noted(self, key, default=None):
+    def attribute(self, key, default=None):
         return self.study.user_attrs.get(key, default)
 
     # ---- points ----
@@ -333,7 +333,7 @@ class Study:
         work = trial.user_attrs["work"]
         tries = work["tries"] if counts else work["tries"][:-1]
         self.set_work(trial, None, tries, work["seconds"] + seconds, message)
-        self.let_go(trial)
+        self.release(trial)
 
     def finish(self, trial, seconds, **result):
         result["seconds"] = seconds + trial.user_attrs["work"]["seconds"]
@@ -341,7 +341,7 @@ class Study:
         if not failed(self.storage.get_trial(trial._trial_id)):
             values = None if result["value"] is None else [result["value"]]
             self.storage.set_trial_state_values(trial._trial_id, STATES[result["status"]], values)
-        self.let_go(trial)
+        self.release(trial)
 
     def retry_failed(self):
         """Puts back the trials that have failed, their tries forgotten."""
@@ -352,7 +352,7 @@ class Study:
                     self.set_work(trial, None, [], seconds)
                     self.storage.set_trial_user_attr(trial._trial_id, "result", None)
 
-    def let_go(self, trial):
+    def release(self, trial):
         self.mine.discard(trial.number)
         self.locks.free(Locks.TRIAL + trial.number)
 

@@ -12,6 +12,7 @@ typedef struct dp_cli {
     int noverrides;
     char **overrides;                   /* section.key=value */
     const char *index, *input, *output; /* options; NULL: not given */
+    const char *split;                  /* train, val or test, which it is by itself */
     bool show;
     dp_config config;    /* train, check */
     dp_session *session; /* check: of the config; eval, predict: of the checkpoint */

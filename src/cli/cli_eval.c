@@ -4,43 +4,58 @@
 #include "run/evaluate.h"
 #include "step/team.h"
 #include <math.h>
+#include <stdlib.h>
 
-static dp_status print_score(dp_evaluator *evaluator, const dp_session *session) {
-    const dp_table *test = &session->data->test;
+typedef struct job {
+    const dp_session *session;
+    const char *split;
+    int32_t *rows; /* [n] of the session's table; NULL: all n */
+    int n;
+} job;
+
+static dp_status print_score(dp_evaluator *evaluator, const job *j) {
     dp_score score;
-    DP_TRY(dp_evaluate(evaluator, test, NULL, test->n, &score));
+    DP_TRY(dp_evaluate(evaluator, &j->session->data->test, j->rows, j->n, &score));
     if (!isfinite(score.loss)) {
         return dp_fail(DP_EDIVERGED,
-                       "the loss on the test set is %g: the parameters are too large for "
+                       "the loss on the %s set is %g: the parameters are too large for "
                        "these samples",
-                       score.loss);
+                       j->split, score.loss);
     }
-    if (session->loss->accuracy) {
-        dp_log("test: loss %.4f  accuracy %.2f%%  (%d samples)", score.loss,
+    if (j->session->loss->accuracy) {
+        dp_log("%s: loss %.4f  accuracy %.2f%%  (%d samples)", j->split, score.loss,
                100 * score.accuracy, score.n);
     } else {
-        dp_log("test: loss %.6g  R2 %.4f  MAE %.6g  (%d samples)", score.loss, score.r2,
-               score.mae, score.n);
+        dp_log("%s: loss %.6g  R2 %.4f  MAE %.6g  (%d samples)", j->split, score.loss,
+               score.r2, score.mae, score.n);
     }
     return DP_OK;
 }
 
-/* arg: a session with its data. */
+/* arg: a job. */
 static dp_status in_team(void *arg) {
-    const dp_session *session = arg;
-    if (session->data->test.n == 0) {
-        return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
-    }
+    const job *j = arg;
+    const dp_session *session = j->session;
     dp_evaluator *evaluator = NULL;
     dp_status s = dp_comm_agree(session->comm, dp_evaluator_create(session, &evaluator));
     if (s == DP_OK) {
-        s = print_score(evaluator, session);
+        s = print_score(evaluator, j);
     }
     dp_evaluator_destroy(&evaluator);
     return s;
 }
 
+static dp_status eval(const dp_cli *cli, job *j) {
+    DP_TRY(dp_session_read_split(cli->session, j->split, &j->rows, &j->n));
+    if (j->n == 0) {
+        return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
+    }
+    return dp_team_open(cli->session->threads, in_team, j);
+}
+
 dp_status dp_cli_eval(const dp_cli *cli) {
-    DP_TRY(dp_session_read(cli->session, NULL, false));
-    return dp_team_open(cli->session->threads, in_team, cli->session);
+    job j = {.session = cli->session, .split = cli->split};
+    dp_status s = eval(cli, &j);
+    free(j.rows);
+    return s;
 }

@@ -180,8 +180,13 @@ static void print_table(const dp_cli *cli, const dp_prediction *p) {
 
 static dp_status predict(const dp_cli *cli, int32_t **rows, dp_prediction **p) {
     dp_session *session = cli->session;
-    DP_TRY(dp_session_read(session, cli->input, cli->input != NULL));
-    int n = session->data->test.n;
+    int n = 0;
+    if (cli->input) {
+        DP_TRY(dp_session_read(session, cli->input, true));
+        n = session->data->test.n;
+    } else {
+        DP_TRY(dp_session_read_split(session, cli->split, rows, &n));
+    }
     if (n == 0) {
         return dp_fail(
             DP_EDATA,

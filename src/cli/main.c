@@ -13,13 +13,20 @@ static const char usage[] =
     "usage: trainer [train] CONFIG [section.key=value ...]     train; resumes by itself\n"
     "       trainer check   CONFIG [section.key=value ...]     validate config, data and "
     "launch\n"
-    "       trainer eval    CHECKPOINT|RUN [section.key=value ...]\n"
-    "                                                          loss and accuracy on the "
-    "test set\n"
-    "       trainer predict CHECKPOINT|RUN [--index 0,5,100 | --input FILE] [--output "
-    "FILE.csv] [--show]\n"
-    "                                                          RUN is a run's folder: "
-    "its best.h5, else last.h5\n"
+    "       trainer eval    CHECKPOINT|RUN [section.key=value ...]
+    "
+    "                       [--split train|val|test]           loss and accuracy on the "
+    "test set,
+    "
+    "                                                          or on another split
+    "
+    "       trainer predict CHECKPOINT|RUN [--index 0,5,100 | --input FILE | --split "
+    "train|val|test]
+    "
+    "                       [--output FILE.csv] [--show]       RUN is a run's folder: "
+    "its "
+    "best.h5, else last.h5
+    "
     "       trainer help    [SECTION | SECTION.KEY]            every key of the config\n"
     "       trainer --version\n"
     "\n"
@@ -64,49 +71,51 @@ typedef struct command {
     const char *name;
     dp_status (*run)(const dp_cli *cli);
     words words;
-    bool options; /* takes those of parse */
+    const char *options; /* that it takes, as parse has them */
 } command;
 
 static const command commands[] = {
-    {"train", train, CONFIG, false}, /* the first one's name may be left out */
-    {"check", dp_cli_check, MODEL, false},
-    {"eval", dp_cli_eval, CHECKPOINT, false},
-    {"predict", dp_cli_predict, CHECKPOINT, true},
-    {"help", help, WORDS, false},
-    {"--help", help, WORDS, false},
-    {"-h", help, WORDS, false},
-    {"--version", version, WORDS, false},
+    {"train", train, CONFIG, ""}, /* the first one's name may be left out */
+    {"check", dp_cli_check, MODEL, ""},
+    {"eval", dp_cli_eval, CHECKPOINT, "t"},
+    {"predict", dp_cli_predict, CHECKPOINT, "niots"},
+    {"help", help, WORDS, ""},
+    {"--help", help, WORDS, ""},
+    {"-h", help, WORDS, ""},
+    {"--version", version, WORDS, ""},
 };
 
 /* argv[0] is skipped; options may stand anywhere behind it. */
 static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
-    static const struct option options[] = {{"index", required_argument, NULL, 'n'},
-                                            {"input", required_argument, NULL, 'i'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {"show", no_argument, NULL, 's'},
-                                            {0}};
-    int option;
+    static const struct option options[] = {
+        {"index", required_argument, NULL, 'n'},  {"input", required_argument, NULL, 'i'},
+        {"output", required_argument, NULL, 'o'}, {"split", required_argument, NULL, 't'},
+        {"show", no_argument, NULL, 's'},         {0}};
+    int option, at = 0;
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, ":", options, NULL)) != -1) {
+    while ((option = getopt_long_only(argc, argv, ":", options, &at)) != -1) {
         if (option == ':') {
             return dp_fail(DP_EUSAGE, "%s needs a value behind it", argv[optind - 1]);
         }
-        if (option == '?' || !c->options) {
+        bool known = option != '?';
+        if (!known || !strchr(c->options, option)) {
             return dp_fail(
                 DP_EUSAGE,
-                "unknown option '%s' of %s; `trainer help` lists what there is",
-                argv[optind - 1], c->name);
+                "unknown option '%s%s' of %s; `trainer help` lists what there is",
+                known ? "--" : "", known ? options[at].name : argv[optind - 1], c->name);
         }
         cli->index = option == 'n' ? optarg : cli->index;
         cli->input = option == 'i' ? optarg : cli->input;
         cli->output = option == 'o' ? optarg : cli->output;
+        cli->split = option == 't' ? optarg : cli->split;
         cli->show = option == 's' || cli->show;
     }
-    if (cli->index && cli->input) {
+    if ((cli->index != NULL) + (cli->input != NULL) + (cli->split != NULL) > 1) {
         return dp_fail(DP_EUSAGE,
                        "--index takes samples of the test set, --input those of "
-                       "a file: give one of the two");
+                       "a file, --split a whole split: give one of them");
     }
+    cli->split = cli->split ? cli->split : "test";
     if (optind < argc) {
         cli->file = argv[optind];
         cli->overrides = argv + optind + 1;

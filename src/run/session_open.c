@@ -13,6 +13,7 @@ typedef struct facts {
     int nshape, shape[DP_DATA_DIMS];
     int features, outputs, nclasses, ncolumns, nmean;
     bool bytes;
+    char fingerprint[72]; /* as dp_dataset has it */
 } facts;
 
 static dp_status read_facts(const char *path, int noverrides, char *const *overrides,
@@ -46,6 +47,7 @@ static dp_status read_facts(const char *path, int noverrides, char *const *overr
     f->ncolumns = from->ncolumns;
     f->nmean = from->nmean;
     f->bytes = from->bytes;
+    memcpy(f->fingerprint, from->fingerprint, sizeof f->fingerprint);
     return DP_OK;
 }
 
@@ -84,6 +86,7 @@ static dp_status make_data(const facts *f, bool labels, dp_dataset **out) {
     data->classes = labels ? f->nclasses : 0;
     data->outputs = f->outputs;
     data->nmean = f->nmean;
+    memcpy(data->fingerprint, f->fingerprint, sizeof f->fingerprint);
     size_t n = (size_t)f->nmean;
     DP_TRY(dp_memory_alloc(n, sizeof(double), (void **)&data->mean));
     DP_TRY(dp_memory_alloc(n, sizeof(double), (void **)&data->std));
@@ -197,4 +200,48 @@ dp_status dp_session_read(dp_session *session, const char *path, bool optional) 
                     path ? path : "the test set", own, dp_comm_rank(comm), first);
     }
     return dp_comm_agree(comm, s);
+}
+
+/* The training file again, with the splits of the run. */
+static dp_status read_again(const dp_session *s, dp_dataset **out) {
+    enum { TRAIN = 16 }; /* digits of the fingerprint that are of the training table */
+    DP_TRY(dp_dataset_open(&s->config, out));
+    return strncmp((*out)->fingerprint, s->data->fingerprint, TRAIN) == 0
+               ? DP_OK
+               : dp_fail(DP_EDATA,
+                         "the training data are not those of the run (fingerprint "
+                         "%.12s, was %.12s): which samples it took is not known",
+                         (*out)->fingerprint, s->data->fingerprint);
+}
+
+static dp_status read_own(dp_session *session, bool val, int32_t **rows, int *n) {
+    dp_dataset *d = NULL;
+    dp_status s = dp_comm_agree(session->comm, read_again(session, &d));
+    if (s == DP_OK && val && d->val_n == 0) {
+        s = dp_fail(DP_EUSAGE, "--split val: the run held nothing out: its config has "
+                               "data.validation = 0");
+    }
+    if (s == DP_OK) {
+        *n = val ? d->val_n : d->train_n;
+        *rows = dp_alloc((size_t)*n, sizeof **rows);
+        memcpy(*rows, val ? d->val_row : d->train_row, (size_t)*n * sizeof **rows);
+        session->data->test = d->train;
+        d->train = (dp_table){0};
+    }
+    dp_dataset_destroy(&d);
+    return s;
+}
+
+dp_status dp_session_read_split(dp_session *session, const char *split, int32_t **rows,
+                                int *n) {
+    *rows = NULL;
+    if (strcmp(split, "test") == 0) {
+        DP_TRY(dp_session_read(session, NULL, false));
+        *n = session->data->test.n;
+        return DP_OK;
+    }
+    bool val = strcmp(split, "val") == 0;
+    return val || strcmp(split, "train") == 0
+               ? read_own(session, val, rows, n)
+               : dp_fail(DP_EUSAGE, "--split %s: must be train, val or test", split);
 }

@@ -19,6 +19,9 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "py"))
+from helpers import MPI_ENV  # noqa: E402
+
 TOOLS = ("ip", "tc", "nsenter", "unshare", "mpirun")
 UNSHARE = ("unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--mount-proc",
            "--kill-child")
@@ -29,8 +32,7 @@ KEEPALIVE, INTERVAL, PROBES = 5, 2, 3
 DEAD_AFTER = KEEPALIVE + INTERVAL * PROBES
 
 MPI = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    **MPI_ENV,  # the hosts share the cores: each would bind its first rank to core 0, and spin
     "OMPI_MCA_plm": "rsh",
     "OMPI_MCA_plm_rsh_agent": str(HERE / "on.sh"),
     "OMPI_MCA_pml": "ob1",
@@ -40,13 +42,7 @@ MPI = {
     "OMPI_MCA_oob_tcp_keepalive_time": str(KEEPALIVE),
     "OMPI_MCA_oob_tcp_keepalive_intvl": str(INTERVAL),
     "OMPI_MCA_oob_tcp_keepalive_probes": str(PROBES),
-    # A large message in one piece holds up the reply that lets the other side begin with its own:
-    # the two directions take turns, and the network has half its speed.
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_orte_tmpdir_base": "/run",  # of the hosts alone, so that it goes with them
-    # The hosts share the cores: each would bind its first rank to core 0, and spin.
-    "OMPI_MCA_hwloc_base_binding_policy": "none",
-    "OMPI_MCA_mpi_yield_when_idle": "1",
 }
 
 

@@ -22,14 +22,17 @@ import numpy as np
 REPO = Path(__file__).resolve().parents[2]
 TRAINER = Path(os.environ.get("TRAINER", REPO / "trainer")).absolute()
 
-# What Open MPI needs as root, in containers, and with more ranks than cores.
-MPI_ENV = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OMPI_MCA_hwloc_base_binding_policy": "none",
-    "OMPI_MCA_mpi_yield_when_idle": "1",
-}
+
+
+def mpi_env():
+    """What scripts/mpi-env.sh tells Open MPI where there are more ranks than cores."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OMPI_")}
+    out = subprocess.run(["bash", "-c", '. "$0" && mpi_env 1000000 && env', REPO / "scripts/mpi-env.sh"],
+                         env=clean, text=True, check=True, stdout=subprocess.PIPE).stdout
+    return dict(line.split("=", 1) for line in out.splitlines() if line.startswith("OMPI_"))
+
+
+MPI_ENV = mpi_env()
 # Only for the tests' time: under mpirun a start takes 0.1 s instead of 0.3 without a search for
 # networks. (Without mpirun the trainer looks for none.)
 QUICK_ENV = {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}
@@ -42,8 +45,8 @@ TRAIN, TEST, SIDE, CLASSES = 603, 201, 16, 10  # the small data set: no count is
 FEATURES = SIDE * SIDE
 
 LOSS_LINE = re.compile(r"^loss: ( *\d+\.\d{6})  \[([ \d]{5,})/([ \d]{5,})\]$")
-TEST_LINE = re.compile(
-    r"^test: loss (\d+\.\d{4})  accuracy (\d+\.\d{2})%  \((\d+) samples\)$")
+SCORE_LINE = re.compile(
+    r"^\w+: loss (\d+\.\d{4})  accuracy (\d+\.\d{2})%  \((\d+) samples\)$")
 
 STEP_COLUMNS = "step epoch samples loss lr grad_norm seconds comm_seconds".split()
 EPOCH_COLUMNS = ("epoch step train_loss train_accuracy val_loss val_accuracy test_loss "
@@ -119,11 +122,11 @@ class Result:
                 found.append((match[1], int(match[2]), int(match[3])))
         return found
 
-    def test_line(self):
+    def test_line(self, split="test"):
         """The numbers of `test: loss ...`: (loss, accuracy in percent, samples)."""
-        lines = [TEST_LINE.match(line) for line in self.out.splitlines()
-                 if line.startswith("test:")]
-        assert len(lines) == 1 and lines[0], f"expected one `test: loss ...` line\n{self}"
+        lines = [SCORE_LINE.match(line) for line in self.out.splitlines()
+                 if line.startswith(f"{split}:")]
+        assert len(lines) == 1 and lines[0], f"expected one `{split}: loss ...` line\n{self}"
         return float(lines[0][1]), float(lines[0][2]), int(lines[0][3])
 
 

@@ -20,13 +20,11 @@ SPACE = {"optimizer.lr": "log 1e-3 1", "train.batch_size": "choice 16 32 64",
 FINISH = 6  # the journal's operation that ends a trial
 
 # Stands in for the trainer: sleeps, then leaves a metrics file that says "complete".
-FAKE = """#!/bin/sh
-for arg; do case $arg in run.output=*) out=${arg#*=} ;; train.max_steps=1) exit 75 ;; esac; done
+FAKE = """for arg; do case $arg in run.output=*) out=${arg#*=} ;; train.max_steps=1) exit 75 ;; esac; done
 case $1 in check) exit 0 ;; esac
 trap 'kill $!; exit 75' USR1 TERM
 sleep SECONDS & wait $!
-cp "$0.h5" "$out/metrics.h5"
-"""
+cp "$0.h5" "$out"/metrics.h5"""
 
 
 class Bench:
@@ -102,15 +100,46 @@ class Sweep:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in self.results()]
 
 
-def fake_trainer(folder, seconds, status="complete"):
-    path = folder / "fake"
-    path.write_text(FAKE.replace("SECONDS", str(seconds)))
+def script(path, text):
+    """A shell script -> its path."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
+    return str(path)
+
+
+def fake_trainer(folder, seconds):
+    path = script(folder / "fake", FAKE.replace("SECONDS", str(seconds)))
     with h5py.File(f"{path}.h5", "w") as file:
-        file.attrs["status"] = status
+        file.attrs["status"] = "complete"
         kinds = [("epoch", "i8"), ("test_loss", "f8")]
         file["epochs"] = np.array([(1, 0.5), (2, 0.25)], dtype=kinds)
-    return str(path)
+    return path
+
+
+CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
+
+
+def no_slurm():
+    """Why there can be no Slurm on this machine, or ""."""
+    return subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
+class Cluster:
+    """A Slurm of its own, on this machine."""
+
+    def __init__(self, folder):
+        self.folder, self.dir = folder, None  # dir: where commands are called
+
+    def control(self, what, *args):
+        subprocess.run([CLUSTER, what, str(self.folder), *args], check=True, timeout=60)
+
+    def env(self):
+        return dict(line.removeprefix("export ").split("=", 1)
+                    for line in (self.folder / "env").read_text().splitlines())
+
+    def do(self, *command):
+        return subprocess.run(command, env={**os.environ, **self.env()}, cwd=self.dir, text=True,
+                              timeout=60, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
 
 
 def wait_for(condition, timeout, what):

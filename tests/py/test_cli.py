@@ -3,9 +3,10 @@
 import configparser
 import re
 
+import numpy as np
 import pytest
 
-from helpers import QUICK_ENV, TEST, fraction, write_idx
+from helpers import QUICK_ENV, TEST, TRAIN, fraction, write_idx
 
 
 # ---- help and version ----
@@ -187,6 +188,31 @@ def test_eval_takes_other_data_from_an_override(trained, arrays, tmp_path):
 def test_eval_without_a_test_split_is_exit_3(trained, arrays, tmp_path):
     write_idx(tmp_path / "d", arrays["train"])
     trained.run("eval", trained.out().last, f"data.dir={tmp_path / 'd'}").fails(3, "test")
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_eval_of_the_other_splits_is_that_of_metrics(lab, arrays, tmp_path, ranks):
+    lab.config(data__validation=50, train__epochs=2)
+    lab.run("run.ini").expect(0)
+    last, row = lab.out().last, lab.out().table("epochs")[-1]
+    loss, accuracy, samples = lab.run("eval", last, "--split", "val", ranks=ranks).expect(0).test_line("val")
+    assert samples == 50 and abs(loss - row["val_loss"]) < 5.1e-5
+    assert abs(accuracy - 100 * fraction(row["val_accuracy"])) < 5.1e-3
+    used = lab.run("eval", "--split=train", last, ranks=ranks).expect(0).test_line("train")
+    assert used[2] == TRAIN - 50
+    lab.run("predict", last, "--split", "train", "--output", "out.csv").expect(0)
+    rows = np.genfromtxt(lab.dir / "out.csv", delimiter=",", names=True)
+    assert len(rows) == TRAIN - 50
+    assert used[0] == pytest.approx(
+        -np.mean([np.log(r[f"p{int(r['label'])}"]) for r in rows]), abs=5.1e-5)
+    test = lab.run("eval", last, "--split", "test", ranks=ranks).expect(0).test_line()
+    assert test == lab.run("eval", last).expect(0).test_line()
+    lab.run("eval", last, "--split", "all", ranks=ranks).fails(2, "train, val or test")
+    lab.run("eval", last, "--index", "3", ranks=ranks).fails(2, "--index", "eval")
+    lab.run("eval", last, "--split", "val", "data.validation=0", ranks=ranks).fails(2, "held nothing")
+    images, labels = arrays["train"]
+    write_idx(tmp_path / "d", (images, (labels + 1) % 10), arrays["test"])
+    lab.run("eval", last, "--split", "val", f"data.dir={tmp_path / 'd'}", ranks=ranks).fails(3, "not those")
 
 
 @pytest.mark.parametrize("ranks", [None, 2])

@@ -84,23 +84,6 @@ def drawn(lab, run, draw):
     return kept
 
 
-@pytest.mark.parametrize("n, validation, limit, seed", [
-    (20, 7, 0, 42), (20, 0.5, 13, 7), (20, 19, 0, 2 ** 64 - 1), (2, 1, 0, 0)])
-def test_the_split_is_the_trainer_s(tmp_path, n, validation, limit, seed):
-    # The model says 0 throughout, so the validation loss is the mean of the held rows' 2^row.
-    lab = Lab(tmp_path, "none")
-    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"0,{2 ** (r / 2)}\n" for r in range(n)))
-    lab.config(data__dir=None, data__train="t.csv", loss__name="mse", model__layers="",
-               model__init="constant", optimizer__lr=1e-30, train__epochs=1, train__batch_size=0,
-               run__seed=seed, data__validation=validation, data__limit=limit)
-    lab.run("run.ini").expect(0)
-    used = limit or n
-    count = int(validation * used) if validation < 1 else validation
-    held = script.split(used, count, seed)
-    loss = lab.out().table("epochs")["val_loss"][0]
-    assert round(loss * count) == sum(2 ** int(row) for row in held)
-
-
 @pytest.fixture
 def kinds(tmp_path):
     """A finished run on two inputs and three classes, 9 of 30 rows held out, no test set."""
@@ -113,10 +96,25 @@ def kinds(tmp_path):
     return lab
 
 
+def split(lab, name):
+    """What predict says of that split: its rows in the training file, and their mean loss."""
+    lab.run("predict", lab.out().last, "--split", name, "--output", "out.csv").expect(0)
+    rows = np.genfromtxt(lab.dir / "out.csv", delimiter=",", names=True, dtype=None, encoding=None)
+    return rows["index"].tolist(), -np.mean([np.log(row[f"p{row['label']}"]) for row in rows])
+
+
+def test_predict_takes_the_split_that_the_trainer_made(kinds):
+    [held, loss], [used, _] = split(kinds, "val"), split(kinds, "train")
+    assert len(held) == 9 and sorted(held + used) == list(range(30))
+    assert kinds.out().table("epochs")["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
+    kinds.run("predict", kinds.out().last, "--split", "all").fails(2, "train, val or test")
+    kinds.run("predict", kinds.out().last, "--split", "val", "data.validation=0").fails(2, "held nothing")
+
+
 def test_points_that_were_held_out_are_marked(kinds):
     [axis] = drawn(kinds, "run", script.draw_fit)["fit"]
     lines = {line.get_label(): line.get_xydata() for line in axis.get_lines()}
-    held = sorted(script.split(30, 9, 42))
+    held, _ = split(kinds, "val")
     assert sorted(lines["held out (validation split)"][:, 1]) == held
     assert sum(len(lines[kind]) for kind in "xyz") == 30
 

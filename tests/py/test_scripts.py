@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,13 @@ def run(*command, cwd=TOP, **env):
     clean = {k: v for k, v in os.environ.items() if k not in ("MNIST_DIR", "TRAINER_MIRRORS")}
     return subprocess.run([str(c) for c in command], cwd=cwd, env={**clean, **env}, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=100)
+
+
+def passes(*command, **how):
+    """run() of a command that must end with 0. -> its stdout"""
+    done = run(*command, **how)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -73,32 +82,37 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(toy):
-    servers = []
-
-    def start(cut=None, junk=False, ranges=True, folder=toy[1]):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-        server.cut, server.junk, server.ranges, server.folder, server.seen = cut, junk, ranges, folder, []
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as stack:
+        def start(cut=None, junk=False, ranges=True, folder=toy[1]):
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror))
+            server.cut, server.junk, server.ranges, server.folder, server.seen = cut, junk, ranges, folder, []
+            server.url = f"http://127.0.0.1:{server.server_port}"
+            threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+            stack.callback(server.shutdown)
+            return server
+        yield start
 
 
 @pytest.fixture(params=["curl", "wget"])
-def path_with(request, tmp_path):
-    """A PATH on which only one of the two downloaders can be found."""
+def downloader(request, tmp_path, monkeypatch):
+    """Only one of the two can be found."""
+    (tmp_path / "bin").mkdir()
     for name in f"bash awk cat cp flock gzip mkdir mv paste rm sha256sum {request.param}".split():
         found = shutil.which(name)
         if not found:
             pytest.skip(f"no {name} here")
-        (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).symlink_to(found)
-    return str(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+
+@pytest.fixture
+def get(toy, tmp_path):
+    """get-data.sh in tmp_path, with mirrors only where the call names some, and what it must end with."""
+    def call(*args, code=0, mirrors="", **env):
+        out = run("bash", toy[0], *args, cwd=tmp_path, TRAINER_MIRRORS=mirrors, **env)
+        assert out.returncode == code, out.stderr
+        return out
+    return call
 
 
 def whole(folder, toy):
@@ -107,121 +121,94 @@ def whole(folder, toy):
                for n in NAMES) and not list(folder.glob("*.part"))
 
 
-def test_data_comes_from_the_first_mirror_that_has_it(toy, mirror, tmp_path, path_with):
+def test_data_comes_from_the_first_mirror_that_has_it(toy, get, mirror, tmp_path, downloader):
     dead, empty, good = "http://127.0.0.1:9", mirror(folder=tmp_path), mirror()
-    out = run("bash", toy[0], "mnist", cwd=tmp_path, PATH=path_with,
-              TRAINER_MIRRORS=f"{dead} {empty.url} {good.url}")
-    assert out.returncode == 0, out.stderr
-    assert out.stdout == "data/mnist\n"
-    assert whole(tmp_path / "data/mnist", toy)
+    out = get("mnist", mirrors=f"{dead} {empty.url} {good.url}")
+    assert out.stdout == "data/mnist\n" and whole(tmp_path / "data/mnist", toy)
     assert out.stderr.count(f"from {dead}") == 1    # dropped once it could not be reached
-    again = run("bash", toy[0], "mnist", cwd=tmp_path, PATH=path_with, TRAINER_MIRRORS=good.url)
-    assert again.returncode == 0 and len(good.seen) == 4
+    get("mnist", mirrors=good.url)
+    assert len(good.seen) == 4
 
 
-def test_a_cut_off_download_goes_on_where_it_ended(toy, mirror, tmp_path, path_with):
-    cut, good = mirror(cut=1000), mirror()
-    first = run("bash", toy[0], "mnist", "d", cwd=tmp_path, PATH=path_with, TRAINER_MIRRORS=cut.url)
-    assert first.returncode == 3
+def test_a_cut_off_download_goes_on_where_it_ended(toy, get, mirror, tmp_path, downloader):
+    good = mirror()
+    get("mnist", "d", mirrors=mirror(cut=1000).url, code=3)
     assert not (tmp_path / "d" / (NAMES[2] + ".gz")).exists()
     assert (tmp_path / "d" / (NAMES[2] + ".gz.part")).stat().st_size == 1000
-    second = run("bash", toy[0], "mnist", "d", cwd=tmp_path, PATH=path_with, TRAINER_MIRRORS=good.url)
-    assert second.returncode == 0, second.stderr
-    assert ("/" + NAMES[2] + ".gz", "bytes=1000-") in good.seen
-    assert whole(tmp_path / "d", toy)
+    get("mnist", "d", mirrors=good.url)
+    assert ("/" + NAMES[2] + ".gz", "bytes=1000-") in good.seen and whole(tmp_path / "d", toy)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_the_rest_of_another_file_is_not_glued_on(toy, mirror, tmp_path, path_with, ranges):
+def test_the_rest_of_another_file_is_not_glued_on(toy, get, mirror, tmp_path, downloader, ranges):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / (NAMES[2] + ".gz.part")).write_bytes(b"start of something else" * 10)
-    good = mirror(ranges=ranges)
-    out = run("bash", toy[0], "mnist", "d", cwd=tmp_path, PATH=path_with, TRAINER_MIRRORS=good.url)
-    assert out.returncode == 0, out.stderr
+    get("mnist", "d", mirrors=mirror(ranges=ranges).url)
     assert whole(tmp_path / "d", toy)
 
 
-def test_a_wrong_file_never_gets_the_final_name(toy, mirror, tmp_path, path_with):
-    bad = mirror(junk=True)
-    out = run("bash", toy[0], "mnist", "d", cwd=tmp_path, PATH=path_with, TRAINER_MIRRORS=bad.url)
-    assert out.returncode == 3
-    assert "not the set's file" in out.stderr
+def test_a_wrong_file_never_gets_the_final_name(get, mirror, tmp_path, downloader):
+    out = get("mnist", "d", mirrors=mirror(junk=True).url, code=3)
+    assert "not the set's file" in out.stderr and out.stdout == ""
     assert not list((tmp_path / "d").glob("*ubyte*"))
-    assert out.stdout == ""
 
 
-def test_two_starts_at_once_share_one_download(toy, mirror, tmp_path):
+def test_two_starts_at_once_share_one_download(toy, get, mirror, tmp_path):
     good = mirror()
-    env = {**os.environ, "TRAINER_MIRRORS": good.url}
-    env.pop("MNIST_DIR", None)
-    both = [subprocess.Popen(["bash", toy[0], "mnist", "d"], cwd=tmp_path, env=env,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in "ab"]
-    assert [p.wait(60) for p in both] == [0, 0]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: get("mnist", "d", mirrors=good.url), "ab"))
     assert whole(tmp_path / "d", toy) and len(good.seen) == 4
 
 
-def test_a_damaged_file_is_replaced_and_kept(toy, mirror, tmp_path):
+def test_a_damaged_file_is_replaced_and_kept(toy, get, tmp_path):
     for name in NAMES:
         (tmp_path / name).write_bytes(gzip.decompress((toy[1] / (name + ".gz")).read_bytes()))
-    assert run("bash", toy[0], "--check", "mnist", tmp_path).returncode == 0
+    get("--check", "mnist", tmp_path)
     with open(tmp_path / NAMES[2], "r+b") as file:
         file.seek(5000)
         file.write(b"\xff")
-    assert run("bash", toy[0], "--check", "mnist", tmp_path).returncode == 3
-    out = run("bash", toy[0], "mnist", tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS="")
-    assert out.returncode == 0 and "is damaged" in out.stderr
+    get("--check", "mnist", tmp_path, code=3)
+    assert "is damaged" in get("mnist", tmp_path, MNIST_DIR=str(toy[1])).stderr
     assert (tmp_path / (NAMES[2] + ".damaged")).exists() and not (tmp_path / NAMES[2]).exists()
-    assert run("bash", toy[0], "--check", "mnist", tmp_path).stdout == f"{tmp_path}\n"
+    assert get("--check", "mnist", tmp_path).stdout == f"{tmp_path}\n"
 
 
-def test_a_complete_mnist_dir_is_linked_to_where_the_configs_look(toy, tmp_path):
-    assert run("bash", toy[0], "--check", "mnist", cwd=tmp_path,
-               MNIST_DIR=str(toy[1])).stdout == f"{toy[1]}\n"
+def test_a_complete_mnist_dir_is_linked_to_where_the_configs_look(toy, get, tmp_path):
+    assert get("--check", "mnist", MNIST_DIR=str(toy[1])).stdout == f"{toy[1]}\n"
     assert not list(tmp_path.iterdir())
     os.symlink(toy[1], tmp_path / "here")
-    out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR="here", TRAINER_MIRRORS="")
-    assert out.returncode == 0 and out.stdout == "data/mnist\n", out.stderr
+    (tmp_path / "data/mnist").mkdir(parents=True)  # links that lead nowhere are made anew
+    (tmp_path / f"data/mnist/{NAMES[1]}.gz").symlink_to(tmp_path / "gone")
+    assert get("mnist", MNIST_DIR="here").stdout == "data/mnist\n"
     assert whole(tmp_path / "data/mnist", toy)
     assert all((tmp_path / "data/mnist" / (name + ".gz")).is_symlink() for name in NAMES)
-    again = run("bash", toy[0], "mnist", cwd=tmp_path, TRAINER_MIRRORS="")
-    assert again.stdout == "data/mnist\n"
+    assert get("mnist").stdout == "data/mnist\n"
 
 
-def test_links_that_lead_nowhere_are_made_anew(toy, tmp_path):
-    (tmp_path / "data/mnist").mkdir(parents=True)
-    for name in NAMES:
-        (tmp_path / "data/mnist" / (name + ".gz")).symlink_to(tmp_path / "gone")
-    out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS="")
-    assert out.returncode == 0 and whole(tmp_path / "data/mnist", toy), out.stderr
-
-
-def test_where_nothing_can_be_written_the_folder_to_train_from_is_told(toy, tmp_path):
+def test_where_nothing_can_be_written_the_folder_to_train_from_is_told(toy, get, tmp_path):
     (tmp_path / "data").write_text("a file, so no folder can be made of it")
-    out = run("bash", toy[0], "mnist", cwd=tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS="")
-    assert out.returncode == 0 and out.stdout == f"{toy[1]}\n"
-    assert f"data.dir={toy[1]}" in out.stderr
+    out = get("mnist", MNIST_DIR=str(toy[1]))
+    assert out.stdout == f"{toy[1]}\n" and f"data.dir={toy[1]}" in out.stderr
 
 
 @pytest.mark.parametrize("fill, said", [("fashion", "holds files of fashion-mnist"),
                                         ("some", "holds files of fashion-mnist"),
                                         ("own", "holds files of another set")])
-def test_the_folder_of_another_set_is_left_alone(toy, mirror, tmp_path, fill, said):
+def test_the_folder_of_another_set_is_left_alone(toy, get, mirror, tmp_path, fill, said):
     for number, name in enumerate(NAMES):
         source = toy[1] if fill == "some" and number == 0 else toy[2]
         content = (source / f"{name}.gz").read_bytes()
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"my own") if fill == "own" else content)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    out = run("bash", toy[0], "mnist", tmp_path, MNIST_DIR=str(toy[1]), TRAINER_MIRRORS=mirror().url)
-    assert out.returncode == 3 and out.stdout == "" and said in out.stderr, out.stderr
+    out = get("mnist", tmp_path, code=3, MNIST_DIR=str(toy[1]), mirrors=mirror().url)
+    assert out.stdout == "" and said in out.stderr, out.stderr
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_what_readme_says_after_get_data_works_with_mnist_dir(tmp_path, mnist):
     (tmp_path / "configs").symlink_to(TOP / "configs")
-    out = run(TOP / "scripts/get-data.sh", "mnist", cwd=tmp_path, MNIST_DIR=str(mnist), TRAINER_MIRRORS="")
-    assert out.returncode == 0, out.stderr
-    check = run(TRAINER, "check", "configs/softmax.ini", cwd=tmp_path)
-    assert check.returncode == 0, check.stderr
+    passes(TOP / "scripts/get-data.sh", "mnist", cwd=tmp_path, MNIST_DIR=str(mnist), TRAINER_MIRRORS="")
+    passes(TRAINER, "check", "configs/softmax.ini", cwd=tmp_path)
 
 
 # ---- Pythons ----
@@ -351,7 +338,7 @@ def test_the_launcher_counts_what_groups_allow(tmp_path, group, files, most):
         file = tmp_path / "sys/fs/cgroup" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
-    done = run("bash", "-euc", f"nproc() {{ echo 64; }}; . scripts/mpi-env.sh; cores",
+    done = run("bash", "-euc", "nproc() { echo 64; }; . scripts/mpi-env.sh; cores",
                CGROUP_ROOT=str(tmp_path))
     assert (done.stdout, done.stderr) == (f"{most}\n", ""), done
 
@@ -404,11 +391,9 @@ def test_clang_builds_without_a_warning_and_trains_the_same_bits(lab):
     lab.run("run.ini").expect(0)
     for ranks, threads in ((1, 1), (1, 2), (2, 1)):
         name = f"clang{ranks}{threads}"
-        done = subprocess.run(
-            [*(["mpirun", "-np", str(ranks)] if ranks > 1 else []), lab.dir / "build/trainer",
-             "run.ini", f"run.name={name}", f"parallel.threads={threads}"], cwd=lab.dir,
-            env=environment(ranks == 1), timeout=60, check=False)
-        assert done.returncode == 0
+        launch = ["mpirun", "-np", ranks] if ranks > 1 else []
+        passes(*launch, lab.dir / "build/trainer", "run.ini", f"run.name={name}",
+               f"parallel.threads={threads}", cwd=lab.dir, **environment(ranks == 1))
         assert_same_bits(lab.out(name).bits(), lab.out().bits(), f"{ranks} x {threads}, clang")
 
 
@@ -427,15 +412,13 @@ def indented(begins):
 
 def test_the_readme_config_is_valid(tmp_path, data):
     (tmp_path / "mlp.ini").write_text(indented("[run]"))
-    out = run(TRAINER, "check", "mlp.ini", f"data.dir={data}", "data.validation=100", cwd=tmp_path,
-              OMP_NUM_THREADS="1", OMPI_MCA_hwloc_base_binding_policy="none")
-    assert out.returncode == 0, out.stderr
+    passes(TRAINER, "check", "mlp.ini", f"data.dir={data}", "data.validation=100", cwd=tmp_path,
+           OMP_NUM_THREADS="1", OMPI_MCA_hwloc_base_binding_policy="none")
 
 
 def test_the_readme_snippets_run_on_the_readme_run(tmp_path, mnist):
-    trained = run(TRAINER, TOP / "configs/mlp.ini", f"data.dir={mnist}", "data.limit=640",
-                  "train.epochs=1", cwd=tmp_path, OMP_NUM_THREADS="1")
-    assert trained.returncode == 0, trained.stderr
+    passes(TRAINER, TOP / "configs/mlp.ini", f"data.dir={mnist}", "data.limit=640", "train.epochs=1",
+           cwd=tmp_path, OMP_NUM_THREADS="1")
     snippets = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
     shows = {"metrics.attrs": "complete 10 steps", "realpath": "step-00000010.h5 10", "torch": "grad_fn"}
     assert len(snippets) == len(shows)
@@ -443,9 +426,7 @@ def test_the_readme_snippets_run_on_the_readme_run(tmp_path, mnist):
         [snippet] = [s for s in snippets if part in s]
         if "import torch" in snippet:
             pytest.importorskip("torch", reason="PyTorch is not installed")
-        out = run(sys.executable, "-c", snippet, cwd=tmp_path)
-        assert out.returncode == 0, out.stderr
-        assert shown in out.stdout
+        assert shown in passes(sys.executable, "-c", snippet, cwd=tmp_path)
 
 
 def test_the_readme_opens_a_checkpoint_while_the_links_switch(tmp_path, monkeypatch):
@@ -517,9 +498,8 @@ def test_the_sweep_of_the_scripts_readme_is_valid(tmp_path):
     (tmp_path / "spec.ini").write_text(re.sub("^    ", "", block, flags=re.M).replace(
         "configs/mlp.ini", str(TOP / "configs/mlp.ini")))
     pytest.importorskip("optuna", reason="Optuna is not installed")
-    out = run(sys.executable, TOP / "scripts/sweep.py", "run", "spec.ini", "--dry-run", cwd=tmp_path,
-              TRAINER=str(TRAINER))
-    assert out.returncode == 0, out.stderr
+    passes(sys.executable, TOP / "scripts/sweep.py", "run", "spec.ini", "--dry-run", cwd=tmp_path,
+           TRAINER=str(TRAINER))
 
 
 def test_the_first_lesson_of_the_configs_readme(tmp_path):
@@ -527,9 +507,7 @@ def test_the_first_lesson_of_the_configs_readme(tmp_path):
     commands = re.findall(r"^    \$ (.*)", lesson, re.M)
     shown = [line.strip() for line in lesson.splitlines() if not line.startswith("    $ ")]
     (tmp_path / "configs").symlink_to(TOP / "configs")
-    trained = run(TRAINER, "configs/linear.ini", cwd=tmp_path)
-    assert trained.returncode == 0, trained.stderr
+    passes(TRAINER, "configs/linear.ini", cwd=tmp_path)
     (tmp_path / "trainer").symlink_to(TRAINER)
-    out = run("sh", "-ec", "\n".join(commands), cwd=tmp_path)
-    assert out.returncode == 0, out.stderr
-    assert [line.strip() for line in out.stdout.splitlines()] == shown
+    out = passes("sh", "-ec", "\n".join(commands), cwd=tmp_path)
+    assert [line.strip() for line in out.splitlines()] == shown

@@ -6,25 +6,22 @@ Skipped where its packages are missing (slurmctld slurmd slurm-client munge) and
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from helpers import REPO, TRAINER, Lab, assert_same_bits, build_shim
+from sweeps import Cluster, no_slurm, script
 
-CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
-CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
+CANNOT = no_slurm()
 pytestmark = [pytest.mark.slow, pytest.mark.together,
               pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
-
 
 # Every node is a host of its own by name, and a checkpoint takes 0.1 s, so that a run lasts.
 # Ranks of a node that is cut off have nobody to write to, so each has a file.
 # A rank of `hang` stops in the first start, and `bad` can't train at all.
-HOST = """#!/bin/sh
-trap : USR1 TERM
+HOST = """trap : USR1 TERM
 export FAULT_DIR={runs} FAULT_SLOW=100 NAME=$SLURM_JOB_NAME$SLURM_ARRAY_TASK_ID
 start=$SLURM_PROCID.${{SLURM_RESTART_COUNT:-0}}
 [ $NAME != bad ] || exit 1
@@ -34,31 +31,28 @@ LD_PRELOAD={shim} unshare -u sh -c 'hostname $SLURMD_NODENAME
     >$NAME.$start 2>&1
 code=$?
 echo "exit code $code" >>$NAME.$start
-exit $code
-"""
+exit $code"""
 RUN = {"optimizer__momentum": 0.9, "train__epochs": 800, "checkpoint__every": 5,
        "checkpoint__every_steps": 33, "checkpoint__best": "none"}
 
 
-class Slurm:
+class Slurm(Cluster):
     """A cluster of nine nodes, and one job of each kind on it."""
 
     def __init__(self, folder, data):
-        self.folder, self.lab = folder, Lab(folder / "runs-here", data)
-        self.lab.dir.mkdir()
-        host = folder / "host"
-        host.write_text(HOST.format(shim=build_shim(folder, "fault.c"), trainer=TRAINER,
-                                    runs=self.lab.dir / "runs"))
-        host.chmod(0o755)
-        subprocess.run([CLUSTER, "start", str(folder), "9", "2"], check=True, timeout=60)
-        lines = (folder / "env").read_text().split("\n")
-        self.env = {**os.environ, "TRAINER": str(host),
-                    **dict(w.split("=", 1) for line in lines for w in line.split()[1:])}
-        self.jobs, self.pending = {}, {}
+        super().__init__(folder)
+        self.lab, self.jobs, self.pending = Lab(folder / "runs-here", data), {}, {}
+        self.dir = self.lab.dir
+        self.dir.mkdir()
+        self.host = script(folder / "host", HOST.format(
+            shim=build_shim(folder, "fault.c"), trainer=TRAINER, runs=self.dir / "runs"))
+        self.control("start", "9", "2")
+
+    def env(self):
+        return {"TRAINER": self.host, **super().env()}
 
     def do(self, *command):
-        return subprocess.run(command, env=self.env, cwd=self.lab.dir, text=True, timeout=60,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.strip()
+        return super().do(*command).strip()
 
     def submit(self, name, *options, array=(), **keys):
         """As an array, its tasks are known as name0, name1 ..."""
@@ -96,7 +90,7 @@ class Slurm:
             except OSError:
                 continue
             ours = (f"SLURM_JOB_ID={self.jobs[name]}".encode() in known and
-                    f"SLURM_CONF={self.env['SLURM_CONF']}".encode() in known)
+                    f"SLURM_CONF={self.env()['SLURM_CONF']}".encode() in known)
             step = (comm == "slurmstepd" and f"[{self.jobs[name]}.".encode() in command and
                     where.startswith(f"{self.folder}/"))
             if (comm == "srun" and ours) or step:
@@ -151,7 +145,7 @@ def slurm(tmp_path_factory, data):
         slurm.wait_for("the end of all", slurm.ended, 300)
         yield slurm
     finally:
-        subprocess.run([CLUSTER, "stop", str(folder)], check=True, timeout=60)
+        Cluster(folder).control("stop")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import h5py
 import pytest
 
 from helpers import TRAINER, Run, assert_same_bits
-from sweeps import SWEEP, Bench, fake_trainer, two_cores, wait_for, working_in
+from sweeps import SWEEP, Bench, fake_trainer, script, two_cores, wait_for, working_in
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.together,
@@ -20,6 +20,12 @@ GRID = {"optimizer.lr": "choice 0.1 0.3", "train.batch_size": "choice 16 32 64"}
 @pytest.fixture
 def bench(tmp_path, data):
     return Bench(tmp_path, data)
+
+
+@pytest.fixture
+def fake(tmp_path, data):
+    """A bench whose trainer ends at once, with a loss."""
+    return Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +138,12 @@ def test_optuna_has_nothing_to_warn_of(bench):
     assert out.count("trial ") == 6
 
 
-def test_tpe_alone_repeats_itself_and_learns(bench, tmp_path):
-    env = {"TRAINER": str(tmp_path / "fake")}
-    fake_trainer(tmp_path, 0)
-    space = {"optimizer.lr": "log 1e-3 1"}
-    for name in ("a", "b"):
-        bench.run("run", bench.spec(name, space, method="tpe", trials=14, parallel=1), **env)
-    assert bench.sweep("a").values() == bench.sweep("b").values()
-    bench.run("run", bench.spec("c", space, method="random", trials=14, parallel=1), **env)
-    tpe, drawn = ([row["optimizer.lr"] for row in bench.sweep(name).results()] for name in "ac")
+def test_tpe_alone_repeats_itself_and_learns(fake):
+    for name, method in (("a", "tpe"), ("b", "tpe"), ("c", "random")):
+        fake.run("run", fake.spec(name, {"optimizer.lr": "log 1e-3 1"}, method=method, trials=14,
+                                  parallel=1))
+    assert fake.sweep("a").values() == fake.sweep("b").values()
+    tpe, drawn = ([row["optimizer.lr"] for row in fake.sweep(name).results()] for name in "ac")
     assert tpe[:10] == drawn[:10] and tpe[10:] != drawn[10:]
 
 
@@ -188,15 +191,6 @@ def test_a_killed_sweep_takes_its_trainers_along_and_goes_on(done, tmp_path, dat
     assert bench.sweep().bits() == done.sweep().bits()
 
 
-def test_no_trainer_outlives_its_sweep(tmp_path, data):
-    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 60)})
-    process = bench.start("run", bench.spec())
-    wait_for(lambda: len(list(tmp_path.glob("runs/sweeps/s/*/log.txt"))) == 2, 30, process.poll)
-    process.kill()
-    process.communicate()
-    wait_for(lambda: not working_in(tmp_path), 10, lambda: "trainers live on")
-
-
 def test_stop_and_max_time_end_it_too(tmp_path, data):
     bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 2)})
     process = bench.start("run", bench.spec(trials=50))
@@ -211,14 +205,9 @@ def test_stop_and_max_time_end_it_too(tmp_path, data):
 
 def broken(folder, how, when="true"):
     """The trainer, but it ends so instead of training where the shell's condition holds."""
-    path = folder / "broken"
-    path.write_text(f"""#!/bin/sh
-case $* in *max_steps=1|check*) ;; *) if {when}; then
+    return {"TRAINER": script(folder / "broken", f'''case $* in *max_steps=1|check*) ;; *) if {when}; then
     echo "trainer: the disk is on fire" >&2; {how}; fi ;; esac
-exec {TRAINER} "$@"
-""")
-    path.chmod(0o755)
-    return {"TRAINER": str(path)}
+exec {TRAINER} "$@"''')}
 
 
 def test_a_trial_that_gets_nowhere_has_failed_until_the_sweep_is_resumed(tmp_path, data):
@@ -268,34 +257,31 @@ def test_what_is_away_is_waited_for_and_no_trial_fails_for_it(tmp_path, data, ho
     assert [row["status"] for row in bench.sweep().results()] == ["complete"] * 3
 
 
-def test_a_study_that_cannot_be_written_stops_the_sweep(tmp_path, data):
-    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
+def test_a_study_that_cannot_be_written_stops_the_sweep(fake):
     limit = subprocess.run(
-        ["sh", "-c", 'ulimit -f 20; exec "$@"', "-", *SWEEP, "run", bench.spec(trials=20)],
-        cwd=tmp_path, env={**os.environ, **bench.env}, text=True, capture_output=True, timeout=60)
+        ["sh", "-c", 'ulimit -f 20; exec "$@"', "-", *SWEEP, "run", fake.spec(trials=20)],
+        cwd=fake.dir, env={**os.environ, **fake.env}, text=True, capture_output=True, timeout=60)
     assert limit.returncode == 75 and len(limit.stderr.splitlines()) == 1
     assert "File too large: mend that, then `sweep.py resume s` goes on" in limit.stderr
-    bench.run("resume", "s")
-    assert bench.sweep().endings() == [1] * 20
+    fake.run("resume", "s")
+    assert fake.sweep().endings() == [1] * 20
 
 
 # ---- going on otherwise ----
 
-def test_trials_may_grow_and_comments_change_and_the_folder_be_renamed(tmp_path, data):
-    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
-    bench.run("run", bench.spec(trials=3))
-    names = bench.sweep().trials()
-    config = tmp_path / "base.ini"
+def test_trials_may_grow_and_comments_change_and_the_folder_be_renamed(fake):
+    fake.run("run", fake.spec(trials=3))
+    names, config = fake.sweep().trials(), fake.dir / "base.ini"
     config.write_text("# a comment\n" + config.read_text())
-    assert "trials: was 3, is 2: it may only grow" in bench.run("run", bench.spec(trials=2), code=2)
-    out = bench.run("run", bench.spec(trials=5))
-    assert out.count(" started: ") == 2 and bench.sweep().trials()[:3] == names
-    (tmp_path / "runs/sweeps/s").rename(tmp_path / "runs/sweeps/t")
-    assert "5 complete" in bench.run("status", "t")
-    out = bench.run("run", bench.spec("t", trials=6))
+    assert "trials: was 3, is 2: it may only grow" in fake.run("run", fake.spec(trials=2), code=2)
+    assert fake.run("run", fake.spec(trials=5)).count(" started: ") == 2
+    assert fake.sweep().trials()[:3] == names
+    (fake.dir / "runs/sweeps/s").rename(fake.dir / "runs/sweeps/t")
+    assert "5 complete" in fake.run("status", "t")
+    out = fake.run("run", fake.spec("t", trials=6))
     assert out.count(" started: ") == 1 and "`sweep.py report t`" in out
-    bench.run("report", "t")
-    assert bench.sweep("t").endings() == [1] * 6
+    fake.run("report", "t")
+    assert fake.sweep("t").endings() == [1] * 6
 
 
 # ---- pruning ----
@@ -316,14 +302,12 @@ def test_diverged_and_pruned_trials_are_final(tmp_path, data):
     assert "started" not in again and bench.sweep().endings() == [1] * 7
 
 
-def test_the_engine_costs_little(tmp_path, data):
+def test_the_engine_costs_little(fake):
     """CPU time, as the wall's would depend on what else the machine does: a 1-second trial on a
     core of its own may cost a tenth of it."""
-    bench = Bench(tmp_path, data, {"TRAINER": fake_trainer(tmp_path, 0)})
-
     def cost(name, trials):
         before = os.times()
-        bench.run("run", bench.spec(name, trials=trials))
+        fake.run("run", fake.spec(name, trials=trials))
         after = os.times()
         return sum(after[2:4]) - sum(before[2:4])
     few, many = cost("few", 10), cost("many", 70)
@@ -358,10 +342,8 @@ def test_an_unknown_command_is_a_usage_error(bench):
 
 
 def test_all_is_shown_of_a_trainer_that_does_not_say_what_is_wrong(bench, tmp_path):
-    mute = tmp_path / "mute"
-    mute.write_text('#!/bin/sh\necho "libhdf5.so: no such file" >&2\nexit 127\n')
-    mute.chmod(0o755)
-    err = bench.run("run", bench.spec(), code=2, TRAINER=str(mute))
+    mute = script(tmp_path / "mute", 'echo "libhdf5.so: no such file" >&2\nexit 127')
+    err = bench.run("run", bench.spec(), code=2, TRAINER=mute)
     assert "ended with exit code 127\nlibhdf5.so: no such file\n" in err
 
 

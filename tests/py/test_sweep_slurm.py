@@ -4,7 +4,6 @@ Skipped where its packages are missing (slurmctld slurmd slurm-client munge) and
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from unittest import mock
@@ -12,48 +11,23 @@ from unittest import mock
 import pytest
 
 from helpers import REPO, TRAINER, build_shim
-from sweeps import Bench, wait_for
+from sweeps import Bench, Cluster, no_slurm, script, wait_for
 
 pytest.importorskip("optuna", reason="python3-optuna is not installed")
 sys.path.insert(0, str(REPO / "scripts"))
 from sweeplib import slurm as ours  # noqa: E402
 
-CLUSTER = str(REPO / "tests" / "slurm" / "cluster.sh")
-CANNOT = subprocess.run([CLUSTER, "can"], text=True, stdout=subprocess.PIPE).stdout.strip()
+CANNOT = no_slurm()
 pytestmark = [pytest.mark.slow, pytest.mark.together,
               pytest.mark.skipif(bool(CANNOT), reason=CANNOT)]
 
 # The trainer, but all trials except the first four wait while there is a file "hold", and a checkpoint
 # of those takes 0.1 s, so that something can happen to them.
-SLOW = """#!/bin/sh
-case $* in *max_steps=1*|check*) ;; *run.name=s-000[0-3]*)
+SLOW = """case $* in *max_steps=1*|check*) ;; *run.name=s-000[0-3]*)
     export FAULT_DIR=$PWD/runs FAULT_SLOW=100 LD_PRELOAD={shim} ;; *)
     while [ -e hold ]; do sleep 0.2; done ;; esac
 exec {trainer} "$@"
 """
-
-
-class Cluster:
-    def __init__(self, folder):
-        self.folder = str(folder)
-
-    def control(self, what, *args):
-        subprocess.run([CLUSTER, what, self.folder, *args], check=True, timeout=60)
-
-    def env(self):
-        lines = open(f"{self.folder}/env").read().split("\n")
-        return dict(word.split("=", 1) for line in lines for word in line.split()[1:])
-
-    def do(self, *command):
-        return subprocess.run(command, env={**os.environ, **self.env()}, text=True, timeout=60,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
-
-    def jobs(self):
-        """The runs of jobs that ended so far, as Slurm's own log has them."""
-        try:
-            return open(f"{self.folder}/log/jobs").read()
-        except OSError:
-            return ""
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +41,9 @@ def cluster(tmp_path_factory):
 
 
 def bench(folder, data, cluster):
-    slow = folder / "slow"
-    slow.write_text(SLOW.format(shim=build_shim(folder, "fault.c"), trainer=TRAINER))
-    slow.chmod(0o755)
-    return Bench(folder, data, {"TRAINER": str(slow), **cluster.env()}, train__epochs=40)
+    shim = build_shim(folder, "fault.c")
+    slow = script(folder / "slow", SLOW.format(shim=shim, trainer=TRAINER))
+    return Bench(folder, data, {"TRAINER": slow, **cluster.env()}, train__epochs=40)
 
 
 def spec(bench, parallel=4, **slurm):
@@ -210,9 +183,9 @@ def test_no_trial_is_lost_or_doubled_whatever_happens(clean, cluster, data, tmp_
         return "12 complete" in hurt.run("status", "s")
     wait_for(complete, 150, lambda: hurt.run("status", "s") + cluster.do("squeue"))
 
-    sweep = hurt.sweep()
-    outputs = faults.outputs()
-    assert "JobState=NODE_FAIL" in cluster.jobs() and "JobState=CANCELLED" in cluster.jobs()
+    sweep, outputs = hurt.sweep(), faults.outputs()
+    ended = (cluster.folder / "log/jobs").read_text()  # the runs of jobs, as Slurm's own log has them
+    assert all(f"JobState={state}" in ended for state in ("NODE_FAIL", "CANCELLED"))
     assert " goes on from step-" in outputs
     assert outputs.count(" started: ") == 12 and sweep.endings() == [1] * 12
     assert sweep.values() == clean.sweep().values()

@@ -14,6 +14,8 @@ END
 }
 
 PATH=$PATH:/usr/sbin
+# shellcheck source=scripts/mpi-env.sh
+. "$(dirname "$0")/../../scripts/mpi-env.sh"
 what=${1-} folder=${2-}
 
 # mine PIDFILE NAME: prints the process's id, if it is that daemon and was started from here.
@@ -100,11 +102,8 @@ CONF
     done >>"$folder/slurm.conf"
     echo "PartitionName=main Nodes=ALL Default=YES MaxTime=1:00:00 State=UP" >>"$folder/slurm.conf"
     # Jobs inherit these: the nodes share cores, so no rank may be bound to one or spin on it.
-    cat >"$folder/env" <<ENV
-export SLURM_CONF=$folder/slurm.conf
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
-ENV
+    mpi_env 1000000
+    { echo "SLURM_CONF=$folder/slurm.conf"; env | grep ^OMPI_; } | sed 's/^/export /' >"$folder/env"
 }
 
 start() {
