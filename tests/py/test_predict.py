@@ -89,6 +89,14 @@ def test_a_folder_without_checkpoints_is_no_run(tmp_path):
     launch("eval", tmp_path, cwd=tmp_path).fails(4, str(tmp_path), "best.h5", "last.h5")
 
 
+# ---- which samples ----
+
+def test_index_takes_ranges(predicted, trained, tmp_path):
+    out = tmp_path / "out.csv"
+    trained.run("predict", trained.out().last, "--index", "9,0-2,5", "--output", out).expect(0)
+    assert read(out) == [predicted[1][i] for i in (9, 0, 1, 2, 5)]
+
+
 # ---- classes ----
 
 def test_without_arguments_it_takes_the_whole_test_split(predicted, trained, arrays):
