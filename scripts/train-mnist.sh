@@ -44,6 +44,6 @@ cat <<END
 The results are in runs/$run. To look at them:
   $python -c "import h5py; print(h5py.File('runs/$run/metrics.h5')['epochs']['epoch', 'train_loss', 'test_accuracy'])"
   $python -c "import h5py; h5py.File('runs/$run/checkpoints/best.h5')['model'].visititems(print)"
-  ./trainer eval runs/$run/checkpoints/best.h5
+  ./trainer eval runs/$run
   $python scripts/plot.py runs/$run        (curves and pictures; needs python3-matplotlib)
 END

@@ -27,6 +27,7 @@ enum { DP_MAX_PARTIALS = 8 }; /* more partials than any rank has (dp_tree_partit
 /** Scalars that are reduced with a step's gradients. */
 typedef struct dp_step_scalars {
     double loss[DP_MAX_PARTIALS]; /* in: the loss sum of each of this rank's partials */
+    double correct;               /* in: a count of this rank; out: of all */
     double stop;                  /* in: 1 if this rank wants to stop; out: how many do */
 } dp_step_scalars;
 
@@ -50,7 +51,8 @@ float *dp_exchange_slab(const dp_exchange *exchange, int k);
  *  slab. `blocks`: of the global batch; slab k holds the partial sum of this rank's k-th
  *  range of dp_tree_partition(blocks, ranks, rank, INT_MAX). bound is borrowed until the
  *  next call.
- *  Returns the loss sum of the whole batch along the tree; scalars->stop is summed.
+ *  Returns the loss sum of the whole batch along the tree; scalars->correct and stop are
+ *  summed.
  *  Without scalars (NULL on all ranks) only gradients are reduced, and 0 is returned.
  *  MPI: collective, one thread */
 double dp_exchange_reduce(dp_exchange *exchange, const size_t *bound, int blocks,

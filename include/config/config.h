@@ -59,14 +59,14 @@ typedef struct dp_config {
     struct {
         int64_t epochs, batch_size; /* batch_size 0 = the whole training split */
         bool shuffle, drop_last;
-        int64_t log_every, eval_every, patience, max_steps;
+        int64_t log_every, log_from, eval_every, patience, max_steps;
         double max_time; /* seconds */
         bool zero_grad;  /* false: earlier steps' gradients stay in the sum */
     } train;
     struct {
         char every[16]; /* auto | number of epochs, 0 = only at the end and on a stop */
         int64_t every_steps, keep, retries;
-        char best[32]; /* auto | none | val_loss | val_accuracy | test_loss | ... */
+        char best[32]; /* auto | none | train_loss | train_accuracy | ... */
     } checkpoint;
     struct {
         int64_t every;

@@ -91,6 +91,9 @@ dp_status dp_dataset_read(const dp_config *config, const char *path,
 /** "1x28x28". */
 void dp_shape_text(int nshape, const int *shape, char out[DP_SHAPE_TEXT]);
 
+/** Feature f of a row as the file has it. */
+double dp_table_value(const dp_table *table, int32_t row, int f);
+
 /** Frees what a reader allocated and zeroes the table. */
 void dp_table_free(dp_table *table);
 

@@ -49,6 +49,7 @@ typedef struct dp_snapshot {
     int64_t position; /* steps done in the open epoch */
     double loss_sum;  /* of the open epoch */
     int64_t samples;  /* of the open epoch */
+    int64_t correct;  /* predictions in it; -1: not known (files of older versions) */
     uint64_t seed;
     double best;       /* best metric so far, NaN if none */
     int64_t best_step; /* the checkpoint that best.h5 points to, 0 if none */
@@ -81,6 +82,11 @@ void dp_checkpoint_destroy(dp_checkpoint **checkpoint);
 /** Whether what a file says fits together. `path` stands in messages. Errors: DP_EFILE,
  *  naming the fact; DP_EDIVERGED: parameters that are not finite */
 typedef dp_status dp_checkpoint_check(const char *path, const dp_snapshot *snapshot);
+
+/** The checkpoint that people mean by a path: that file, or of a run's folder best.h5,
+ *  else last.h5. Owner: the caller, who frees *file. Errors: DP_EFILE: the folder has
+ *  neither */
+dp_status dp_checkpoint_find(const char *path, char **file);
 
 /** Reads one file, which another program may have written or changed (then a warning says
  *  so); what doesn't pass `check` is not returned. Owner: the caller, who frees with

@@ -20,7 +20,7 @@ typedef struct dp_step_row {
 /** A row of /epochs. NaN where a column doesn't apply. */
 typedef struct dp_epoch_row {
     int64_t epoch, step; /* step: taken at its end */
-    double train_loss, val_loss, val_accuracy, test_loss, test_accuracy;
+    double train_loss, train_accuracy, val_loss, val_accuracy, test_loss, test_accuracy;
     double seconds, samples_per_second;        /* training only */
     double val_r2, val_mae, test_r2, test_mae; /* columns of regression runs only */
 } dp_epoch_row;
@@ -62,7 +62,7 @@ typedef struct dp_metrics dp_metrics;
 
 /** An empty record for `path`; nothing is written yet. `regression` adds the R2 and MAE
  *  columns of /epochs. All rows stay in memory, as they are in the file: 64 bytes a step,
- *  224 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
+ *  232 an epoch. Owner: the caller, who ends it with dp_metrics_destroy. */
 dp_status dp_metrics_create(const char *path, const dp_run_facts *facts, bool regression,
                             dp_metrics **out);
 

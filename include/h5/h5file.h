@@ -134,6 +134,9 @@ bool dp_h5_is_ours(const char *path);
  *  asked of it next fails with the reason. */
 bool dp_h5_has(dp_h5 *file, const char *object);
 
+/** Whether an object has an attribute of that name; likewise. */
+bool dp_h5_has_attr(dp_h5 *file, const char *object, const char *name);
+
 /** All n values of an attribute, converted to `type`; texts: an array of char * and what
  *  they point to in one allocation. out: the address of a pointer. Owner: the caller, who
  *  frees what it points to then. */

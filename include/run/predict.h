@@ -28,9 +28,6 @@ const char *dp_predict_name(const dp_session *session, int c, char buffer[12]);
  *  ..., y or y0, y1, ... in buffer[16]. */
 const char *dp_predict_column(const dp_session *session, int k, char buffer[16]);
 
-/** Feature f of a row as the file has it. */
-double dp_predict_input(const dp_session *session, int32_t row, int f);
-
 /** Writes `index,label,prediction,name,p0,p1,...`; regression:
  *  `index,<inputs>,<target>_predicted`. What is unknown is empty. Several yes-or-no
  *  outputs: label and prediction are words of 0 and 1, p0, p1, ... the outputs'.

@@ -27,11 +27,12 @@ typedef struct dp_session {
 dp_status dp_session_create(dp_comm *comm, const dp_config *config, dp_session **out);
 void dp_session_destroy(dp_session **session);
 
-/** The model of a checkpoint, ready to run on any data of its kind: the checkpoint's own
- *  config with overrides ("section.key=value"), its parameters and its normalisation. The
- *  training files are not looked at: data->train has no samples, only their shape and
- *  columns; batch is 0. MPI: collective. Errors: agreed. Owner: the caller, who ends it
- *  with dp_session_destroy */
+/** The model of a checkpoint, or of a run's folder (its best one, else the last), ready
+ *  to run on any data of its kind: the checkpoint's own config with overrides
+ *  ("section.key=value"), its parameters and its normalisation. The training files are
+ *  not looked at: data->train has no samples, only their shape and columns; batch is 0.
+ *  MPI: collective. Errors: agreed. Owner: the caller, who ends it with
+ *  dp_session_destroy */
 dp_status dp_session_open(dp_comm *comm, const char *path, int noverrides,
                           char *const *overrides, dp_session **out);
 

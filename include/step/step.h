@@ -20,6 +20,8 @@ typedef struct dp_times {
 typedef struct dp_step_result {
     double loss;                  /* batch mean before the update */
     double loss_sum;              /* of the batch */
+    int64_t correct;              /* predictions in it, before the update; 0 where the
+                                     loss counts none */
     double grad_norm;             /* of the mean gradient, before clipping */
     double seconds, comm_seconds; /* comm: of these, waiting for other ranks */
     bool stop;                    /* some rank wants to stop */

@@ -21,7 +21,7 @@ class SweepError(Exception):
 
 
 HIGHER = re.compile("accuracy|r2")  # metrics of which more is better
-METRICS = ("train_loss val_loss val_accuracy val_r2 val_mae "
+METRICS = ("train_loss train_accuracy val_loss val_accuracy val_r2 val_mae "
            "test_loss test_accuracy test_r2 test_mae").split()
 OURS = ("run.name", "run.output", "run.resume", "run.overwrite", "checkpoint.best",
         "parallel.threads", "train.max_steps", "train.max_time")

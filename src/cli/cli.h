@@ -8,18 +8,31 @@
  * of them. */
 typedef struct dp_cli {
     dp_comm *comm;
-    const char *file; /* CONFIG, CHECKPOINT or a topic; NULL: none */
+    const char *file; /* CONFIG, CHECKPOINT, RUN or a topic; NULL: none */
     int noverrides;
     char **overrides;                   /* section.key=value */
     const char *index, *input, *output; /* options; NULL: not given */
-    const char *split;                  /* train, val or test, which it is by itself */
-    bool show;
-    dp_config config;    /* train, check */
-    dp_session *session; /* check: of the config; eval, predict: of the checkpoint */
+    const char *split;                  /* as given, else what the command takes */
+    bool show, flat, params;
+    dp_config config; /* train, check, show */
+    dp_session
+        *session; /* check, show: of the config; eval, predict: of the checkpoint */
 } dp_cli;
 
 dp_status dp_cli_check(const dp_cli *cli);
+dp_status dp_cli_show(const dp_cli *cli);
 dp_status dp_cli_eval(const dp_cli *cli);
 dp_status dp_cli_predict(const dp_cli *cli);
+
+/* ---- samples.c: what show and predict share ---- */
+
+/* "0,5,9-12" -> numbers of samples, each below `samples`. `split` names them in messages.
+ * Owner: the caller frees *rows, also on an error. Errors: DP_EUSAGE */
+dp_status dp_cli_index(const char *text, const char *split, int samples, int32_t **rows,
+                       int *n);
+
+/* A row of a table, an image of the shape that the session has, in characters: two to a
+ * pixel, which is about square. */
+void dp_cli_draw(const dp_session *session, const dp_table *table, int32_t row);
 
 #endif

@@ -4,7 +4,6 @@
 #include "base/open.h"
 #include "cli.h"
 #include "run/predict.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,63 +11,7 @@
 /* Rows, input columns and outputs on the terminal, at most. */
 enum { SHOWN = 20, COLUMNS = 6, OUTPUTS = 24 };
 
-/* "0,5,100" -> rows. Owner: the caller frees *rows. */
-static dp_status read_index(const char *text, int samples, int32_t **rows, int *n) {
-    int32_t *row = *rows = dp_alloc(strlen(text) / 2 + 1, sizeof *row);
-    *n = 0;
-    for (const char *p = text; *n == 0 || *p++ == ',';) {
-        char *end = NULL;
-        errno = 0;
-        long v = strtol(p, &end, 10);
-        if (end == p || (*end && *end != ',')) {
-            return dp_fail(DP_EUSAGE,
-                           "--index %s: numbers with commas between them, as in 0,5,100",
-                           text);
-        }
-        if (errno || v < 0 || v >= samples) {
-            return dp_fail(DP_EUSAGE,
-                           "--index %.*s: the test set has %d samples, 0 to %d",
-                           (int)(end - p), p, samples, samples - 1);
-        }
-        row[(*n)++] = (int32_t)v;
-        p = end;
-    }
-    return DP_OK;
-}
-
 /* ---- the terminal ---- */
-
-/* A digit in characters, two to a pixel, which is about square. */
-static void draw(const dp_session *s, int32_t row) {
-    static const char shades[] = " .:-=+*#%@";
-    const dp_table *t = &s->data->train;
-    /* Colours come first, or last where only there are few enough of them. */
-    bool last = t->nshape > 2 && t->shape[0] > 4 && t->shape[t->nshape - 1] <= 4;
-    const int *side = t->shape + t->nshape - 2 - last;
-    int H = side[0], W = side[1];
-    int channels = t->nshape < 3 ? 1 : last ? side[2] : t->shape[0];
-    double low = 0, high = 255;
-    for (int f = 0; !t->bytes && f < t->features; f++) {
-        double v = dp_predict_input(s, row, f);
-        low = f == 0 || v < low ? v : low;
-        high = f == 0 || v > high ? v : high;
-    }
-    char *line = dp_alloc(2 * (size_t)W + 1, 1);
-    for (int y = 0; y < H; y++) {
-        for (int x = 0; x < W; x++) {
-            double v = 0;
-            for (int c = 0; c < channels; c++) {
-                int f = last ? (y * W + x) * channels + c : (c * H + y) * W + x;
-                v += dp_predict_input(s, row, f) / channels;
-            }
-            double level = high > low ? (v - low) / (high - low) : 0;
-            line[2 * x] = line[2 * x + 1] = shades[(int)(level * 9.999)];
-        }
-        line[2 * W] = '\0';
-        dp_log("%s", line);
-    }
-    free(line);
-}
 
 /* Whether the prediction of the row is the label; *known: it has one. */
 static bool is_correct(const dp_session *s, const dp_prediction *p, int i, bool *known) {
@@ -129,7 +72,7 @@ static void print_values(const dp_session *s, const dp_prediction *p, int i,
     fprintf(out, "%8s", index);
     for (int f = 0; f < inputs; f++) {
         print_cell(out, heading, dp_predict_column(s, f, name), "",
-                   dp_predict_input(s, row, f));
+                   dp_table_value(&s->data->test, row, f));
     }
     for (size_t o = 0; o < O && o < OUTPUTS; o++) {
         const char *column = dp_predict_column(s, features + (int)o, name);
@@ -159,7 +102,7 @@ static void print_table(const dp_cli *cli, const dp_prediction *p) {
             print_values(s, p, i, false);
         }
         if (cli->show) {
-            draw(s, p->row[i]);
+            dp_cli_draw(s, &s->data->test, p->row[i]);
         }
     }
     if (p->n > SHOWN) {
@@ -200,7 +143,7 @@ static dp_status predict(const dp_cli *cli, int32_t **rows, dp_prediction **p) {
     DP_TRY(dp_comm_agree(cli->comm,
                          writes ? dp_open_check_target(cli->output, DP_EFILE) : DP_OK));
     if (cli->index) {
-        DP_TRY(read_index(cli->index, session->data->test.n, rows, &n));
+        DP_TRY(dp_cli_index(cli->index, "test", session->data->test.n, rows, &n));
     }
     DP_TRY(dp_predict(session, *rows, n, p));
     DP_TRY(dp_comm_agree(cli->comm,

@@ -13,12 +13,19 @@ static const char usage[] =
     "usage: trainer [train] CONFIG [section.key=value ...]     train; resumes by itself\n"
     "       trainer check   CONFIG [section.key=value ...]     validate config, data and "
     "launch\n"
-    "       trainer eval    CHECKPOINT [section.key=value ...] loss and accuracy on the "
-    "test set,\n"
-    "                       [--split train|val|test]           or on another split\n"
-    "       trainer predict CHECKPOINT [--index 0,5,100 | --input FILE | --split "
-    "train|val|test]\n"
-    "                                  [--output FILE.csv] [--show]\n"
+    "       trainer show    CONFIG [section.key=value ...]     samples with their labels "
+    "(images in characters;\n"
+    "                       [--split train|val|test]           --flat: the vector), or "
+    "the initial parameters;\n"
+    "                       [--index 0,5,9-12]                 trains nothing\n"
+    "                       [--flat] [--params]\n"
+    "       trainer eval    CHECKPOINT|RUN [section.key=value ...]\n"
+    "                       [--split train|val|test]           loss and accuracy on the "
+    "test set, or on a split\n"
+    "       trainer predict CHECKPOINT|RUN [section.key=value ...]\n"
+    "                       [--index 0,5,9-12 | --input FILE | --split train|val|test]\n"
+    "                       [--output FILE.csv] [--show]       RUN: a run's folder, its "
+    "best.h5, else last.h5\n"
     "       trainer help    [SECTION | SECTION.KEY]            every key of the config\n"
     "       trainer --version\n"
     "\n"
@@ -56,7 +63,7 @@ typedef enum words {
     WORDS,      /* as they are */
     CONFIG,     /* CONFIG [section.key=value ...] -> config */
     MODEL,      /* the same -> config and session */
-    CHECKPOINT, /* CHECKPOINT [section.key=value ...] -> session */
+    CHECKPOINT, /* CHECKPOINT|RUN [section.key=value ...] -> session */
 } words;
 
 typedef struct command {
@@ -64,17 +71,19 @@ typedef struct command {
     dp_status (*run)(const dp_cli *cli);
     words words;
     const char *options; /* that it takes, as parse has them */
+    const char *split;   /* that it takes by itself */
 } command;
 
 static const command commands[] = {
-    {"train", train, CONFIG, ""}, /* the first one's name may be left out */
-    {"check", dp_cli_check, MODEL, ""},
-    {"eval", dp_cli_eval, CHECKPOINT, "t"},
-    {"predict", dp_cli_predict, CHECKPOINT, "niots"},
-    {"help", help, WORDS, ""},
-    {"--help", help, WORDS, ""},
-    {"-h", help, WORDS, ""},
-    {"--version", version, WORDS, ""},
+    {"train", train, CONFIG, "", NULL}, /* the first one's name may be left out */
+    {"check", dp_cli_check, MODEL, "", NULL},
+    {"show", dp_cli_show, MODEL, "ntfp", "train"},
+    {"eval", dp_cli_eval, CHECKPOINT, "t", "test"},
+    {"predict", dp_cli_predict, CHECKPOINT, "niots", "test"},
+    {"help", help, WORDS, "", NULL},
+    {"--help", help, WORDS, "", NULL},
+    {"-h", help, WORDS, "", NULL},
+    {"--version", version, WORDS, "", NULL},
 };
 
 /* argv[0] is skipped; options may stand anywhere behind it. */
@@ -82,7 +91,8 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
     static const struct option options[] = {
         {"index", required_argument, NULL, 'n'},  {"input", required_argument, NULL, 'i'},
         {"output", required_argument, NULL, 'o'}, {"split", required_argument, NULL, 't'},
-        {"show", no_argument, NULL, 's'},         {0}};
+        {"show", no_argument, NULL, 's'},         {"flat", no_argument, NULL, 'f'},
+        {"params", no_argument, NULL, 'p'},       {0}};
     int option, at = 0;
     opterr = 0;
     while ((option = getopt_long_only(argc, argv, ":", options, &at)) != -1) {
@@ -101,13 +111,17 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
         cli->output = option == 'o' ? optarg : cli->output;
         cli->split = option == 't' ? optarg : cli->split;
         cli->show = option == 's' || cli->show;
+        cli->flat = option == 'f' || cli->flat;
+        cli->params = option == 'p' || cli->params;
     }
-    if ((cli->index != NULL) + (cli->input != NULL) + (cli->split != NULL) > 1) {
+    bool predicts = strchr(c->options, 'i') != NULL;
+    if (predicts &&
+        (cli->index != NULL) + (cli->input != NULL) + (cli->split != NULL) > 1) {
         return dp_fail(DP_EUSAGE,
                        "--index takes samples of the test set, --input those of "
                        "a file, --split a whole split: give one of them");
     }
-    cli->split = cli->split ? cli->split : "test";
+    cli->split = cli->split ? cli->split : c->split;
     if (optind < argc) {
         cli->file = argv[optind];
         cli->overrides = argv + optind + 1;
@@ -123,9 +137,9 @@ static dp_status prepare(const command *c, dp_cli *cli) {
     }
     if (!cli->file) {
         return dp_fail(DP_EUSAGE, "%s is missing, as in: trainer %s %s",
-                       c->words == CHECKPOINT ? "a checkpoint" : "a config file", c->name,
-                       c->words == CHECKPOINT ? "runs/mlp/checkpoints/last.h5"
-                                              : "configs/mlp.ini");
+                       c->words == CHECKPOINT ? "a checkpoint or a run's folder"
+                                              : "a config file",
+                       c->name, c->words == CHECKPOINT ? "runs/mlp" : "configs/mlp.ini");
     }
     if (c->words == CHECKPOINT) {
         return dp_session_open(cli->comm, cli->file, cli->noverrides, cli->overrides,

@@ -295,18 +295,19 @@ static void reduce_by_mpi(dp_exchange *ex) {
 }
 
 /* The batch's loss along the tree over all ranks' ranges, which are in the order of the
- * ranks; and the sum of the stop requests. */
+ * ranks; and the sums of correct predictions (integers: exact) and stop requests. */
 static double reduce_scalars(const dp_exchange *ex, dp_step_scalars *scalars) {
     double stack[DP_TREE_DEPTH * 4] = {0};
     dp_tree_walk walk;
     dp_tree_begin(&walk, ex->blocks);
-    scalars->stop = 0;
+    scalars->correct = scalars->stop = 0;
     for (int r = 0; r < ex->shared->comm->size; r++) {
         for (int k = 0; k < ex->peer[r].nranges; k++) {
             int top = walk.depth;
             stack[top] = ex->scalars[r].loss[k];
             dp_tree_merge_sums(stack, top, dp_tree_push(&walk, ex->peer[r].range[k]));
         }
+        scalars->correct += ex->scalars[r].correct;
         scalars->stop += ex->scalars[r].stop;
     }
     assert(walk.depth == 1);

@@ -139,6 +139,11 @@ const dp_key dp_keys[] = {
     {KEY(train, log_every, whole), "100", DP_FREE,
      "Steps from one line with the loss to the next; epochs with full batches.", .lo = 1,
      .hi = COUNT},
+    {KEY(train, log_from, whole), "1", DP_FREE,
+     "The first epoch with a line, with full batches; 100 and log_every = 100 print "
+     "epochs "
+     "100, 200, ... The last one always has a line.",
+     .lo = 1, .hi = COUNT},
     {KEY(train, eval_every, whole), "1", DP_FIXED,
      "Epochs from one evaluation to the next.", .lo = 1, .hi = COUNT},
     {KEY(train, patience, whole), "0", DP_FIXED,
@@ -169,8 +174,8 @@ const dp_key dp_keys[] = {
      "The metric by which best.h5 is chosen; auto: val_loss, else test_loss, else "
      "train_loss. It is written when that is cheap, and is exact once the run has "
      "stopped.",
-     .choices = "auto | none | train_loss | val_loss | val_accuracy | test_loss | "
-                "test_accuracy | val_r2 | val_mae | test_r2 | test_mae"},
+     .choices = "auto | none | train_loss | train_accuracy | val_loss | val_accuracy | "
+                "test_loss | test_accuracy | val_r2 | val_mae | test_r2 | test_mae"},
 
     {KEY(metrics, every, whole), "1", DP_FREE,
      "Steps from one row of /steps to the next.", .lo = 1, .hi = COUNT},

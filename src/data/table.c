@@ -13,6 +13,11 @@ void dp_table_free(dp_table *table) {
     *table = (dp_table){0};
 }
 
+double dp_table_value(const dp_table *t, int32_t row, int f) {
+    size_t i = (size_t)row * (size_t)t->features + (size_t)f;
+    return t->bytes ? ((const uint8_t *)t->raw)[i] : (double)((const float *)t->raw)[i];
+}
+
 void dp_shape_text(int nshape, const int *shape, char out[DP_SHAPE_TEXT]) {
     size_t used = 0;
     out[0] = '\0';

@@ -232,3 +232,24 @@ dp_status dp_checkpoint_newest(const char *folder, dp_checkpoint_check *check,
     }
     return status;
 }
+
+dp_status dp_checkpoint_find(const char *path, char **file) {
+    static const char *const links[] = {DP_BEST, DP_LAST};
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        *file = dp_printed("%s", path);
+        return DP_OK;
+    }
+    for (size_t k = 0; k < sizeof links / sizeof *links; k++) {
+        *file = dp_printed("%s/checkpoints/%s", path, links[k]);
+        if (stat(*file, &st) == 0) {
+            return DP_OK;
+        }
+        free(*file);
+    }
+    *file = NULL;
+    return dp_fail(DP_EFILE,
+                   "%s: a folder, but not of a run that has saved something: there is no "
+                   "checkpoints/" DP_BEST " or " DP_LAST " in it",
+                   path);
+}

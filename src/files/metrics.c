@@ -14,11 +14,10 @@
 static const char UNITS[] =
     "step, epoch: counted from 1; samples: number; loss, train_loss, val_loss, "
     "test_loss: mean over samples; lr: as used by the step; grad_norm: L2 norm before "
-    "clipping; val_accuracy, test_accuracy: fraction of samples; seconds, *_seconds: s; "
-    "samples_per_second: 1/s; val_mae, test_mae: the target's unit; val_r2, test_r2: "
-    "none; flops_per_second, skipped_flops_per_second: 1/s; checkpoint: step of the "
-    "newest when this was "
-    "written, 0 before the first";
+    "clipping; train_accuracy, val_accuracy, test_accuracy: fraction of samples; "
+    "seconds, *_seconds: s; samples_per_second: 1/s; val_mae, test_mae: the target's "
+    "unit; val_r2, test_r2: none; flops_per_second, skipped_flops_per_second: 1/s; "
+    "checkpoint: step of the newest when this was written, 0 before the first";
 
 /* The rows of one of dp_tables. */
 typedef struct table {

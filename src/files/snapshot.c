@@ -20,6 +20,7 @@ typedef struct fact {
         REAL,
         INT,   /* int >= 0 */
         COUNT, /* int64 >= 0 */
+        MAYBE, /* int64 >= 0, or -1: there is no such attribute */
         SEED,  /* uint64, stored as an int64 of the same bits */
         FLAG
     } kind;
@@ -54,6 +55,7 @@ static const fact facts[] = {
     FACT(COUNT, "/state", "position", position),
     FACT(REAL, "/state", "loss_sum", loss_sum),
     FACT(COUNT, "/state", "samples", samples),
+    FACT(MAYBE, "/state", "correct", correct),
     FACT(SEED, "/state", "seed", seed),
     FACT(REAL, "/state", "best", best),
     FACT(COUNT, "/state", "best_step", best_step),
@@ -72,6 +74,9 @@ static dp_status put_fact(dp_h5 *f, const fact *e, const dp_snapshot *s) {
     int64_t v = e->kind == INT    ? *(const int *)p
                 : e->kind == FLAG ? *(const bool *)p
                                   : *(const int64_t *)p;
+    if (e->kind == MAYBE && v < 0) {
+        return DP_OK;
+    }
     return dp_h5_put_attr(f, e->group, e->name, DP_H5_I64, DP_H5_ONE, &v);
 }
 
@@ -82,6 +87,10 @@ static dp_status get_fact(dp_h5 *f, const fact *e, dp_snapshot *s) {
         return dp_h5_get_attr_one(f, e->group, e->name, type, e->size, p);
     }
     int64_t v = 0, max = e->kind == INT ? INT_MAX : e->kind == FLAG ? 1 : INT64_MAX;
+    if (e->kind == MAYBE && !dp_h5_has_attr(f, e->group, e->name)) {
+        *(int64_t *)p = -1;
+        return DP_OK;
+    }
     DP_TRY(dp_h5_get_attr_one(f, e->group, e->name, DP_H5_I64, sizeof v, &v));
     if (e->kind != SEED && (v < 0 || v > max)) {
         return dp_h5_wrong(f, "%s: %s = %lld is impossible", e->group, e->name,

@@ -16,19 +16,13 @@ static const dp_h5_column step_columns[] = {
 
 /* The last four are those of regression. */
 static const dp_h5_column epoch_columns[] = {
-    I64(dp_epoch_row, epoch),
-    I64(dp_epoch_row, step),
-    F64(dp_epoch_row, train_loss),
-    F64(dp_epoch_row, val_loss),
-    F64(dp_epoch_row, val_accuracy),
-    F64(dp_epoch_row, test_loss),
-    F64(dp_epoch_row, test_accuracy),
-    F64(dp_epoch_row, seconds),
-    F64(dp_epoch_row, samples_per_second),
-    F64(dp_epoch_row, val_r2),
-    F64(dp_epoch_row, val_mae),
-    F64(dp_epoch_row, test_r2),
-    F64(dp_epoch_row, test_mae),
+    I64(dp_epoch_row, epoch),      I64(dp_epoch_row, step),
+    F64(dp_epoch_row, train_loss), F64(dp_epoch_row, train_accuracy),
+    F64(dp_epoch_row, val_loss),   F64(dp_epoch_row, val_accuracy),
+    F64(dp_epoch_row, test_loss),  F64(dp_epoch_row, test_accuracy),
+    F64(dp_epoch_row, seconds),    F64(dp_epoch_row, samples_per_second),
+    F64(dp_epoch_row, val_r2),     F64(dp_epoch_row, val_mae),
+    F64(dp_epoch_row, test_r2),    F64(dp_epoch_row, test_mae),
 };
 
 static const dp_h5_column profile_columns[] = {
@@ -51,7 +45,7 @@ static const dp_h5_column profile_columns[] = {
 
 const dp_table dp_tables[] = {
     [DP_STEPS] = {"/steps", step_columns, {8, 8}, sizeof(dp_step_row)},
-    [DP_EPOCHS] = {"/epochs", epoch_columns, {9, 13}, sizeof(dp_epoch_row)},
+    [DP_EPOCHS] = {"/epochs", epoch_columns, {10, 14}, sizeof(dp_epoch_row)},
     [DP_PROFILE] = {"/profile", profile_columns, {15, 15}, sizeof(dp_profile_row)},
 };
 

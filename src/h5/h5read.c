@@ -24,7 +24,11 @@ static dp_status ask_exactly(dp_h5 *f, const dp_h5_request *q, void *out, size_t
 }
 
 bool dp_h5_has(dp_h5 *file, const char *object) {
-    dp_h5_request q = request(DP_H5_ASK_HAS, object, "");
+    return dp_h5_has_attr(file, object, "");
+}
+
+bool dp_h5_has_attr(dp_h5 *file, const char *object, const char *name) {
+    dp_h5_request q = request(DP_H5_ASK_HAS, object, name);
     bool has = false;
     return ask_exactly(file, &q, &has, sizeof has) != DP_OK || has;
 }

@@ -12,7 +12,7 @@
 
 typedef struct dp_h5_request {
     enum {
-        DP_H5_ASK_HAS,     /* bool: whether there is such an object */
+        DP_H5_ASK_HAS,     /* bool: whether there is such an object, or attribute */
         DP_H5_ASK_SHAPE,   /* dp_h5_extent of a dataset of numbers */
         DP_H5_ASK_ROWS,    /* int64_t: of a table */
         DP_H5_ASK_VALUES,  /* of a dataset */

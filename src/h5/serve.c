@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 static dp_status send_has(dp_h5 *f, const dp_h5_request *q) {
-    bool has = dp_h5_exists(f, q->object);
+    bool has =
+        dp_h5_exists(f, q->object) &&
+        (!q->name[0] || H5Aexists_by_name(f->id, q->object, q->name, H5P_DEFAULT) > 0);
     dp_h5_send(f, &has, sizeof has);
     return DP_OK;
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "facts.h"
+#include "lines.h"
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ static const struct metric {
     bool higher;   /* is better */
 } metrics[] = {
     {"train_loss", offsetof(dp_epoch_row, train_loss), false},
+    {"train_accuracy", offsetof(dp_epoch_row, train_accuracy), true},
     {"val_loss", offsetof(dp_epoch_row, val_loss), false},
     {"val_accuracy", offsetof(dp_epoch_row, val_accuracy), true},
     {"val_r2", offsetof(dp_epoch_row, val_r2), true},
@@ -64,35 +66,6 @@ static bool improves(dp_run *run, const dp_epoch_row *row) {
     }
     run->progress.best = v;
     return true;
-}
-
-/* "  validation accuracy 97.93%  loss 0.0873" */
-static void score_text(const dp_run *run, const dp_score *score, const char *split,
-                       char *out, size_t size) {
-    if (score->n == 0) {
-        out[0] = '\0';
-    } else if (run->session->loss->accuracy) {
-        snprintf(out, size, "  %s accuracy %.2f%%  loss %.4f", split,
-                 100 * score->accuracy, score->loss);
-    } else {
-        snprintf(out, size, "  %s loss %.6g  R2 %.4f  MAE %.4g", split, score->loss,
-                 score->r2, score->mae);
-    }
-}
-
-static void log_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
-    int64_t epochs = run->config->train.epochs;
-    bool quiet =
-        !dp_run_finished(run) && (row->epoch - 1) % run->config->train.log_every != 0;
-    if (dp_run_full_batch(run) && (quiet || score->n == 0)) {
-        return; /* without a score it would only repeat the step's line */
-    }
-    char text[128];
-    score_text(run, score, run->session->data->val_n > 0 ? "validation" : "test", text,
-               sizeof text);
-    dp_log("epoch %lld/%lld  train loss %.*f%s  %.2f s  %.0f samples/s",
-           (long long)row->epoch, (long long)epochs, dp_run_full_batch(run) ? 6 : 4,
-           row->train_loss, text, row->seconds, row->samples_per_second);
 }
 
 /* Minimum, mean and maximum of v over the ranks; which = the rank with the maximum. */
@@ -174,6 +147,13 @@ dp_status dp_epoch_evaluate(dp_run *run, dp_score *out) {
     return DP_OK;
 }
 
+/* Of the samples as they were seen, each before the update that it was for. */
+static double train_accuracy(const dp_run *run) {
+    const dp_progress_state *progress = &run->progress;
+    bool known = run->session->loss->accuracy && progress->correct >= 0;
+    return known ? (double)progress->correct / (double)progress->samples : NAN;
+}
+
 void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     dp_progress_state *progress = &run->progress;
     bool validates = run->session->data->val_n > 0;
@@ -181,6 +161,7 @@ void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     dp_epoch_row row = {.epoch = progress->epoch,
                         .step = progress->step,
                         .train_loss = progress->loss_sum / (double)progress->samples,
+                        .train_accuracy = train_accuracy(run),
                         .val_loss = val->loss,
                         .val_accuracy = val->accuracy,
                         .test_loss = test->loss,
@@ -200,9 +181,10 @@ void dp_epoch_record(dp_run *run, const dp_score *score, bool *best) {
     if (*best) {
         progress->best_step = progress->step;
     }
-    log_epoch(run, &row, score);
+    dp_lines_epoch(run, &row, score);
     progress->samples = 0;
     progress->loss_sum = 0;
+    progress->correct = 0;
     run->epoch_seconds = 0;
     run->epoch_samples = run->epoch_steps = 0;
 }
@@ -225,7 +207,7 @@ dp_status dp_epoch_final_test(dp_run *run, dp_score *out) {
     DP_TRY(s);
     DP_TRY(dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, out));
     char text[128];
-    score_text(run, out, "test", text, sizeof text);
+    dp_lines_score(run, out, "test", text, sizeof text);
     dp_log("%s    step %lld:%s  (%d samples)", chosen ? "best" : "last",
            (long long)(chosen ? run->progress.best_step : run->progress.step), text,
            out->n);

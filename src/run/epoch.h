@@ -24,7 +24,7 @@ typedef struct dp_run {
     int64_t epoch_samples, epoch_steps;
 } dp_run;
 
-/* An epoch is one step: log lines count epochs then. MPI: local */
+/* An epoch is one step: lines count epochs then. MPI: local */
 static inline bool dp_run_full_batch(const dp_run *run) {
     return run->sampler->steps == 1;
 }

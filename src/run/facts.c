@@ -201,6 +201,8 @@ static dp_status check_progress(const exam *e) {
                      (position == 0 && s->loss_sum != 0),
                  "/state: loss_sum", "is %g after %lld steps of the epoch", s->loss_sum,
                  position));
+    DP_TRY(check(e, s->correct > s->samples, "/state: correct", "is %lld of %lld samples",
+                 (long long)s->correct, (long long)s->samples));
     DP_TRY(check(e, !isfinite(s->lr) || s->lr < 0, "/optimizer: lr", "is %g", s->lr));
     DP_TRY(check(e, isinf(s->best), "/state: best", "is %g", s->best));
     DP_TRY(check(e,

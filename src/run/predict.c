@@ -176,12 +176,6 @@ const char *dp_predict_column(const dp_session *s, int k, char buffer[16]) {
     return buffer;
 }
 
-double dp_predict_input(const dp_session *s, int32_t row, int f) {
-    const dp_table *t = &s->data->test;
-    size_t i = (size_t)row * (size_t)t->features + (size_t)f;
-    return t->bytes ? ((const uint8_t *)t->raw)[i] : (double)((const float *)t->raw)[i];
-}
-
 /* ---- the file ---- */
 
 /* The shortest decimal text that reads back as the same float. */
@@ -224,7 +218,7 @@ static void put_values(FILE *f, const dp_session *s, const dp_prediction *p) {
         fprintf(f, "%d", p->row[i]);
         for (int k = 0; k < features; k++) {
             fputc(',', f);
-            put_number(f, dp_predict_input(s, p->row[i], k));
+            put_number(f, dp_table_value(&s->data->test, p->row[i], k));
         }
         for (int o = 0; o < p->outputs; o++) {
             fputc(',', f);

@@ -19,7 +19,11 @@ typedef struct facts {
 static dp_status read_facts(const char *path, int noverrides, char *const *overrides,
                             dp_snapshot **snapshot, facts *f) {
     dp_config own;
-    DP_TRY(dp_checkpoint_read(path, dp_facts_check, snapshot));
+    char *file = NULL;
+    DP_TRY(dp_checkpoint_find(path, &file));
+    dp_status status = dp_checkpoint_read(file, dp_facts_check, snapshot);
+    free(file);
+    DP_TRY(status);
     const dp_snapshot *from = *snapshot;
     DP_TRY(dp_facts_config(path, from, &own));
     DP_TRY(dp_config_parse(path, from->config, noverrides, overrides, &f->config));

@@ -66,6 +66,7 @@ dp_status dp_state_restore(const dp_snapshot *from, dp_session *session,
                                         .position = from->position,
                                         .samples = from->samples,
                                         .loss_sum = from->loss_sum,
+                                        .correct = from->position > 0 ? from->correct : 0,
                                         .lr = from->lr,
                                         .best = from->best,
                                         .best_step = from->best_step,
@@ -133,6 +134,7 @@ void dp_state_set_progress(const dp_progress_state *progress, dp_snapshot *s) {
     s->position = progress->position;
     s->samples = progress->samples;
     s->loss_sum = progress->loss_sum;
+    s->correct = progress->correct;
     s->lr = progress->lr;
     s->best = progress->best;
     s->best_step = progress->best_step;

@@ -13,6 +13,7 @@ typedef struct dp_progress_state {
     int64_t position; /* steps done in the open epoch */
     int64_t samples;  /* of the open epoch */
     double loss_sum;  /* of the open epoch */
+    int64_t correct;  /* predictions in the open epoch; -1: not known */
     double lr;        /* of the last step */
     double best;      /* NaN: none yet */
     int64_t best_step, patience;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "epoch.h"
+#include "lines.h"
 #include "nn/schedule.h"
 #include "run/launch_check.h"
 #include "run/signals.h"
@@ -22,55 +23,6 @@ static dp_status prepare(dp_run *run) {
                              session->batch, config->train.shuffle,
                              config->train.drop_last, config->run.seed, &run->sampler));
     return dp_evaluator_create(session, &run->evaluator);
-}
-
-/* "  w=1.767, b=0.559, loss=0.075" for models that are small enough to watch. */
-static void small_model(const dp_run *run, double loss, char *out, size_t size) {
-    const dp_model *model = run->session->model;
-    char *const *column = run->session->data->train.column;
-    out[0] = '\0';
-    if (model->parameters > 8) {
-        return;
-    }
-    dp_stepper_wait_params(run->stepper);
-    size_t used = (size_t)snprintf(out, size, "  ");
-    for (int t = 0; t < model->ntensors; t++) {
-        const dp_tensor *tensor = &model->tensors[t];
-        for (size_t i = 0; i < tensor->count && used < size; i++) {
-            char name[64] = "";
-            bool weight = tensor->ndim == 2;
-            if (model->parameters == 2) {
-                snprintf(name, sizeof name, "%s", weight ? "w" : "b");
-            } else if (weight && model->ntensors == 2 && tensor->dim[0] == 1 && column) {
-                snprintf(name, sizeof name, "w_%.50s", column[i]);
-            } else {
-                snprintf(name, sizeof name, tensor->count > 1 ? "%s%zu" : "%s",
-                         weight ? "w" : "b", i + 1);
-            }
-            used += (size_t)snprintf(out + used, size - used, "%s=%.3f, ", name,
-                                     (double)model->params[tensor->offset + i]);
-        }
-    }
-    if (used < size) {
-        snprintf(out + used, size - used, "loss=%.3f", loss);
-    }
-}
-
-/* The line of PyTorch's tutorials: after steps 1, 1 + log_every, ... of an epoch; with
- * full batches, of the run. */
-static void log_step(const dp_run *run, const dp_step_result *r) {
-    const dp_progress_state *progress = &run->progress;
-    int64_t every = run->config->train.log_every;
-    int64_t count = dp_run_full_batch(run) ? progress->epoch + 1 : progress->position;
-    bool last = dp_run_full_batch(run) && count == run->config->train.epochs;
-    if ((count - 1) % every == 0 || last) {
-        char text[512];
-        const dp_sampler *sampler = run->sampler;
-        int total =
-            run->config->train.drop_last ? sampler->steps * sampler->batch : sampler->n;
-        small_model(run, r->loss, text, sizeof text);
-        dp_log("loss: %7f  [%5d/%5d]%s", r->loss, (int)progress->samples, total, text);
-    }
 }
 
 static dp_status diverged(dp_run *run, int bad) {
@@ -104,6 +56,7 @@ static dp_status train_step(dp_run *run, bool *stop) {
     progress->position++;
     progress->samples += n;
     progress->loss_sum += r.loss_sum;
+    progress->correct += progress->correct >= 0 ? r.correct : 0;
     progress->lr = lr;
     run->epoch_seconds += r.seconds;
     run->epoch_samples += n;
@@ -112,7 +65,7 @@ static dp_status train_step(dp_run *run, bool *stop) {
     if (!isfinite(r.loss) || !isfinite(r.grad_norm)) {
         return diverged(run, r.bad);
     }
-    log_step(run, &r);
+    dp_lines_step(run, r.loss);
     dp_progress("epoch", (long)progress->position, run->sampler->steps);
     *stop = r.stop || (max_steps > 0 && progress->step - run->first_step >= max_steps);
     return DP_OK;

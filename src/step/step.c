@@ -22,6 +22,14 @@ static double sum_losses(const dp_stepper *st, int N) {
     return dp_tree_sum(sums, blocks);
 }
 
+static int count_correct(const dp_stepper *st, int N) {
+    int count = 0;
+    for (int n = 0; st->loss->accuracy && n < N; n++) {
+        count += st->batch->correct[n];
+    }
+    return count;
+}
+
 /* Where a microbatch's gradients go: they replace slab `top`, which is then added to the
  * one below it, and so on, `merges` times. plan: they are the rank's last of the step,
  * and their buckets may be exchanged. */
@@ -144,7 +152,11 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
     if (!st->overlap) {
         bucket_ready(st, team, 0, w->to);
     }
-    double loss = team.id == 0 ? sum_losses(st, N) : 0;
+    double loss = 0;
+    if (team.id == 0) {
+        loss = sum_losses(st, N);
+        st->correct += count_correct(st, N);
+    }
     w->times->backward += dp_lap(w->clock);
     return loss;
 }
@@ -285,6 +297,7 @@ static void step_thread(dp_team team, void *arg) {
         for (int k = 0; k < DP_MAX_PARTIALS && k < st->ngrads; k++) {
             j->scalars.loss[k] = st->partial_loss[k];
         }
+        j->scalars.correct = st->correct;
         st->times.idle += dp_lap(&clock);
         j->loss_sum = st->overlap ? dp_overlap_reduce(st->overlap, j->plan, &j->scalars)
                                   : dp_exchange_reduce(st->exchange, st->bucket[0].bound,
@@ -309,6 +322,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     dp_range *range = st->range;
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
     dp_update_plan plan = dp_step_plan(st, n, lr, t);
+    st->correct = 0;
     step_job j = {.st = st,
                   .rows = rows,
                   .n = n,
@@ -325,6 +339,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     st->times.idle += now - j.end;
     *out = (dp_step_result){.loss = j.loss_sum / n,
                             .loss_sum = j.loss_sum,
+                            .correct = (int64_t)j.scalars.correct,
                             .grad_norm = dp_step_norm(st),
                             .seconds = now - start,
                             .comm_seconds = st->times.reduce - reduce_before,

@@ -32,6 +32,7 @@ struct dp_stepper {
 
     int ngrads; /* gradient slabs of the exchange: a stack along the block tree */
     double *partial_loss; /* [ngrads] their loss sums; owner: this */
+    int correct;          /* predictions of this rank in the step */
 
     /* parameters, optimizer state and squares are in its common memory */
     dp_shared *shared;

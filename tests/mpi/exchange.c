@@ -44,7 +44,7 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[]
     int ranks = dp_comm_size(comm), rank = dp_comm_rank(comm);
     dp_range range[DP_MAX_PARTIALS];
     int n = dp_tree_partition(blocks, ranks, rank, INT_MAX, range);
-    dp_step_scalars scalars = {.stop = rank == ranks - 1};
+    dp_step_scalars scalars = {.correct = rank + 1, .stop = rank == ranks - 1};
     for (int k = 0; k < n; k++) {
         float *partial = dp_exchange_slab(ex, k);
         for (int i = 0; i < FLOATS; i++) {
@@ -66,6 +66,9 @@ static void one_batch(dp_shared *shared, dp_exchange *ex, int nb, size_t bound[]
         }
     }
     expect(loss == blocks, "loss of all blocks", (int)loss, blocks);
+    int correct = ranks * (ranks + 1) / 2;
+    expect(scalars.correct == correct, "correct predictions are counted",
+           (int)scalars.correct, correct);
     expect(scalars.stop == 1, "stop requests are counted", (int)scalars.stop, 1);
     size_t extra_bound[17];
     for (int r = 0; r <= ranks; r++) {

@@ -49,8 +49,8 @@ SCORE_LINE = re.compile(
     r"^\w+: loss (\d+\.\d{4})  accuracy (\d+\.\d{2})%  \((\d+) samples\)$")
 
 STEP_COLUMNS = "step epoch samples loss lr grad_norm seconds comm_seconds".split()
-EPOCH_COLUMNS = ("epoch step train_loss val_loss val_accuracy test_loss test_accuracy "
-                 "seconds samples_per_second").split()
+EPOCH_COLUMNS = ("epoch step train_loss train_accuracy val_loss val_accuracy test_loss "
+                 "test_accuracy seconds samples_per_second").split()
 
 
 # ---- processes ----

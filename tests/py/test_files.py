@@ -169,6 +169,7 @@ def test_state_at_an_epochs_end(last):
     attrs = last["state"].attrs
     assert (attrs["epoch"], attrs["step"], attrs["position"]) == (3, 30, 0)
     assert (attrs["samples"], attrs["loss_sum"], attrs["seed"]) == (0, 0, 42)
+    assert attrs["correct"] == 0
 
 
 def test_state_in_the_middle_of_an_epoch(lab):

@@ -119,10 +119,19 @@ def test_three_ranks_give_the_same_bits(notes, name):
 
 def test_double_prints_the_notes_lines(notes):
     notes.train("double")
-    lines = re.findall(r"^loss: .*\]  (w=(\S+), b=(\S+), loss=(\S+))$", notes.result.out,
-                       re.M)
+    lines = re.findall(r"^epoch (\d+)/100  loss: \d+\.\d{6}  w=(\S+), b=(\S+), loss=(\S+)$",
+                       notes.result.out, re.M)
     assert [line[1:] for line in lines[:5]] == list(DOUBLE.values()), notes.result
-    assert len(lines) == 6, "epochs 1, 21, ..., 81 and the last"
+    assert [int(line[0]) for line in lines] == [1, 21, 41, 61, 81, 100]
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_the_notes_epochs_are_on_the_screen(notes, name):
+    printed = GIVEN[name][5]
+    notes.train(name)
+    shown = dict(re.findall(r"^epoch (\d+)/\d+  loss: (\S+)", notes.result.out, re.M))
+    for epoch, value in printed.items():
+        assert abs(float(shown[str(epoch)]) - value) < PRINTED + 2e-6 * value, epoch
 
 
 def test_two_inputs_print_their_columns(notes):

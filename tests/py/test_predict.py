@@ -66,6 +66,37 @@ def hours(tmp_path_factory):
     return lab
 
 
+# ---- which checkpoint ----
+
+@pytest.mark.parametrize("command", ["eval", "predict"])
+def test_a_run_is_its_best_checkpoint_else_its_last(copy, command):
+    run = copy.out()
+    steps = run.steps_kept()
+
+    def says(path):
+        return launch(command, path, cwd=copy.dir).expect(0).out
+
+    first, last = (says(run.checkpoints / steps[k]) for k in (0, -1))
+    assert first != last
+    run.best.unlink()
+    assert says(run.path) == last
+    run.best.symlink_to(steps[0])
+    assert says(run.path) == first and says(f"{run.path}/") == first
+
+
+def test_a_folder_without_checkpoints_is_no_run(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    launch("eval", tmp_path, cwd=tmp_path).fails(4, str(tmp_path), "best.h5", "last.h5")
+
+
+# ---- which samples ----
+
+def test_index_takes_ranges(predicted, trained, tmp_path):
+    out = tmp_path / "out.csv"
+    trained.run("predict", trained.out().last, "--index", "9,0-2,5", "--output", out).expect(0)
+    assert read(out) == [predicted[1][i] for i in (9, 0, 1, 2, 5)]
+
+
 # ---- classes ----
 
 def test_without_arguments_it_takes_the_whole_test_split(predicted, trained, arrays):

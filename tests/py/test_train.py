@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import (CLASSES, FEATURES, TRAIN, Run, assert_same_bits, fraction, running)
+from helpers import (CLASSES, FEATURES, TRAIN, Lab, Run, assert_same_bits, fraction, reseal,
+                     running)
 
 
 # ---- lines ----
@@ -24,9 +25,19 @@ def test_log_lines_tell_loss_and_samples(trained):
 
 
 def test_full_batches_log_by_epochs_and_the_last(lab):
-    losses = lab.train(train__batch_size=0, train__epochs=12, train__log_every=5).losses()
+    def lines(result, total):
+        assert not result.losses()
+        return re.findall(rf"^epoch (\d+)/{total}  loss: (\d+\.\d{{6}})$", result.out, re.M)
+
+    full = {"train__batch_size": 0, "train__epochs": 12, "train__log_every": 5}
+    first = lines(lab.train(**full), 12)
     column = lab.out().table("steps")["loss"]
-    assert losses == [(f"{column[e - 1]:>7f}", TRAIN, TRAIN) for e in (1, 6, 11, 12)]
+    assert first == [(str(e), f"{column[e - 1]:f}") for e in (1, 6, 11, 12)]
+    later = lines(lab.train("run.name=from", "train.log_from=5", **full), 12)
+    assert later == [(str(e), f"{column[e - 1]:f}") for e in (5, 10, 12)]
+    # where patience ends the run, that epoch is the last one
+    ended = lines(lab.train("run.name=ended", "train.patience=1", "optimizer.lr=1e-30", **full), 12)
+    assert [epoch for epoch, _ in ended] == ["1", "2"]
 
 
 def test_epoch_lines_tell_accuracy_loss_and_speed(trained):
@@ -81,6 +92,58 @@ def test_shuffle_takes_each_sample_once_an_epoch(lab):
                                rtol=1e-7)
     first, second = (plain["loss"][plain["epoch"] == e] for e in (1, 2))
     assert (first == second).all(), "without shuffling, epochs differ"
+
+
+def correct(run, images, labels, checkpoint=None):
+    """How many a network of one hidden layer with ReLU has right, in double."""
+    model = {name: v.astype(float) for name, v in run.model(checkpoint).items()}
+    y = images.reshape(len(images), -1) / 255.0
+    y = np.maximum(y @ model["0.weight"].T + model["0.bias"], 0)
+    return int(((y @ model["2.weight"].T + model["2.bias"]).argmax(1) == labels).sum())
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_train_accuracy_is_of_each_sample_before_its_update(lab, arrays, ranks):
+    lab.train(train__epochs=4, train__batch_size=0, checkpoint__every=1, checkpoint__keep=9,
+              data__limit=TRAIN - 20, ranks=ranks)
+    run = lab.out()
+    images, labels = (a[:TRAIN - 20] for a in arrays["train"])
+    rows = run.table("epochs")
+    for step, row in zip(run.steps_kept(), rows[1:]):
+        right = correct(run, images, labels, run.checkpoints / step)
+        assert row["train_accuracy"] == right / len(labels), (step, row)
+    assert len(set(rows["train_accuracy"])) > 2
+    lab.run("run.ini", "run.name=still", "optimizer.lr=1e-30", "train.batch_size=64",
+            ranks=ranks).expect(0)
+    still = lab.out("still")
+    assert (still.table("epochs")["train_accuracy"] == rows["train_accuracy"][0]).all()
+    assert rows["train_accuracy"][0] == correct(still, images, labels) / len(labels)
+
+
+def test_a_checkpoint_without_the_count_leaves_its_epochs_accuracy_unknown(lab):
+    lab.train(train__epochs=3)
+    whole = lab.out().table("epochs")["train_accuracy"]
+    assert np.isfinite(whole).all()
+    args = "run.ini", "run.name=old"
+    lab.run(*args, "train.max_steps=13").expect(75)
+    run = lab.out("old")
+    with h5py.File(run.last, "r+") as file:
+        assert 0 < file["state"].attrs["correct"] <= 3 * 64
+        del file["state"].attrs["correct"]
+    reseal(run.last.resolve())
+    lab.run(*args, "train.max_steps=2").expect(75)  # in the same epoch
+    with h5py.File(run.last, "r") as file:
+        assert file["state"].attrs["position"] == 5 and "correct" not in file["state"].attrs
+    lab.run(*args).expect(0)
+    np.testing.assert_array_equal(run.table("epochs")["train_accuracy"],
+                                  [whole[0], np.nan, whole[2]])
+
+
+def test_regression_has_no_train_accuracy(tmp_path):
+    lab = Lab(tmp_path)
+    out = lab.run("configs/linear.ini", "train.epochs=3").expect(0).out
+    assert np.isnan(lab.out("linear").table("epochs")["train_accuracy"]).all()
+    assert "accuracy" not in out
 
 
 def weights(lab, *overrides):

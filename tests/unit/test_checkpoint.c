@@ -85,6 +85,7 @@ static dp_snapshot sample(int64_t step) {
                          .position = 17,
                          .loss_sum = 1.0 / 3,
                          .samples = 1088,
+                         .correct = 1001,
                          .seed = UINT64_MAX - 1,
                          .best = -0.0,
                          .best_step = 0,
@@ -179,7 +180,8 @@ Test(checkpoint, comes_back_bit_for_bit)
     cr_assert(r->train_samples == 60000 && r->val_samples == 1 &&
               r->test_samples == 10000);
     cr_assert(r->epoch == 2 && r->step == 938 && r->position == 17);
-    cr_assert(r->loss_sum == 1.0 / 3 && r->samples == 1088 && r->seed == UINT64_MAX - 1);
+    cr_assert(r->loss_sum == 1.0 / 3 && r->samples == 1088 && r->correct == 1001);
+    cr_assert(r->seed == UINT64_MAX - 1);
     cr_assert(r->best == 0 && signbit(r->best) && r->best_step == 0 && r->patience == 4);
     const dp_epoch_row *epochs = r->rows.of[DP_EPOCHS];
     cr_assert(r->rows.n[DP_EPOCHS] == 2 && r->rows.n[DP_STEPS] == 0 && r->regression);

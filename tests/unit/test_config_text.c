@@ -21,8 +21,8 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "schedule = constant\nwarmup = 0\nmin_lr = 0\nstep_epochs = 10\n"
         "step_gamma = 0.1\n\n"
         "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
-        "log_every = 100\neval_every = 1\npatience = 0\nmax_steps = 0\n"
-        "max_time = 0\nzero_grad = true\n\n"
+        "log_every = 100\nlog_from = 1\neval_every = 1\npatience = 0\n"
+        "max_steps = 0\nmax_time = 0\nzero_grad = true\n\n"
         "[checkpoint]\nevery = auto\nevery_steps = 0\nkeep = 3\nretries = 3\n"
         "best = auto\n\n"
         "[metrics]\nevery = 1\nflush = 10\n\n"
@@ -84,6 +84,7 @@ static const struct {
     {"train.shuffle=off", false},
     {"train.drop_last=on", false},
     {"train.log_every=1", true},
+    {"train.log_from=3", true},
     {"train.eval_every=2", false},
     {"train.patience=2", false},
     {"train.max_steps=5", true},

@@ -95,7 +95,7 @@ Test(metrics, what_the_disk_lacks_is_told_up_to_a_step)
 {
     dp_metrics *m = make();
     add_rows(m, 1, 10);
-    cr_assert_eq(dp_metrics_unsaved_bytes(m), 10 * 64 + 5 * (72 + 120));
+    cr_assert_eq(dp_metrics_unsaved_bytes(m), 10 * 64 + 5 * (80 + 120));
     must(dp_metrics_flush(m));
     dp_rows rows = dp_metrics_unsaved(m, 10, 5);
     has_rows(&rows, 0, 0, 0);

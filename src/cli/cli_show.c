@@ -1,0 +1,178 @@
+/* trainer show: samples as the files have them, or the parameters that training would begin
+ * with. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "cli.h"
+#include "run/predict.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Samples, inputs of one, and values of a tensor, where not all are asked for; numbers on
+ * a line. */
+enum { SAMPLES = 5, INPUTS = 24, VALUES = 64, LINE = 14 };
+
+/* ---- samples ---- */
+
+/* What the model takes for a value of the file. */
+static double scaled(const dp_scale *scale, double v, int f) {
+    v = scale->bytes && scale->unit ? v / 255 : v;
+    int k = scale->columns > 1 ? f : 0;
+    return scale->columns == 0 ? v
+                               : (v - (double)scale->mean[k]) * (double)scale->inv_std[k];
+}
+
+static void print_vector(const dp_session *s, const dp_table *t, int32_t row) {
+    for (int f = 0; f < t->features;) {
+        dp_strbuf line;
+        FILE *out = dp_strbuf_open(&line);
+        for (int end = f + LINE; f < end && f < t->features; f++) {
+            fprintf(out, " %g", scaled(&s->scale, dp_table_value(t, row, f), f));
+        }
+        dp_strbuf_close(&line);
+        dp_log("%s", line.text);
+        free(line.text);
+    }
+}
+
+/* "  hours 2  slept 6" */
+static void put_inputs(FILE *out, const dp_session *s, const dp_table *t, int32_t row) {
+    char name[16];
+    int shown = t->features < INPUTS ? t->features : INPUTS;
+    for (int f = 0; f < shown; f++) {
+        fprintf(out, "  %s %g", dp_predict_column(s, f, name), dp_table_value(t, row, f));
+    }
+    if (shown < t->features) {
+        fprintf(out, "  and %d more inputs (--flat prints all)", t->features - shown);
+    }
+}
+
+/* "  label 9 (Ankle boot)", or "  score 75" */
+static void put_label(FILE *out, const dp_session *s, const dp_table *t, int32_t row) {
+    char text[16];
+    bool one = s->loss->labels || (s->loss->accuracy && t->ntargets == 1);
+    if (one) {
+        int c = t->label ? t->label[row] : t->target[row] > 0;
+        fprintf(out, "  label %d", c);
+        if (s->data->class_name) {
+            fprintf(out, " (%s)", dp_predict_name(s, c, text));
+        }
+        return;
+    }
+    for (int o = 0; o < t->ntargets; o++) {
+        fprintf(out, "  %s %g", dp_predict_column(s, t->features + o, text),
+                (double)t->target[(size_t)row * (size_t)t->ntargets + (size_t)o]);
+    }
+}
+
+/* Row `row` of the table is sample i of the split. */
+static void print_sample(const dp_cli *cli, const dp_table *t, int i, int32_t row) {
+    const dp_session *s = cli->session;
+    bool image = t->nshape > 1;
+    dp_strbuf line;
+    FILE *out = dp_strbuf_open(&line);
+    if (!image && !cli->flat) {
+        put_inputs(out, s, t, row);
+    }
+    put_label(out, s, t, row);
+    dp_strbuf_close(&line);
+    dp_log("%s %d:%s", cli->split, i, line.text + 1);
+    free(line.text);
+    if (cli->flat) {
+        print_vector(s, t, row);
+    } else if (image) {
+        dp_cli_draw(s, t, row);
+    }
+}
+
+static dp_status show_samples(const dp_cli *cli, int32_t **rows) {
+    const dp_dataset *data = cli->session->data;
+    bool train = strcmp(cli->split, "train") == 0, val = strcmp(cli->split, "val") == 0;
+    if (!train && !val && strcmp(cli->split, "test") != 0) {
+        return dp_fail(DP_EUSAGE, "--split %s: must be train, val or test", cli->split);
+    }
+    const dp_table *t = train || val ? &data->train : &data->test;
+    const int32_t *row = train ? data->train_row : val ? data->val_row : NULL;
+    int samples = train ? data->train_n : val ? data->val_n : t->n;
+    int n = samples < SAMPLES ? samples : SAMPLES;
+    if (samples == 0) {
+        return val ? dp_fail(DP_EUSAGE,
+                             "--split val: nothing is held out: data.validation = 0")
+                   : dp_fail(DP_EDATA, "there is no test set to show: set data.test");
+    }
+    if (cli->index) {
+        DP_TRY(dp_cli_index(cli->index, cli->split, samples, rows, &n));
+    }
+    for (int k = 0; k < n; k++) {
+        int i = *rows ? (*rows)[k] : k;
+        print_sample(cli, t, i, row ? row[i] : i);
+    }
+    return DP_OK;
+}
+
+/* ---- parameters ---- */
+
+/* Values [begin, end) on one line. */
+static void print_values(const float *v, size_t begin, size_t end, bool more) {
+    dp_strbuf line;
+    FILE *out = dp_strbuf_open(&line);
+    for (size_t i = begin; i < end; i++) {
+        fprintf(out, " %g", (double)v[i]);
+    }
+    fputs(more ? " ..." : "", out);
+    dp_strbuf_close(&line);
+    dp_log("%s", line.text);
+    free(line.text);
+}
+
+/* "  -0.0357 to 0.0357, mean 4.67e-06, deviation 0.0206" */
+static void spread_text(const float *v, size_t n, char *out, size_t size) {
+    double low = (double)v[0], high = low, sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        double x = (double)v[i];
+        low = x < low ? x : low;
+        high = x > high ? x : high;
+        sum += x;
+        squares += x * x;
+    }
+    double mean = sum / (double)n, variance = squares / (double)n - mean * mean;
+    snprintf(out, size, "  %.3g to %.3g, mean %.3g, deviation %.3g", low, high, mean,
+             variance > 0 ? sqrt(variance) : 0.0);
+}
+
+/* All values of a small one, a row a line. */
+static void print_tensor(const dp_tensor *t, const float *v) {
+    char shape[DP_SHAPE_TEXT], spread[128] = "";
+    bool small = t->count <= VALUES;
+    if (!small) {
+        spread_text(v, t->count, spread, sizeof spread);
+    }
+    dp_log("%s %s%s", t->name, dp_tensor_shape(t, shape), spread);
+    size_t row = t->ndim > 1 ? t->count / (size_t)t->dim[0] : t->count;
+    for (size_t i = 0; small && i < t->count; i += row) {
+        print_values(v, i, i + row, false);
+    }
+    if (!small) {
+        print_values(v, 0, LINE, true);
+    }
+}
+
+static dp_status show_params(const dp_cli *cli) {
+    dp_session *s = cli->session;
+    bool root = dp_comm_rank(cli->comm) == 0;
+    DP_TRY(dp_comm_agree(cli->comm, root ? dp_model_init(s->model, &s->config) : DP_OK));
+    for (int t = 0; root && t < s->model->ntensors; t++) {
+        const dp_tensor *tensor = &s->model->tensors[t];
+        print_tensor(tensor, s->model->params + tensor->offset);
+    }
+    return DP_OK;
+}
+
+dp_status dp_cli_show(const dp_cli *cli) {
+    int32_t *rows = NULL;
+    dp_session_header(cli->session);
+    dp_status s = cli->params ? show_params(cli) : show_samples(cli, &rows);
+    free(rows);
+    return s;
+}

@@ -1,0 +1,97 @@
+/* The lines that a run prints while it trains: a table of them, as PyTorch's tutorials have
+ * it, is what people compare. */
+#include "lines.h"
+#include "base/log.h"
+#include <math.h>
+#include <stdio.h>
+
+/* "  w=1.767, b=0.559, loss=0.075" for models that are small enough to watch. */
+static void small_model(const dp_run *run, double loss, char *out, size_t size) {
+    const dp_model *model = run->session->model;
+    char *const *column = run->session->data->train.column;
+    out[0] = '\0';
+    if (model->parameters > 8) {
+        return;
+    }
+    dp_stepper_wait_params(run->stepper);
+    size_t used = (size_t)snprintf(out, size, "  ");
+    for (int t = 0; t < model->ntensors; t++) {
+        const dp_tensor *tensor = &model->tensors[t];
+        for (size_t i = 0; i < tensor->count && used < size; i++) {
+            char name[64] = "";
+            bool weight = tensor->ndim == 2;
+            if (model->parameters == 2) {
+                snprintf(name, sizeof name, "%s", weight ? "w" : "b");
+            } else if (weight && model->ntensors == 2 && tensor->dim[0] == 1 && column) {
+                snprintf(name, sizeof name, "w_%.50s", column[i]);
+            } else {
+                snprintf(name, sizeof name, tensor->count > 1 ? "%s%zu" : "%s",
+                         weight ? "w" : "b", i + 1);
+            }
+            used += (size_t)snprintf(out + used, size - used, "%s=%.3f, ", name,
+                                     (double)model->params[tensor->offset + i]);
+        }
+    }
+    if (used < size) {
+        snprintf(out + used, size - used, "loss=%.3f", loss);
+    }
+}
+
+void dp_lines_step(const dp_run *run, double loss) {
+    const dp_progress_state *progress = &run->progress;
+    const dp_sampler *sampler = run->sampler;
+    const dp_config *config = run->config;
+    if (dp_run_full_batch(run) ||
+        (progress->position - 1) % config->train.log_every != 0) {
+        return;
+    }
+    char text[512];
+    int total = config->train.drop_last ? sampler->steps * sampler->batch : sampler->n;
+    small_model(run, loss, text, sizeof text);
+    dp_log("loss: %7f  [%5d/%5d]%s", loss, (int)progress->samples, total, text);
+}
+
+void dp_lines_score(const dp_run *run, const dp_score *score, const char *split,
+                    char *out, size_t size) {
+    if (score->n == 0) {
+        out[0] = '\0';
+    } else if (run->session->loss->accuracy) {
+        snprintf(out, size, "  %s accuracy %.2f%%  loss %.4f", split,
+                 100 * score->accuracy, score->loss);
+    } else {
+        snprintf(out, size, "  %s loss %.6g  R2 %.4f  MAE %.4g", split, score->loss,
+                 score->r2, score->mae);
+    }
+}
+
+/* Whether an epoch of one step has a line. */
+static bool is_logged(const dp_run *run, int64_t epoch) {
+    int64_t after = epoch - run->config->train.log_from;
+    return dp_run_finished(run) ||
+           (after >= 0 && after % run->config->train.log_every == 0);
+}
+
+void dp_lines_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
+    bool full = dp_run_full_batch(run);
+    if (full && !is_logged(run, row->epoch)) {
+        return;
+    }
+    char head[64], accuracy[32] = "", text[512];
+    snprintf(head, sizeof head, "epoch %lld/%lld", (long long)row->epoch,
+             (long long)run->config->train.epochs);
+    if (full) {
+        small_model(run, row->train_loss, text, sizeof text);
+        dp_log("%s  loss: %f%s", head, row->train_loss, text);
+    }
+    if (full && score->n == 0) {
+        return;
+    }
+    if (!isnan(row->train_accuracy)) {
+        snprintf(accuracy, sizeof accuracy, " accuracy %.2f%%",
+                 100 * row->train_accuracy);
+    }
+    dp_lines_score(run, score, run->session->data->val_n > 0 ? "validation" : "test",
+                   text, sizeof text);
+    dp_log("%s  train loss %.*f%s%s  %.2f s  %.0f samples/s", head, full ? 6 : 4,
+           row->train_loss, accuracy, text, row->seconds, row->samples_per_second);
+}
