@@ -75,39 +75,58 @@ static const command commands[] = {
     {"--version", version, WORDS, false},
 };
 
-/* argv[0] is skipped; options may stand anywhere behind it. */
+static dp_status unknown_option(const command *c, const char *word) {
+    return dp_fail(DP_EUSAGE, "unknown option '%s': %s takes %s", word, c->name,
+                   c->options ? "--index, --input, --output and --show"
+                              : "none; `trainer help` lists what there is");
+}
+
+/* argv[0] is skipped; options may stand anywhere behind it, whatever POSIXLY_CORRECT says.
+ * The other words are moved to the beginning of argv. */
 static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
+    enum { WORD = 1 }; /* what "-" makes of a word that is no option */
     static const struct option options[] = {{"index", required_argument, NULL, 'n'},
                                             {"input", required_argument, NULL, 'i'},
                                             {"output", required_argument, NULL, 'o'},
                                             {"show", no_argument, NULL, 's'},
                                             {0}};
-    int option;
+    int option, nwords = 0;
+    const char *word = argv[1];
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, ":", options, NULL)) != -1) {
-        if (option == ':') {
-            return dp_fail(DP_EUSAGE, "%s needs a value behind it", argv[optind - 1]);
+    for (; (option = getopt_long_only(argc, argv, "-:", options, NULL)) != -1;
+         word = argv[optind]) {
+        if (option == WORD) {
+            argv[nwords++] = optarg;
+            continue;
         }
         if (option == '?' || !c->options) {
-            return dp_fail(
-                DP_EUSAGE,
-                "unknown option '%s' of %s; `trainer help` lists what there is",
-                argv[optind - 1], c->name);
+            return unknown_option(c, word);
+        }
+        if (option == ':') {
+            return dp_fail(DP_EUSAGE, "%s needs a value behind it", word);
         }
         cli->index = option == 'n' ? optarg : cli->index;
         cli->input = option == 'i' ? optarg : cli->input;
         cli->output = option == 'o' ? optarg : cli->output;
         cli->show = option == 's' || cli->show;
     }
+    while (optind < argc) { /* behind "--" */
+        argv[nwords++] = argv[optind++];
+    }
     if (cli->index && cli->input) {
         return dp_fail(DP_EUSAGE,
                        "--index takes samples of the test set, --input those of "
                        "a file: give one of the two");
     }
-    if (optind < argc) {
-        cli->file = argv[optind];
-        cli->overrides = argv + optind + 1;
-        cli->noverrides = argc - optind - 1;
+    if (c->options && nwords > 1 && !strchr(argv[1], '=')) {
+        return dp_fail(DP_EUSAGE,
+                       "'%s' is one word too many; new samples go behind --input",
+                       argv[1]);
+    }
+    if (nwords > 0) {
+        cli->file = argv[0];
+        cli->overrides = argv + 1;
+        cli->noverrides = nwords - 1;
     }
     return DP_OK;
 }
