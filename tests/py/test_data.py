@@ -69,6 +69,17 @@ def test_lzf_is_named_and_the_line_that_mends_it_does(lab, arrays):
     lab.run("run.ini", "data.train=new.h5:/digits").expect(0)
 
 
+@pytest.mark.slow
+def test_a_chunk_that_takes_seconds_to_convert_is_read(lab):
+    """The limit of a reader's CPU time is for what never ends."""
+    x = np.tile(np.arange(2000, dtype="<f2"), (15000, 1))
+    with h5py.File(lab.dir / "halves.h5", "w") as file:
+        file.create_dataset("x", data=x, chunks=x.shape)
+        file["y"] = np.arange(15000) % 2
+    lab.config(data__dir=None, data__train="halves.h5", model__layers="")
+    lab.run("check", "run.ini").expect(0)
+
+
 def test_a_filter_that_the_library_lacks_is_named(lab, arrays):
     with h5py.File(lab.dir / "odd.h5", "w") as file:
         file["labels"] = arrays["train"][1]
