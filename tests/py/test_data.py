@@ -72,11 +72,11 @@ def test_lzf_is_named_and_the_line_that_mends_it_does(lab, arrays):
 @pytest.mark.slow
 def test_a_chunk_that_takes_seconds_to_convert_is_read(lab):
     """The limit of a reader's CPU time is for what never ends."""
-    x = np.tile(np.arange(2000, dtype="<f2"), (15000, 1))
-    with h5py.File(lab.dir / "halves.h5", "w") as file:
-        file.create_dataset("x", data=x, chunks=x.shape)
-        file["y"] = np.arange(15000) % 2
-    lab.config(data__dir=None, data__train="halves.h5", model__layers="")
+    x = np.tile(np.arange(1000, dtype=">i8"), (24000, 1))
+    with h5py.File(lab.dir / "wide.h5", "w") as file:
+        file.create_dataset("x", data=x, chunks=x.shape, compression=1)
+        file["y"] = np.arange(len(x)) % 2
+    lab.config(data__dir=None, data__train="wide.h5", model__layers="")
     lab.run("check", "run.ini").expect(0)
 
 
