@@ -75,7 +75,7 @@ def check_points(spec):
 def differences(folder, spec):
     """What the sweep that is there was given, and this spec wants otherwise."""
     before = read_spec(folder / "spec.ini", folder.name)
-    old, new = before.kept, spec.kept
+    old, new = before.decisive, spec.decisive
     found = [f"{what}: was {old.get(what, 'not there')}, is {new.get(what, 'not there')}"
              for what in {**old, **new} if old.get(what) != new.get(what)]
     if spec.trials < before.trials:

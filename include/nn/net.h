@@ -26,7 +26,7 @@ typedef struct dp_hooks {
      *  Called for every slice, in the order of net->slice. */
     void (*ready)(void *context, dp_team team, const dp_slice *slice);
     /** A layer's gradients are made before its input gradient, and are reported at once,
-     *  to travel meanwhile. Else they come after it, and `ready` may change the slice's
+     *  to be exchanged meanwhile. Else they come after it, and `ready` may change the slice's
      *  parameters. */
     bool gradients_first;
 } dp_hooks;

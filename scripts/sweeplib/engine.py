@@ -62,7 +62,7 @@ def best_of(curve, goal):
 
 
 def away(code):
-    """Whether an exit code speaks of the place: data (3) or files (4) away or full, no program
+    """Whether an exit code blames the place: data (3) or files (4) away or full, no program
     (126, 127), stopped (75) or told to end by a signal, also as shells and mpirun say it."""
     signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
     return code in (3, 4, 75, 126, 127) or -code in signals or code - 128 in signals
@@ -318,13 +318,13 @@ class Worker:
         if running.rest is None:
             trial, now = running.trial, time.monotonic()
             slurm.wait_for_controller()
-            failures, patience = self.study.failures(trial), math.inf
+            failures, left = self.study.failures(trial), math.inf
             if away(running.process.returncode):
                 began, failures = self.trouble or (now, 0)
                 self.trouble = began, failures + 1
-                patience = began + self.spec.wait - now
+                left = began + self.spec.wait - now
             pause = min(self.launcher.pause * 2 ** min(failures, 10), LONGEST)
-            if pause > patience:
+            if pause > left:
                 self.gave_up = f"nothing went on for {self.spec.wait:g} s ([sweep] wait): {why}"
                 return False
             self.say(trial, f"is interrupted and waits {pause:g} s", why)

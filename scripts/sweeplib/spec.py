@@ -1,7 +1,7 @@
 """The spec of a sweep: an INI file -> a checked Spec, and the space of its points.
 
-A point is {key: value}, each value as it goes to the trainer's command line; a Spec whose `kept`
-differs from another's asks for other trials."""
+A point is {key: value}, each value as it goes to the trainer's command line; a Spec whose
+`decisive` differs from another's asks for other trials."""
 
 import configparser
 import errno
@@ -77,7 +77,7 @@ class Dimension:
 
 
 class Spec(SimpleNamespace):
-    """path; the keys of [sweep]; space {key: Dimension}; slurm {key: value}; kept {what: text}:
+    """path; the keys of [sweep]; space {key: Dimension}; slurm {key: value}; decisive {what: text}:
     all that decides on the trials."""
 
     @property
@@ -352,8 +352,8 @@ def read_spec(path, name=None):
     slurm = read_section(path, "slurm", SLURM, ini.get("slurm", {}))
     spec = Spec(path=str(path), **sweep, space=space, slurm=slurm)
     check_trials(path, spec)
-    spec.kept = {f"[sweep] {k}": str(getattr(spec, k)) for k in SWEEP if k not in FREE}
-    spec.kept |= {f"[space] {k}": str(dimension) for k, dimension in space.items()}
+    spec.decisive = {f"[sweep] {k}": str(getattr(spec, k)) for k in SWEEP if k not in FREE}
+    spec.decisive |= {f"[space] {k}": str(dimension) for k, dimension in space.items()}
     return spec
 
 
