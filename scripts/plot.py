@@ -398,7 +398,7 @@ def draw_weights(run):
         map_ = axis.imshow(picture, cmap="gray", vmin=-most, vmax=most)
         axis.set(xticks=[], yticks=[], title=name)
     figure.colorbar(map_, ax=axes, shrink=0.8, label=f"weight of a pixel{', its mean' * colours}")
-    figure.suptitle(f"{run.name}: weights of each class, epoch {run.epoch}; white speaks for "
+    figure.suptitle(f"{run.name}: weights of each class, epoch {run.epoch}; white counts for "
                     "the class, black against it")
     run.save(figure, "weights")
 

@@ -11,7 +11,7 @@ predictions beside the steps that were measured on 1, 2 and 4 hosts.
 The second line is the exchange (include/comm/exchange.h), of nothing but what must move: in the
 reduce-scatter a host gets a note and the partials of its slice from each other one, in the
 allgather the slice's parameters and squares; `bytes` are those of all parameters. Gradients that
-travel while others are computed would take off part of it; nothing is assumed here."""
+are exchanged while others are computed would take off part of it; nothing is assumed here."""
 
 import argparse
 import csv

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills runs and fills disks, and looks whether anything is lost: `make torture N=500 SEED=1`.
 
-A story is one run that meets faults until it has had enough, then is left to finish. A fault is
+A story is one run that has faults until it has had enough, then is left to finish. A fault is
 a kill -9 (of a rank, of mpirun, of all, or of the process itself at a system call that changes
 its files), a full disk (calls that fail, a small tmpfs, a limit on file sizes) or a signal that
 asks for a stop. Between two starts somebody opens files of the run for writing, and edits

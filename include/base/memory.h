@@ -28,7 +28,7 @@ char *dp_strdup(const char *text);
 /** The text that printf would write. */
 char *dp_printed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/** A text that is written piece by piece: fprintf(dp_strbuf_open(&b), ...), then
+/** A text that grows: fprintf(dp_strbuf_open(&b), ...), then
  *  dp_strbuf_close. */
 typedef struct dp_strbuf {
     char *text;  /* after dp_strbuf_close, with a NUL at its end; owner: the caller */

@@ -32,7 +32,7 @@ typedef struct dp_hooks {
      *  gradients_first. */
     void (*made)(void *context, dp_team team, size_t begin, size_t before, size_t end);
     /** A layer's gradients are made before its input gradient, and are reported at once,
-     *  to travel meanwhile. Else they come after it, and `ready` may change the slice's
+     *  to be exchanged meanwhile. Else they come after it, and `ready` may change the slice's
      *  parameters. */
     bool gradients_first;
 } dp_hooks;

@@ -86,48 +86,72 @@ static const command commands[] = {
     {"--version", version, WORDS, "", NULL},
 };
 
-/* argv[0] is skipped; options may stand anywhere behind it. */
+static dp_status unknown_option(const command *c, const struct option *options,
+                                const char *word) {
+    char takes[128] = "";
+    for (const struct option *o = options; o->name; o++) {
+        if (strchr(c->options, o->val)) {
+            size_t used = strlen(takes);
+            snprintf(takes + used, sizeof takes - used, "%s--%s", used ? " " : "",
+                     o->name);
+        }
+    }
+    return dp_fail(DP_EUSAGE, "unknown option '%s': %s takes %s", word, c->name,
+                   takes[0] ? takes : "none; `trainer help` lists what there is");
+}
+
+/* argv[0] is skipped; options may stand anywhere behind it, whatever POSIXLY_CORRECT says.
+ * The other words are moved to the beginning of argv. */
 static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
+    enum { WORD = 1 }; /* what "-" makes of a word that is no option */
     static const struct option options[] = {
         {"index", required_argument, NULL, 'n'},  {"input", required_argument, NULL, 'i'},
         {"output", required_argument, NULL, 'o'}, {"split", required_argument, NULL, 't'},
         {"show", no_argument, NULL, 's'},         {"flat", no_argument, NULL, 'f'},
         {"params", no_argument, NULL, 'p'},       {0}};
-    int option, at = 0;
+    int option, nwords = 0;
+    const char *word = argv[1];
     opterr = 0;
-    while ((option = getopt_long_only(argc, argv, ":", options, &at)) != -1) {
+    for (; (option = getopt_long_only(argc, argv, "-:", options, NULL)) != -1;
+         word = argv[optind]) {
+        if (option == WORD) {
+            argv[nwords++] = optarg;
+            continue;
+        }
         if (option == ':') {
-            return dp_fail(DP_EUSAGE, "%s needs a value behind it", argv[optind - 1]);
+            return dp_fail(DP_EUSAGE, "%s needs a value behind it", word);
         }
-        bool known = option != '?';
-        if (!known || !strchr(c->options, option)) {
-            return dp_fail(
-                DP_EUSAGE,
-                "unknown option '%s%s' of %s; `trainer help` lists what there is",
-                known ? "--" : "", known ? options[at].name : argv[optind - 1], c->name);
+        if (option == '?' || !strchr(c->options, option)) {
+            return unknown_option(c, options, word);
         }
-        cli->index = option == 'n' ? optarg : cli->index;
-        cli->input = option == 'i' ? optarg : cli->input;
-        cli->output = option == 'o' ? optarg : cli->output;
-        cli->split = option == 't' ? optarg : cli->split;
-        cli->show = option == 's' || cli->show;
-        cli->flat = option == 'f' || cli->flat;
-        cli->params = option == 'p' || cli->params;
     }
-    bool predicts = strchr(c->options, 'i') != NULL;
-    if (predicts &&
-        (cli->index != NULL) + (cli->input != NULL) + (cli->split != NULL) > 1) {
-        return dp_fail(DP_EUSAGE,
-                       "--index takes samples of the test set, --input those of "
-                       "a file, --split a whole split: give one of them");
-    }
-    cli->split = cli->split ? cli->split : c->split;
-    if (optind < argc) {
-        cli->file = argv[optind];
-        cli->overrides = argv + optind + 1;
-        cli->noverrides = argc - optind - 1;
-    }
-    return DP_OK;
+    cli->index = option == 'n' ? optarg : cli->index;
+    cli->input = option == 'i' ? optarg : cli->input;
+    cli->output = option == 'o' ? optarg : cli->output;
+    cli->split = option == 't' ? optarg : cli->split;
+    cli->show = option == 's' || cli->show;
+    cli->flat = option == 'f' || cli->flat;
+    cli->params = option == 'p' || cli->params;
+}
+while (optind < argc) { /* behind "--" */
+    argv[nwords++] = argv[optind++];
+}
+bool predicts = strchr(c->options, 'i') != NULL;
+if (predicts && (cli->index != NULL) + (cli->input != NULL) + (cli->split != NULL) > 1) {
+    return dp_fail(DP_EUSAGE, "--index takes samples of the test set, --input those of "
+                              "a file, --split a whole split: give one of them");
+}
+cli->split = cli->split ? cli->split : c->split;
+if (predicts && nwords > 1 && !strchr(argv[1], '=')) {
+    return dp_fail(DP_EUSAGE, "'%s' is one word too many; new samples go behind --input",
+                   argv[1]);
+}
+if (nwords > 0) {
+    cli->file = argv[0];
+    cli->overrides = argv + 1;
+    cli->noverrides = nwords - 1;
+}
+return DP_OK;
 }
 
 /* MPI: collective. Errors: agreed */

@@ -77,7 +77,7 @@ static _Noreturn void abort_waiting(const dp_watchdog *watchdog) {
     dp_fatal(DP_EINTERNAL,
              "%s has not been heard from for %g seconds (in %s): it hangs, or its host "
              "is cut off. The run can go on from its last checkpoint; parallel.timeout "
-             "sets the patience",
+             "sets how long a silent rank is waited for",
              who, comm->timeout, watchdog->what);
 }
 

@@ -198,8 +198,8 @@ const dp_key dp_keys[] = {
      "Samples in a block, the unit in which sums over samples are cut.", .lo = 1,
      .hi = 65536},
     {KEY(parallel, overlap, choice), "auto", DP_FREE,
-     "Whether gradients travel between hosts, with allreduce=tree, while lower layers "
-     "are computed; auto: those of large layers.",
+     "Whether hosts exchange gradients, with allreduce=tree, while those of lower "
+     "layers are computed; auto: those of large layers.",
      .choices = "auto | on | off"},
     {KEY(parallel, timeout, real), "300", DP_FREE,
      "Seconds without a sign of a rank before the job is ended; those in which the job "

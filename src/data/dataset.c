@@ -20,7 +20,7 @@ static dp_target_kind kind_of(const dp_config *config) {
     return strcmp(config->loss.name, "bce") == 0 ? DP_BINARY : DP_CLASSES;
 }
 
-/* The public set that the folder's name, or else the run's, speaks of, by
+/* The public set that the folder's name, or else the run's, contains, by
  * scripts/get-data.sh's name for it; NULL: neither does. */
 static const char *set_meant(const dp_config *config) {
     const char *said[] = {config->data.dir, config->run.name};

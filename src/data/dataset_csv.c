@@ -35,6 +35,18 @@ static dp_status bad_cell(const csv *f, int line, int c, const char *cell,
                    f->columns.name[c], length < 40 ? length : 40, cell, why);
 }
 
+/* Why a text is no label. */
+static const char *not_a_label(const dp_read_request *r) {
+    bool binary = r->kind == DP_BINARY;
+    if (r->nclass_name > 0) {
+        return binary ? " is neither 0 nor 1 nor in data.classes"
+                      : " is neither a class number nor in data.classes";
+    }
+    return binary ? " is neither 0 nor 1, which loss.name = bce takes: list the names of "
+                    "0 and 1 in data.classes"
+                  : " is not a class number: list the classes' names in data.classes";
+}
+
 /* A number, or the name of a class. NULL, or why it is none. */
 static const char *parse(const csv *f, bool feature, const char *cell, double *v) {
     const dp_read_request *r = f->request;
@@ -48,9 +60,7 @@ static const char *parse(const csv *f, bool feature, const char *cell, double *v
         return NULL;
     }
     if (label) {
-        return r->nclass_name > 0
-                   ? " is neither a class number nor in data.classes"
-                   : " is not a class number: list the classes' names in data.classes";
+        return not_a_label(r);
     }
     return strchr(cell, ',') ? " is not a number (write 1.5, not 1,5)"
                              : " is not a number";

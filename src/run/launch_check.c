@@ -29,8 +29,8 @@ static bool check_binding(const dp_session *s, int ranks_here) {
     return false;
 }
 
-/* OpenMP binds the threads of each rank from the first of its cores on. Where ranks have
- * the same ones, they meet on the first. */
+/* OpenMP binds the threads of each rank from the first of its cores on: ranks that have
+ * the same cores share the first of them. */
 static bool bound_together(const dp_session *s, int ranks_here, int cores) {
     int first = dp_comm_topology(s->comm)->first_cores;
     int together = first < (ranks_here < cores ? ranks_here : cores);

@@ -34,7 +34,7 @@ static struct {
 /* Whether another of the first n threads was last seen on this core: it may need it.
  * Threads that sleep are often woken where the one is that wakes them, if no core is
  * idle. */
-static bool has_company(int id, int n) {
+static bool shares_core(int id, int n) {
     short here = (short)(sched_getcpu() + 1);
     bool found = false;
     if (atomic_load_explicit(&crew.cpu[id], memory_order_relaxed) != here) {
@@ -51,7 +51,7 @@ void dp_team_barrier(dp_team team) {
     if (team.n == 1) {
         return;
     }
-    bool spins = !has_company(team.id, team.n);
+    bool spins = !shares_core(team.id, team.n);
     uint32_t before =
         atomic_load_explicit(&crew.passed.event.count, memory_order_relaxed);
     if (atomic_fetch_add(&crew.arrived.count, 1) + 1 == team.n) {
@@ -65,7 +65,7 @@ void dp_team_barrier(dp_team team) {
 /* A thread other than the first. */
 static void serve(int id) {
     for (uint32_t seen = 0;;) {
-        seen = dp_event_wait(&crew.start[id].event, seen, !has_company(id, 1), 0);
+        seen = dp_event_wait(&crew.start[id].event, seen, !shares_core(id, 1), 0);
         if (!crew.now.work) {
             return;
         }

@@ -59,6 +59,21 @@ def test_option_like_nonsense_is_exit_2(lab):
     lab.run("run.ini", "nonsense").fails(2, "nonsense")
 
 
+def test_an_option_of_another_command_is_named(lab):
+    lab.config()
+    lab.run("eval", "run.ini", "--index", "0").fails(2, "unknown option '--index': eval takes none")
+    lab.run("run.ini", "optimizer.lr=-1").fails(2, "optimizer.lr")
+
+
+@pytest.mark.parametrize("posix", [None, "1"])
+def test_options_stand_anywhere(trained, posix):
+    last, env = trained.out().last, {"POSIXLY_CORRECT": posix}
+    for words in ([last, "parallel.threads=1", "--index", "7"], ["--index=7", last],
+                  ["--index", "7", "--", last, "parallel.threads=1"]):
+        out = trained.run("predict", *words, env=env).expect(0).out
+        assert re.search(r"^ +7 ", out, re.M), out
+
+
 def test_train_is_the_default_command(lab):
     lab.config(train__epochs=1)
     lab.run("train", "run.ini", "run.name=explicit").expect(0)

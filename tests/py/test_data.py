@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import NAMES, Lab, assert_same_bits, idx_bytes, make_set, write_idx
+from helpers import (NAMES, TEST, TRAIN, Lab, assert_same_bits, idx_bytes, make_set,
+                     write_idx)
 
 IMAGES, LABELS = NAMES["train"]
 TEST_IMAGES, TEST_LABELS = NAMES["test"]
@@ -66,6 +67,17 @@ def test_lzf_is_named_and_the_line_that_mends_it_does(lab, arrays):
     line = said.split("write it anew: python3 -c ")[1]
     subprocess.run([sys.executable, "-c", *shlex.split(line)], cwd=lab.dir, check=True)
     lab.run("run.ini", "data.train=new.h5:/digits").expect(0)
+
+
+@pytest.mark.slow
+def test_a_chunk_that_takes_seconds_to_convert_is_read(lab):
+    """The limit of a reader's CPU time is for what never ends."""
+    x = np.tile(np.arange(1000, dtype=">i8"), (24000, 1))
+    with h5py.File(lab.dir / "wide.h5", "w") as file:
+        file.create_dataset("x", data=x, chunks=x.shape, compression=1)
+        file["y"] = np.arange(len(x)) % 2
+    lab.config(data__dir=None, data__train="wide.h5", model__layers="")
+    lab.run("check", "run.ini").expect(0)
 
 
 def test_a_filter_that_the_library_lacks_is_named(lab, arrays):
@@ -154,6 +166,20 @@ def test_training_needs_no_test_set(own):
     row = own.out().table("epochs")[0]
     assert np.isnan(row["test_loss"]) and np.isnan(row["test_accuracy"])
     assert own.out().best.exists(), "best falls back to train_loss"
+
+
+@pytest.mark.parametrize("overrides, expected", [
+    (["data.limit=100"], 100),
+    (["data.limit=100000"], TRAIN),
+    (["data.validation=0.1"], TRAIN - TRAIN // 10),
+    (["data.limit=200", "data.validation=0.25"], 150),
+    (["data.validation=100", "train.drop_last=true"], (TRAIN - 100) // 64 * 64)])
+def test_an_epoch_takes_as_many_samples_as_limit_validation_and_drop_last_leave(
+        lab, overrides, expected):
+    lab.train(*overrides)
+    steps = lab.out().table("steps")
+    assert [steps["samples"][steps["epoch"] == e].sum() for e in (1, 2)] == [expected] * 2
+    assert lab.run("eval", lab.out().last).expect(0).test_line()[2] == TEST, "limit cut the test set"
 
 
 def test_limit_takes_the_first_samples(lab, arrays, tmp_path):

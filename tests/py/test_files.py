@@ -194,6 +194,33 @@ def test_every_steps_writes_within_an_epoch(lab):
     assert lab.out().steps_kept() == [f"step-{n:08d}.h5" for n in (4, 8, 10)]
 
 
+def test_keep_removes_old_checkpoints_but_not_the_best(adam):
+    run = adam.out()
+    epochs = run.table("epochs")
+    best = epochs["step"][np.argmin(epochs["val_loss"])]
+    assert os.readlink(run.best) == f"step-{best:08d}.h5"
+    assert set(run.steps_kept()) == {f"step-{step:08d}.h5" for step in (best, *epochs["step"][-2:])}
+
+
+@pytest.mark.parametrize("where, code", [("user block", 0), ("signature", 4), ("root group", 4),
+                                         ("weights", 0), ("cut", 4), ("longer", 0)])
+def test_a_flipped_or_missing_byte_is_found(copy, where, code):
+    """It is refused where it can't be read; what remains readable is read with a warning."""
+    path = copy.out().checkpoints / "step-00000030.h5"
+    data = bytearray(path.read_bytes())
+    with h5py.File(path, "r") as file:
+        at = {"user block": 20, "signature": 513, "root group": 600,
+              "weights": 512 + file["model/0.weight"].id.get_offset()}
+    if where in at:
+        data[at[where]] ^= 0x10
+    path.write_bytes({"cut": data[:-100], "longer": data + b"\0" * 100}.get(where, data))
+    result = copy.run("eval", path)
+    if code == 4:
+        result.fails(4, path.name)
+    else:
+        assert path.name in result.err and "digest" in result.err, result.expect(0)
+
+
 def test_full_batches_checkpoint_at_the_end_only(lab):
     lab.config(train__epochs=5, train__batch_size=0)
     lab.run("run.ini").expect(0)
@@ -210,6 +237,12 @@ def test_tables_are_compound_chunked_and_unlimited(metrics):
         for column in columns:
             expected = "<i8" if column in ("step", "epoch", "samples") else "<f8"
             assert table.dtype[column] == np.dtype(expected), f"{name}.{column}"
+
+
+def test_tables_are_data_frames(metrics):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame(metrics["steps"][:])
+    assert list(frame.columns) == STEP_COLUMNS and len(frame) == 30
 
 
 def test_root_tells_status_units_and_facts(metrics):

@@ -121,7 +121,7 @@ def test_metrics_that_cannot_be_written_keep_no_checkpoint_waiting(lab):
     assert lab.out().table("steps")["step"].tolist() == list(range(1, step + 2))
 
 
-def test_metrics_that_are_gone_are_spoken_of(lab):
+def test_metrics_that_are_gone_are_told(lab):
     lab.train("train.max_steps=13", code=75)
     lab.out().metrics.unlink()
     result = lab.run("run.ini").expect(0)

@@ -150,6 +150,15 @@ def test_index_takes_these_in_this_order(predicted, trained, tmp_path):
     assert path.read_bytes().splitlines() == [lines[0]] + [lines[k + 1] for k in (0, 200, 100, 0)]
 
 
+def test_output_takes_the_place_of_a_link_and_leaves_its_target(predicted, trained, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "out.csv").symlink_to("precious")
+    trained.run("predict", trained.out().last, "--output", tmp_path / "out.csv").expect(0)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert (tmp_path / "out.csv").read_bytes() == predicted[2]
+    assert not (tmp_path / "out.csv").is_symlink()
+
+
 def test_show_draws_the_image(trained, arrays):
     out = trained.run("predict", trained.out().last, "--index", "3", "--show").expect(0).out
     drawn = out.splitlines()[2:2 + SIDE]
@@ -335,8 +344,11 @@ def test_what_cannot_be_is_refused(trained, hours, tmp_path, ranks):
 
 
 @pytest.mark.parametrize("words, mention", [
-    ([], "checkpoint"), (["{last}", "--index"], "--index"), (["{last}", "--frob"], "--frob"),
-    (["{last}", "--index", "1", "--input", "x.csv"], "--input"), (["{last}", "more"], "more"),
+    ([], "checkpoint"), (["{last}", "--index"], "--index"),
+    (["{last}", "--frob", "3"], "'--frob': predict takes --index, --input"),
+    (["{last}", "--index", "-1"], "--index -1"),
+    (["{last}", "--index", "1", "--input", "x.csv"], "--input"),
+    (["{last}", "new.csv"], "'new.csv' is one word too many; new samples go behind --input"),
     (["{hours}", "--input", "configs/data/hours.csv", "--show"], "--show")])
 def test_usage_mistakes_are_exit_2(trained, hours, words, mention):
     words = [w.format(last=trained.out().last, hours=hours.last) for w in words]

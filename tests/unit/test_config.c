@@ -106,14 +106,23 @@ Test(config, refuses_a_wrong_value_with_what_is_allowed)
         {"optimizer.lr",
          "number >= 0",
          {"", "fast", "0x1p-3", "nan", "inf", "0,1", "0.1 0.2", "-0.1"}},
-        {"optimizer.momentum", "number >= 0 and < 1", {"1"}},
+        {"optimizer.momentum", "number >= 0 and < 1", {"1", "-1"}},
         {"optimizer.beta1", "number >= 0 and < 1", {"1"}},
         {"optimizer.beta2", "number >= 0 and < 1", {"1.5"}},
         {"optimizer.eps", "number > 0", {"0"}},
         {"optimizer.min_lr", "number >= 0", {"-1"}},
         {"optimizer.nesterov", "true | false", {"", "maybe"}},
         {"optimizer.name", "sgd | adam | adamw", {"", "SGD", "sg", "adam | adamw", "|"}},
+        {"optimizer.schedule", "constant | step | cosine", {"cosinus"}},
+        {"loss.name", "cross_entropy | mse | bce", {"entropy"}},
         {"loss.label_smoothing", "number >= 0 and < 1", {"1"}},
+        {"run.resume", "auto | never", {"always"}},
+        {"parallel.kernels", "auto | avx512 | avx2 | portable", {"sse9"}},
+        {"train.shuffle", "true | false", {"maybe", "2"}},
+        {"checkpoint.best",
+         "auto | none | train_loss | val_loss | val_accuracy | test_loss | "
+         "test_accuracy | val_r2 | val_mae | test_r2 | test_mae",
+         {"nothing_known", "loss"}},
         {"data.validation", "number >= 0 and <= 2147483647", {"-1"}},
         {"data.limit", "whole number >= 0 and <= 2147483647", {"-1"}},
         {"train.epochs",
@@ -133,7 +142,7 @@ Test(config, refuses_a_wrong_value_with_what_is_allowed)
          {"", ",", "1, two"}},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        char why[128];
+        char why[256];
         snprintf(why, sizeof why, "is wrong; allowed: %s", cases[i].text);
         for (const char *const *value = cases[i].values; *value; value++) {
             refuse_value(cases[i].key, *value, why);

@@ -234,9 +234,10 @@ Test(csv, bce_takes_zero_and_one_or_the_two_names_of_its_classes)
     assert_failed(read_as("bce", "", "x,passed\n1,0\n2,2\n"), DP_EDATA,
                   "data.csv:3: column 'passed': '2' is neither 0 nor 1");
     assert_failed(read_as("bce", "", "x,end\n1,failed\n"), DP_EDATA,
-                  "list the classes' names in data.classes");
+                  "'failed' is neither 0 nor 1, which loss.name = bce takes: list the "
+                  "names of 0 and 1 in data.classes");
     assert_failed(read_classes("bce", "", names, "x,end\n1,failed\n2,Passed\n"), DP_EDATA,
-                  "data.csv:3: column 'end': 'Passed' is neither a class number nor in "
+                  "data.csv:3: column 'end': 'Passed' is neither 0 nor 1 nor in "
                   "data.classes");
 }
 

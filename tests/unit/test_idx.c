@@ -107,6 +107,27 @@ Test(idx, a_file_of_any_other_length_is_refused)
     assert_refused("375 bytes when unpacked where 376 are needed");
 }
 
+Test(idx, every_truncation_and_every_flipped_byte_of_a_gz_is_found)
+{
+    make_pair();
+    size_t n = 0;
+    put_gz(IMAGES ".gz", images, images_size);
+    unsigned char *packed = get_bytes(IMAGES ".gz", &n);
+    remove(in(IMAGES));
+    for (size_t cut = 0; cut < n; cut++) {
+        put_file(IMAGES ".gz", packed, cut);
+        cr_assert_eq(read_pair(), DP_EDATA, "%zu of %zu bytes", cut, n);
+        cr_assert_null(table.raw);
+    }
+    for (size_t i = 10; i < n; i++) { /* the first ten are names and dates */
+        packed[i] ^= 0x10;
+        put_file(IMAGES ".gz", packed, n);
+        packed[i] ^= 0x10;
+        cr_assert_eq(read_pair(), DP_EDATA, "byte %zu of %zu", i, n);
+    }
+    free(packed);
+}
+
 Test(idx, a_header_that_claims_too_much_allocates_nothing)
 {
     static const uint32_t dims[][3] = {{0x7fffffff, 0xffff, 0xffff},

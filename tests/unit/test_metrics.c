@@ -166,7 +166,7 @@ Test(metrics, the_file_tells_whether_there_have_been_checkpoints)
     cr_assert(history().checkpoints);
     dp_metrics_destroy(&m);
 
-    /* A file that says nothing of checkpoints: rows speak for them. */
+    /* A file that says nothing of checkpoints: rows stand for them. */
     for (int64_t rows = 0; rows < 2; rows++) {
         const dp_h5_column c = {"step", true, 0};
         const int64_t row = 7;

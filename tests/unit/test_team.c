@@ -1,4 +1,4 @@
-/* The threads of a rank: all of them work, they meet at barriers, and they wait without
+/* The threads of a rank: all of them work, they wait at barriers, and they wait without
  * burning the cores that others may need. */
 #include "base/clock.h"
 #include "base/event.h"
