@@ -1,4 +1,5 @@
-/** Checkpoints: all that a run needs to go on, bit for bit. Layout: DESIGN, files.
+/** Checkpoints: all that a run needs to go on, bit for bit. Layout:
+ *  src/README.md, "The contract of files".
  *  MPI: local (rank 0 calls).  Errors: DP_EFILE with file and reason. */
 #ifndef DP_FILES_CHECKPOINT_H
 #define DP_FILES_CHECKPOINT_H

@@ -173,14 +173,14 @@ typedef struct dp_pool_args {
 
 /** Normalisation of the F = below->F features of each of N samples. Weights, biases and
  *  their gradients are only 4-byte aligned. */
-typedef struct dp_norm_args {
+typedef struct dp_layernorm_args {
     int N, block;
     float eps;
     const dp_activation *below, *above;
     const float *w, *b; /* [F] */
     float *moment;      /* [S][2][64]: mean, 1 / sqrt(variance + eps); forward: or NULL */
     float *dw, *db;     /* [F] */
-} dp_norm_args;
+} dp_layernorm_args;
 
 /** Dropout of the features of N samples. */
 typedef struct dp_dropout_args {
@@ -263,15 +263,15 @@ typedef struct dp_kernels {
     /** y = h w + b with h = (x - mean) / sqrt(variance + eps), for each sample: below->yt,
      *  w, b -> moment, above->yt. Sums over features in 4 interleaved chains, (0 + 1) + (2
      *  + 3). */
-    void (*norm_forward)(dp_team team, const dp_norm_args *norm);
+    void (*layernorm_forward)(dp_team team, const dp_layernorm_args *norm);
 
     /** With g = dy w: dx = (g - mean g - h mean(g h)) / sqrt(variance + eps): above->dzt,
      *  below->yt, w, moment -> below->dzt, without f' of below. */
-    void (*norm_dinput)(dp_team team, const dp_norm_args *norm);
+    void (*layernorm_dinput)(dp_team team, const dp_layernorm_args *norm);
 
     /** dw = sum of dy h, db = sum of dy, as in dweight: above->dzt, below->yt, moment ->
      *  dw, db. */
-    void (*norm_dweight)(dp_team team, const dp_norm_args *norm);
+    void (*layernorm_dweight)(dp_team team, const dp_layernorm_args *norm);
 
     /** factor = 0 with probability P, else 1 / (1 - P), and y = x factor: below->yt ->
      *  factor, above->yt. The factor of feature f is 0 where word f % 4 of

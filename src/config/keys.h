@@ -72,9 +72,9 @@ dp_status dp_key_set(const dp_key *key, const char *where, const char *value,
 /** The field as the shortest text that dp_key_set reads back to the same bits. */
 void dp_key_text(const dp_key *key, const dp_config *config, char out[DP_TEXT]);
 
-/** What the key takes, in words: "whole number >= 1", "sgd | adam | adamw"; whole: with
- *  limits so large that few will meet them. */
-void dp_key_takes(const dp_key *key, bool whole, char out[DP_TEXT]);
+/** What the key takes, in words: "whole number >= 1", "sgd | adam | adamw"; all_limits:
+ *  even upper ones so large that few will meet them. */
+void dp_key_takes(const dp_key *key, bool all_limits, char out[DP_TEXT]);
 
 /** DP_EUSAGE: "where: section.key = 'value' why". */
 dp_status dp_key_refuse(const dp_key *key, const char *where, const char *value,

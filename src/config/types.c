@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-static const char not_taken[] = "";
+static const char not_taken[] = ""; /* dp_key_set says what is */
 _Static_assert(DP_TEXT == 1024, "read_text names the longest value");
 
 /* ---- text ---- */
@@ -239,7 +239,7 @@ const dp_key_type dp_type_seed = {"whole number >= 0 and < 2^64", read_seed, pri
                                   false};
 const dp_key_type dp_type_real = {"number", read_real, print_real, true};
 
-void dp_key_takes(const dp_key *key, bool whole, char out[DP_TEXT]) {
+void dp_key_takes(const dp_key *key, bool all_limits, char out[DP_TEXT]) {
     const dp_key_type *type = key->type;
     int n = snprintf(out, DP_TEXT, "%s", type->takes ? type->takes : key->choices);
     if (!type->ranged) {
@@ -247,7 +247,7 @@ void dp_key_takes(const dp_key *key, bool whole, char out[DP_TEXT]) {
     }
     n += snprintf(out + n, DP_TEXT - (size_t)n, " %s %.17g",
                   key->above ? ">" : ">=", key->lo);
-    if (isfinite(key->hi) && (whole || key->hi <= 65536)) {
+    if (isfinite(key->hi) && (all_limits || key->hi <= 65536)) {
         snprintf(out + n, DP_TEXT - (size_t)n, " and %s %.17g",
                  key->below ? "<" : "<=", key->hi);
     }
@@ -262,7 +262,7 @@ dp_status dp_key_refuse(const dp_key *key, const char *where, const char *value,
 dp_status dp_key_set(const dp_key *key, const char *where, const char *value,
                      dp_config *config) {
     const char *why = key->type->read(key, value, (char *)config + key->offset);
-    if (why == not_taken) {
+    if (why && why[0] == '\0') {
         char takes[DP_TEXT], text[DP_TEXT + 32];
         dp_key_takes(key, true, takes);
         snprintf(text, sizeof text, "is wrong; allowed: %s", takes);

@@ -10,8 +10,8 @@ typedef struct pool_plane {
     const dp_pool_args *p;
     size_t in, out; /* where the channel begins in the arrays */
     int n;          /* samples, a multiple of 16 */
-    const float *x; /* xt there */
-    float *dx;      /* dxt there */
+    const float *x; /* below->yt at `in` */
+    float *dx;      /* below->dzt at `in` */
 } pool_plane;
 
 /* The largest of a window of row stride `row`, and which it is; x: its first pixel. As in

@@ -18,10 +18,10 @@
 #include "dropout.h"
 #include "dweight.h"
 #include "forward.h"
+#include "layernorm.h"
 #include "lit.h"
 #include "load.h"
 #include "loss.h"
-#include "norm.h"
 #include "pool.h"
 #include "rows.h"
 
@@ -107,9 +107,9 @@ const dp_kernels JOIN(dp_kernels_, DP_SET) = {
     .maxpool_backward = maxpool_backward,
     .avgpool_forward = avgpool_forward,
     .avgpool_backward = avgpool_backward,
-    .norm_forward = norm_forward,
-    .norm_dinput = norm_dinput,
-    .norm_dweight = norm_dweight,
+    .layernorm_forward = layernorm_forward,
+    .layernorm_dinput = layernorm_dinput,
+    .layernorm_dweight = layernorm_dweight,
     .dropout = dropout,
     .cross_entropy = cross_entropy,
     .mse = mse,

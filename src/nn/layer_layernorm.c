@@ -21,33 +21,33 @@ static dp_status shape(dp_layer *layer, const char *argument) {
     return DP_OK;
 }
 
-static dp_norm_args args(const dp_layer *layer, const dp_pass *p) {
+static dp_layernorm_args args(const dp_layer *layer, const dp_pass *p) {
     size_t weight = layer->tensor[0].offset, bias = layer->tensor[1].offset;
-    return (dp_norm_args){.N = p->N,
-                          .block = p->block,
-                          .eps = 1e-5F,
-                          .below = layer->below,
-                          .above = layer->above,
-                          .w = p->params + weight,
-                          .b = p->params + bias,
-                          .moment = layer->kept,
-                          .dw = p->grads ? p->grads + weight : NULL,
-                          .db = p->grads ? p->grads + bias : NULL};
+    return (dp_layernorm_args){.N = p->N,
+                               .block = p->block,
+                               .eps = 1e-5F,
+                               .below = layer->below,
+                               .above = layer->above,
+                               .w = p->params + weight,
+                               .b = p->params + bias,
+                               .moment = layer->kept,
+                               .dw = p->grads ? p->grads + weight : NULL,
+                               .db = p->grads ? p->grads + bias : NULL};
 }
 
 static void forward(const dp_layer *layer, const dp_pass *p) {
-    dp_norm_args a = args(layer, p);
-    p->set->norm_forward(p->team, &a);
+    dp_layernorm_args a = args(layer, p);
+    p->set->layernorm_forward(p->team, &a);
 }
 
 static void backward(const dp_layer *layer, const dp_pass *p) {
-    dp_norm_args a = args(layer, p);
-    p->set->norm_dinput(p->team, &a);
+    dp_layernorm_args a = args(layer, p);
+    p->set->layernorm_dinput(p->team, &a);
 }
 
 static void gradient(const dp_layer *layer, const dp_pass *p) {
-    dp_norm_args a = args(layer, p);
-    p->set->norm_dweight(p->team, &a);
+    dp_layernorm_args a = args(layer, p);
+    p->set->layernorm_dweight(p->team, &a);
 }
 
 const dp_layer_kind dp_layer_layernorm = {.name = "layernorm",

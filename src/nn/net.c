@@ -1,5 +1,7 @@
-/* The activations of a microbatch, carved from one slab, and the order in which layers
- * are called. */
+/* A net: which of the model's layers are called, which of them do the activation behind
+ * them as well (fuse), and in which slices (dp_net_cut); the activations of a microbatch,
+ * carved from one slab; and the two passes, which call layers, barriers and hooks in
+ * order. */
 #include "nn/net.h"
 #include "base/memory.h"
 #include <math.h>
@@ -49,10 +51,12 @@ static size_t carve_activations(dp_net *net, bool training) {
         input->lit = &net->lit;
         carve_lit(net, &used, input->F);
     }
-    for (int l = 0; l < net->nlayers && training; l++) {
-        dp_layer *layer = &net->layers[l];
-        size_t floats = dp_strip_floats(net->capacity, layer->scratch);
-        layer->kept = floats > 0 ? carve(net, &used, floats) : NULL;
+    if (training) {
+        for (int l = 0; l < net->nlayers; l++) {
+            dp_layer *layer = &net->layers[l];
+            size_t floats = dp_strip_floats(net->capacity, layer->scratch);
+            layer->kept = floats > 0 ? carve(net, &used, floats) : NULL;
+        }
     }
     return used;
 }
@@ -85,8 +89,8 @@ static void fuse(dp_net *net, bool training) {
     net->lowest = dp_model_lowest_trained(net->layers, net->nlayers);
 }
 
-/* Slices of a layer: each call has its price, so that a slice is larger than it must
- * be. */
+/* At most DP_NET_SLICES slices of about 2 * least floats each, and whole strips of 16
+ * outputs: every call has a fixed cost. */
 static int count_slices(const dp_layer *layer, size_t least) {
     size_t floats = 2 * least > DP_CHUNK ? 2 * least : DP_CHUNK;
     bool cut = least > 0 && layer->ntensors > 0 && !layer->frozen;
@@ -312,10 +316,10 @@ double dp_net_skipped(const dp_net *net, int N) {
 
 int dp_net_bad_layer(const dp_net *net, int N) {
     for (int l = 0; l < net->nlayers; l++) {
-        const dp_activation *s = &net->activations[l + 1];
+        const dp_activation *a = &net->activations[l + 1];
         for (int n = 0; n < N; n++) {
-            for (int f = 0; f < s->F; f++) {
-                if (!isfinite(dp_activation_at(s, n, f))) {
+            for (int f = 0; f < a->F; f++) {
+                if (!isfinite(dp_activation_at(a, n, f))) {
                     return l;
                 }
             }

@@ -26,8 +26,8 @@ void dp_budget_note(dp_budget *budget, dp_write kind, double now, double seconds
     budget->of[kind].spent += seconds;
 }
 
-/* As long as the last one, and what is more of it. The first takes after the other
- * kind. */
+/* Estimated seconds: those of the last write of this kind (if none, of the other kind),
+ * and for what it has more bytes those at SPEED. */
 static double cost(const dp_budget *budget, dp_write kind, int64_t bytes) {
     int like = kind;
     for (int k = 0; k < DP_WRITES && budget->of[like].bytes == 0; k++) {

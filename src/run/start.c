@@ -98,7 +98,7 @@ static dp_status refuse_config(const folder *f) {
     return dp_config_may_resume(&f->old, f->config);
 }
 
-/* Its parameters are those of no run of so few epochs. */
+/* A run of so few epochs never had these parameters. */
 static dp_status refuse_past(const folder *f) {
     int64_t least = f->start->from->epoch + (f->start->from->position > 0);
     return dp_fail(

@@ -96,10 +96,10 @@ static void add_bucket(dp_stepper *st, int begin, int end) {
     bucket->last = (int)bucket->chunk_bound[rank + 1];
 }
 
-/* The buckets that end with slices [s, s + n) of one layer. Chunks from *end on are in
- * others. The slice that is computed last has the chunks that span two, and the biases:
- * so it is the first that the forward pass waits for. A layer too small for a bucket is
- * in that of the layer below. */
+/* Assigns the chunks below *end that belong to one layer, of slices [s, s + n), to
+ * buckets, and moves *end down. A chunk that spans two slices goes to the later one, the
+ * biases to the last, which is the first that the forward pass reads. A layer of less than
+ * min_floats is left to the bucket of the layer below. */
 static void add_buckets(dp_stepper *st, int s, int n, size_t min_floats, int *end) {
     const dp_slice *slice = &st->net->slice[s];
     const size_t *chunk = st->model->chunk;

@@ -519,18 +519,18 @@ static uint64_t run_norm(const dp_kernels *set, int threads, shape s, data *d,
                          float *moment) {
     dp_activation below = {.F = d->I, .yt = d->xt, .dzt = d->dxt};
     dp_activation above = {.F = d->I, .yt = d->yt, .dzt = d->dyt};
-    dp_norm_args a = {.N = s.N,
-                      .block = s.block,
-                      .eps = 1e-3F,
-                      .below = &below,
-                      .above = &above,
-                      .w = d->W,
-                      .b = d->W + d->I,
-                      .moment = moment,
-                      .dw = d->dW,
-                      .db = d->dW + d->I};
-    void (*const passes[])(dp_team, const dp_norm_args *) = {
-        set->norm_forward, set->norm_dinput, set->norm_dweight};
+    dp_layernorm_args a = {.N = s.N,
+                           .block = s.block,
+                           .eps = 1e-3F,
+                           .below = &below,
+                           .above = &above,
+                           .w = d->W,
+                           .b = d->W + d->I,
+                           .moment = moment,
+                           .dw = d->dW,
+                           .db = d->dW + d->I};
+    void (*const passes[])(dp_team, const dp_layernorm_args *) = {
+        set->layernorm_forward, set->layernorm_dinput, set->layernorm_dweight};
     for (int pass = 0; pass < 3; pass++) {
         for (int t = 0; t < threads; t++) {
             passes[pass]((dp_team){t, threads}, &a);

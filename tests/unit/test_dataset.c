@@ -224,7 +224,8 @@ Test(dataset, refuses_a_validation_that_does_not_fit)
 
 /* ---- statistics ---- */
 
-/* As DESIGN has it: values added in blocks, blocks along the tree. */
+/* As in src/README.md, "The contract of numbers": values added in blocks, blocks along the
+ * tree. */
 static double tree_mean(const double *v, int n, int block) {
     double sum[64] = {0};
     for (int i = 0; i < n; i++) {

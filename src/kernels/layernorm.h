@@ -1,7 +1,7 @@
 /* Layer normalisation: mean and variance over the features of a sample. Lanes run over
  * samples, in the gradients of weight and bias over features. */
-#ifndef DP_KERNELS_NORM_H
-#define DP_KERNELS_NORM_H
+#ifndef DP_KERNELS_LAYERNORM_H
+#define DP_KERNELS_LAYERNORM_H
 
 #include "base/tree.h"
 #include "split.h"
@@ -14,7 +14,8 @@ static ALWAYS_INLINE vf norm_total(const vf chain[NORM_CHAINS]) {
 }
 
 /* LANES samples, whose first feature is at x. */
-static void norm_samples(const dp_norm_args *p, const float *x, float *moment, float *y) {
+static void layernorm_samples(const dp_layernorm_args *p, const float *x, float *moment,
+                              float *y) {
     vf sum[NORM_CHAINS] = {{0}}, square[NORM_CHAINS] = {{0}};
     for (int f = 0; f < p->below->F; f += NORM_CHAINS) {
 #pragma GCC unroll 4
@@ -45,8 +46,8 @@ static void norm_samples(const dp_norm_args *p, const float *x, float *moment, f
     }
 }
 
-static void norm_samples_back(const dp_norm_args *p, const float *x, const float *moment,
-                              const float *dy, float *dx) {
+static void layernorm_samples_back(const dp_layernorm_args *p, const float *x,
+                                   const float *moment, const float *dy, float *dx) {
     vf mean = vf_load(moment), inverse = vf_load(moment + DP_STRIP);
     vf sum[NORM_CHAINS] = {{0}}, along[NORM_CHAINS] = {{0}};
     for (int f = 0; f < p->below->F; f += NORM_CHAINS) {
@@ -70,7 +71,8 @@ static void norm_samples_back(const dp_norm_args *p, const float *x, const float
 }
 
 /* This thread's samples. */
-static ALWAYS_INLINE void norm_run(bool back, dp_team team, const dp_norm_args *p) {
+static ALWAYS_INLINE void layernorm_run(bool back, dp_team team,
+                                        const dp_layernorm_args *p) {
     int vectors = ceil_div(p->N, QUARTER) * QUARTER_VECS;
     for (int k = partition_begin(vectors, team.id, team.n);
          k < partition_begin(vectors, team.id + 1, team.n); k++) {
@@ -78,26 +80,26 @@ static ALWAYS_INLINE void norm_run(bool back, dp_team team, const dp_norm_args *
         size_t at = strip * (size_t)p->below->F * DP_STRIP + lane;
         float *moment = p->moment ? p->moment + strip * 2 * DP_STRIP + lane : NULL;
         if (back) {
-            norm_samples_back(p, p->below->yt + at, moment, p->above->dzt + at,
-                              p->below->dzt + at);
+            layernorm_samples_back(p, p->below->yt + at, moment, p->above->dzt + at,
+                                   p->below->dzt + at);
         } else {
-            norm_samples(p, p->below->yt + at, moment, p->above->yt + at);
+            layernorm_samples(p, p->below->yt + at, moment, p->above->yt + at);
         }
     }
 }
 
-static void norm_forward(dp_team team, const dp_norm_args *p) {
-    norm_run(false, team, p);
+static void layernorm_forward(dp_team team, const dp_layernorm_args *p) {
+    layernorm_run(false, team, p);
 }
 
-static void norm_dinput(dp_team team, const dp_norm_args *p) {
-    norm_run(true, team, p);
+static void layernorm_dinput(dp_team team, const dp_layernorm_args *p) {
+    layernorm_run(true, team, p);
 }
 
 /* 16 samples of up to 16 features [f, f + features): dy, and h = (x - mean) inverse, both
  * turned so that lanes run over features. */
-static void norm_turn(const dp_norm_args *p, int n, int f, int features, float *dy,
-                      float *h) {
+static void layernorm_turn(const dp_layernorm_args *p, int n, int f, int features,
+                           float *dy, float *h) {
     size_t strip = (size_t)(n / DP_STRIP), lane = n % DP_STRIP;
     size_t at = (strip * (size_t)p->below->F + (size_t)f) * DP_STRIP + lane;
     const float *moment = p->moment ? p->moment + strip * 2 * DP_STRIP + lane : NULL;
@@ -117,7 +119,7 @@ static void norm_turn(const dp_norm_args *p, int n, int f, int features, float *
 }
 
 /* dw and db of up to 16 features. */
-static void norm_gradient(const dp_norm_args *p, int f, int features) {
+static void layernorm_gradient(const dp_layernorm_args *p, int f, int features) {
     float stack[NORM_LEVELS][2][QUARTER] __attribute__((aligned(64)));
     float dy[QUARTER * QUARTER] __attribute__((aligned(64)));
     float h[QUARTER * QUARTER] __attribute__((aligned(64)));
@@ -127,7 +129,7 @@ static void norm_gradient(const dp_norm_args *p, int f, int features) {
         int begin = leaf * p->block, end = imin(begin + p->block, p->N);
         for (int n = begin; n < end; n++) {
             if (n == begin || n % QUARTER == 0) {
-                norm_turn(p, n / QUARTER * QUARTER, f, features, dy, h);
+                layernorm_turn(p, n / QUARTER * QUARTER, f, features, dy, h);
             }
             for (int v = 0; v < QUARTER_VECS; v++) {
                 vf d = vf_load(dy + n % QUARTER * QUARTER + v * LANES);
@@ -153,11 +155,11 @@ static void norm_gradient(const dp_norm_args *p, int f, int features) {
     memcpy(p->db + f, stack[0][1], (size_t)features * sizeof *p->db);
 }
 
-static void norm_dweight(dp_team team, const dp_norm_args *p) {
+static void layernorm_dweight(dp_team team, const dp_layernorm_args *p) {
     int groups = ceil_div(p->below->F, QUARTER);
     for (int g = partition_begin(groups, team.id, team.n);
          g < partition_begin(groups, team.id + 1, team.n); g++) {
-        norm_gradient(p, g * QUARTER, imin(p->below->F - g * QUARTER, QUARTER));
+        layernorm_gradient(p, g * QUARTER, imin(p->below->F - g * QUARTER, QUARTER));
     }
 }
 
