@@ -124,34 +124,36 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
         if (option == '?' || !strchr(c->options, option)) {
             return unknown_option(c, options, word);
         }
+        cli->index = option == 'n' ? optarg : cli->index;
+        cli->input = option == 'i' ? optarg : cli->input;
+        cli->output = option == 'o' ? optarg : cli->output;
+        cli->split = option == 't' ? optarg : cli->split;
+        cli->show = option == 's' || cli->show;
+        cli->flat = option == 'f' || cli->flat;
+        cli->params = option == 'p' || cli->params;
     }
-    cli->index = option == 'n' ? optarg : cli->index;
-    cli->input = option == 'i' ? optarg : cli->input;
-    cli->output = option == 'o' ? optarg : cli->output;
-    cli->split = option == 't' ? optarg : cli->split;
-    cli->show = option == 's' || cli->show;
-    cli->flat = option == 'f' || cli->flat;
-    cli->params = option == 'p' || cli->params;
-}
-while (optind < argc) { /* behind "--" */
-    argv[nwords++] = argv[optind++];
-}
-bool predicts = strchr(c->options, 'i') != NULL;
-if (predicts && (cli->index != NULL) + (cli->input != NULL) + (cli->split != NULL) > 1) {
-    return dp_fail(DP_EUSAGE, "--index takes samples of the test set, --input those of "
-                              "a file, --split a whole split: give one of them");
-}
-cli->split = cli->split ? cli->split : c->split;
-if (predicts && nwords > 1 && !strchr(argv[1], '=')) {
-    return dp_fail(DP_EUSAGE, "'%s' is one word too many; new samples go behind --input",
-                   argv[1]);
-}
-if (nwords > 0) {
-    cli->file = argv[0];
-    cli->overrides = argv + 1;
-    cli->noverrides = nwords - 1;
-}
-return DP_OK;
+    while (optind < argc) { /* behind "--" */
+        argv[nwords++] = argv[optind++];
+    }
+    bool predicts = strchr(c->options, 'i') != NULL;
+    if (predicts &&
+        (cli->index != NULL) + (cli->input != NULL) + (cli->split != NULL) > 1) {
+        return dp_fail(DP_EUSAGE,
+                       "--index takes samples of the test set, --input those of "
+                       "a file, --split a whole split: give one of them");
+    }
+    cli->split = cli->split ? cli->split : c->split;
+    if (predicts && nwords > 1 && !strchr(argv[1], '=')) {
+        return dp_fail(DP_EUSAGE,
+                       "'%s' is one word too many; new samples go behind --input",
+                       argv[1]);
+    }
+    if (nwords > 0) {
+        cli->file = argv[0];
+        cli->overrides = argv + 1;
+        cli->noverrides = nwords - 1;
+    }
+    return DP_OK;
 }
 
 /* MPI: collective. Errors: agreed */
