@@ -61,7 +61,7 @@ void dp_net_destroy(dp_net **net);
  *  for all of a layer; 0: each layer is one. */
 void dp_net_cut(dp_net *net, size_t least);
 
-/** The input, signals[0] -> the logits. pass.begin and end are the net's own. The barrier
+/** The input, activations[0] -> the logits. pass.begin and end are the net's own. The barrier
  *  before is the net's, the one after it the caller's. */
 void dp_net_forward(const dp_net *net, dp_pass pass, const dp_hooks *hooks);
 

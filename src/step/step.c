@@ -264,7 +264,7 @@ typedef struct job {
     int n, blocks, nmicrobatches;
     const dp_range *range; /* [nmicrobatches] */
     const dp_update_plan *plan;
-    bool early_update; /* nobody is waited for: see dp_step_gradient_and_update */
+    bool early_update; /* nobody is waited for: see dp_step_update_slice */
     dp_step_scalars scalars;
     double start, end, loss_sum; /* end: of thread 0's last lap */
 } job;
