@@ -44,10 +44,12 @@ typedef struct dp_config {
         double label_smoothing;
     } loss;
     struct {
-        char name[16]; /* sgd | adam | adamw */
+        char name[16]; /* sgd | adam | adamw | rmsprop | adagrad | lion | lars | lamb */
         double lr, momentum;
         bool nesterov;
-        double weight_decay, beta1, beta2, eps, clip_norm;
+        double weight_decay;
+        bool decay_all; /* false: matrices only */
+        double beta1, beta2, eps, alpha, trust, clip_norm;
         char schedule[16]; /* constant | step | cosine */
         double warmup;     /* epochs */
         double min_lr;

@@ -29,6 +29,13 @@ extern const dp_key_type dp_type_seed;  /* uint64_t */
 extern const dp_key_type
     dp_type_real; /* double in the range, finite and not 0 as float */
 
+/** A default that is another one with one of the optimizers. */
+typedef struct dp_variant {
+    const char *optimizer, *text;
+} dp_variant;
+
+enum { DP_VARIANTS = 2 };
+
 /** What a resume allows. */
 typedef enum dp_change {
     DP_FIXED,
@@ -45,7 +52,8 @@ struct dp_key {
     const char *help;    /* one sentence */
     const char *choices; /* "a | b | c" */
     double lo, hi;
-    bool above, below; /* lo, hi themselves are out */
+    bool above, below;               /* lo, hi themselves are out */
+    dp_variant variant[DP_VARIANTS]; /* up to the first without a name */
     const char *shown; /* help's word for a default that depends on others, or NULL */
 };
 

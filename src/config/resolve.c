@@ -69,9 +69,23 @@ static dp_status name_run(const dp_origin *origin, dp_config *c) {
     return DP_OK;
 }
 
+/* The defaults that the optimizer has of its own. */
+static dp_status set_variants(const dp_origin *origin, dp_config *c) {
+    for (const dp_key *key = dp_keys; key < dp_keys + dp_nkeys; key++) {
+        for (int k = 0; k < DP_VARIANTS && key->variant[k].optimizer; k++) {
+            if (!origin->set[key - dp_keys] &&
+                strcmp(key->variant[k].optimizer, c->optimizer.name) == 0) {
+                DP_TRY(dp_key_set(key, origin->name, key->variant[k].text, c));
+            }
+        }
+    }
+    return DP_OK;
+}
+
 dp_status dp_config_resolve(const dp_origin *origin, dp_config *c) {
     DP_TRY(require(origin, c));
     DP_TRY(name_run(origin, c));
+    DP_TRY(set_variants(origin, c));
     double validation = c->data.validation;
     if (validation >= 1 && validation != floor(validation)) {
         return refuse(origin, c, "data", "validation",

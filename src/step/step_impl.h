@@ -47,6 +47,9 @@ struct dp_stepper {
     const float **chunk_sum;
 
     const dp_optimizer *optimizer;
+    int *chunk_tensor;  /* [nchunks] the tensor of each chunk; owner: this */
+    bool *decays;       /* [ntensors] whether weight decay is for it; owner: this */
+    double *measure[2]; /* [nchunks] squares of optimizer->measure; NULL without it */
     int nslots;
     const char *slot_name[3];
     float *slot[3];
@@ -77,6 +80,11 @@ dp_update_plan dp_step_plan(const dp_stepper *st, int n, double lr, int64_t t);
  * and its squared norm; and the chunk's update. */
 void dp_step_accumulate_chunk(dp_stepper *st, int c, const float *sum, float scale);
 void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u);
+
+/* step_update.c: layer-wise rates: the owned chunk's squared norms into st->measure; and
+ * the rate of tensor t, when those of all its chunks are there. */
+void dp_step_measure_chunk(dp_stepper *st, int c, const dp_update *u);
+float dp_step_rate(const dp_stepper *st, int t, const dp_update *u);
 
 /* step_update.c: a rank alone with its whole batch in one microbatch need not wait for
  * anybody: it updates a slice's parameters while its gradients are still in the cache.

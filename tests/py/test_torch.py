@@ -131,6 +131,14 @@ FORMS = {
                    ("Adam", dict(lr=0.003, weight_decay=0.01, betas=(0.8, 0.99), eps=1e-6)), 2e-3),
     "adamw": (dict(optimizer__name="adamw", optimizer__lr=0.003, optimizer__weight_decay=0.3),
               ("AdamW", dict(lr=0.003, weight_decay=0.3)), 2e-3),
+    "rmsprop": (dict(optimizer__name="rmsprop", optimizer__lr=0.001),
+                ("RMSprop", dict(lr=0.001)), 2e-3),
+    "rmsprop_momentum": (dict(optimizer__name="rmsprop", optimizer__lr=0.001, optimizer__alpha=0.9,
+                              optimizer__momentum=0.5, optimizer__weight_decay=0.01),
+                         ("RMSprop", dict(lr=0.001, alpha=0.9, momentum=0.5, weight_decay=0.01)),
+                         2e-3),
+    "adagrad": (dict(optimizer__name="adagrad", optimizer__lr=0.02, optimizer__weight_decay=0.01),
+                ("Adagrad", dict(lr=0.02, weight_decay=0.01)), 2e-3),
     "clip": (dict(optimizer__lr=0.1, optimizer__clip_norm=0.2), ("SGD", dict(lr=0.1)), 1e-4),
     "smoothing": (dict(optimizer__lr=0.1, loss__label_smoothing=0.2), ("SGD", dict(lr=0.1)), 1e-4),
     "cosine": (dict(optimizer__lr=0.1, optimizer__momentum=0.5, optimizer__schedule="cosine",
@@ -167,7 +175,8 @@ def test_200_steps_agree_with_pytorch(tmp_path, data, arrays, torch, form):
         assert steps["lr"].min() < 0.05 < steps["lr"].max() <= 0.1 * 1.000001
     else:
         assert (steps["lr"] == keys["optimizer__lr"]).all()
-    slots = {"momentum": "momentum_buffer", "m": "exp_avg", "v": "exp_avg_sq"}
+    slots = {"momentum": "momentum_buffer", "m": "exp_avg", "sum": "sum",
+             "v": "square_avg" if kind[0] == "RMSprop" else "exp_avg_sq"}
     with h5py.File(lab.out().last, "r") as file:
         assert bool(list(file["optimizer"])) == (kind[0] != "SGD" or "momentum" in kind[1])
         for slot in file["optimizer"]:

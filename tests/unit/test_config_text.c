@@ -17,7 +17,8 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "init_file =\n\n"
         "[loss]\nname = cross_entropy\nlabel_smoothing = 0\n\n"
         "[optimizer]\nname = sgd\nlr = 0.1\nmomentum = 0\nnesterov = false\n"
-        "weight_decay = 0\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\nclip_norm = 0\n"
+        "weight_decay = 0\ndecay_all = true\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\n"
+        "alpha = 0.99\ntrust = 0.001\nclip_norm = 0\n"
         "schedule = constant\nwarmup = 0\nmin_lr = 0\nstep_epochs = 10\n"
         "step_gamma = 0.1\n\n"
         "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
@@ -29,6 +30,33 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "[parallel]\nthreads = auto\nkernels = auto\nallreduce = tree\nblock = 16\n"
         "overlap = auto\ntimeout = 300\n");
     free(text);
+}
+
+Test(config_text, a_default_that_differs_by_optimizer_is_none_that_was_written)
+{
+    static const struct {
+        const char *text, *eps, *beta2;
+    } cases[] = {
+        {"name = adam\n", "eps = 1e-08\n", "beta2 = 0.999\n"},
+        {"name = adagrad\n", "eps = 1e-10\n", "beta2 = 0.999\n"},
+        {"name = lamb\n", "eps = 1e-06\n", "beta2 = 0.999\n"},
+        {"name = lion\n", "eps = 1e-08\n", "beta2 = 0.99\n"},
+        {"beta2 = 0.999\nname = lion\n", "eps = 1e-08\n", "beta2 = 0.999\n"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[DP_TEXT];
+        snprintf(text, sizeof text, "%s[optimizer]\n%s",
+                 "[data]\ndir = d\n[train]\nepochs = 2\nbatch_size = 4\n"
+                 "[optimizer]\nlr = 0.1\n",
+                 cases[i].text);
+        dp_config config = accept(text, NULL), again;
+        char *resolved = dp_config_text(&config);
+        cr_assert(strstr(resolved, cases[i].eps), "%s", cases[i].text);
+        cr_assert(strstr(resolved, cases[i].beta2), "%s", cases[i].text);
+        again = accept(resolved, NULL);
+        cr_assert_arr_eq(&config, &again, sizeof config);
+        free(resolved);
+    }
 }
 
 /* A config in which every key may change. */
@@ -67,9 +95,12 @@ static const struct {
     {"optimizer.momentum=0.9", false},
     {"optimizer.nesterov=yes", false},
     {"optimizer.weight_decay=1.5e-45", false},
+    {"optimizer.decay_all=no", false},
     {"optimizer.beta1=0.85", false},
     {"optimizer.beta2=0.99", false},
     {"optimizer.eps=1e-7", false},
+    {"optimizer.alpha=0.9", false},
+    {"optimizer.trust=0.01", false},
     {"optimizer.clip_norm=3.4028234663852886e38", false},
     {"optimizer.schedule=step", false},
     {"optimizer.warmup=0.5", false},
@@ -247,7 +278,7 @@ Test(config_text, help_shows_type_default_range_and_sentence_of_a_key)
 {
     char *text = help_of("optimizer.momentum");
     cr_assert_str_eq(text, "optimizer.momentum\n"
-                           "  sgd: momentum.\n\n"
+                           "  sgd, rmsprop, lars: momentum.\n\n"
                            "  type     number >= 0 and < 1\n"
                            "  default  0\n"
                            "  resume   stays as it is when a run is continued\n"

@@ -13,6 +13,8 @@ static dp_config base(const char *name) {
     c.optimizer.beta1 = 0.9;
     c.optimizer.beta2 = 0.999;
     c.optimizer.eps = 1e-8;
+    c.optimizer.alpha = 0.99;
+    c.optimizer.trust = 0.001;
     c.train.epochs = 10;
     return c;
 }
@@ -119,6 +121,178 @@ Test(adam, first_step_by_hand)
     cr_assert_float_eq((double)p, 0.9, 1e-6);
     cr_assert_float_eq((double)m, 0.2, 1e-6);
     cr_assert_float_eq((double)v, 0.004, 1e-7);
+}
+
+static void rmsprop_rule(const dp_config *c, int t, double g, double *p, double s[2]) {
+    (void)t;
+    double alpha = c->optimizer.alpha;
+    g += c->optimizer.weight_decay * *p;
+    s[0] = alpha * s[0] + (1 - alpha) * g * g;
+    s[1] = c->optimizer.momentum * s[1] + g / (sqrt(s[0]) + c->optimizer.eps);
+    *p -= c->optimizer.lr * s[1];
+}
+
+static void adagrad_rule(const dp_config *c, int t, double g, double *p, double s[2]) {
+    (void)t;
+    g += c->optimizer.weight_decay * *p;
+    s[0] += g * g;
+    *p -= c->optimizer.lr * g / (sqrt(s[0]) + c->optimizer.eps);
+}
+
+static void lion_rule(const dp_config *c, int t, double g, double *p, double s[2]) {
+    (void)t;
+    double b1 = c->optimizer.beta1, b2 = c->optimizer.beta2;
+    double mean = b1 * s[0] + (1 - b1) * g;
+    double sign = (mean > 0) - (mean < 0);
+    *p -= c->optimizer.lr * (sign + c->optimizer.weight_decay * *p);
+    s[0] = b2 * s[0] + (1 - b2) * g;
+}
+
+Test(rmsprop, with_decay_and_momentum_follows_the_rule)
+{
+    dp_config c = base("rmsprop");
+    compare(&c, 6, rmsprop_rule);
+    c.optimizer.weight_decay = 0.1;
+    c.optimizer.alpha = 0.9;
+    compare(&c, 6, rmsprop_rule);
+    c.optimizer.momentum = 0.8;
+    compare(&c, 6, rmsprop_rule);
+}
+
+Test(adagrad, with_and_without_decay_follows_the_rule)
+{
+    dp_config c = base("adagrad");
+    c.optimizer.eps = 1e-10;
+    compare(&c, 6, adagrad_rule);
+    c.optimizer.weight_decay = 0.1;
+    compare(&c, 6, adagrad_rule);
+}
+
+Test(lion, with_and_without_decay_follows_the_rule)
+{
+    dp_config c = base("lion");
+    c.optimizer.beta2 = 0.99;
+    compare(&c, 6, lion_rule);
+    c.optimizer.weight_decay = 0.1;
+    compare(&c, 6, lion_rule);
+}
+
+/* One element each, worked out by hand: {optimizer, gradient, p after a step at lr 0.5
+ * from p = 2, after a second one with the gradient -1}. */
+Test(optimizer, first_two_steps_by_hand)
+{
+    static const struct {
+        const char *name;
+        double after[2];
+    } cases[] = {
+        /* v = 0.16: 2 - 0.5 * 4 / 0.4;  v = 0.1684: + 0.5 / 0.41036569 */
+        {"rmsprop", {-3, -1.7815758}},
+        /* s = 16: 2 - 0.5 * 4 / 4;  s = 17: + 0.5 / 4.1231056 */
+        {"adagrad", {1.5, 1.6212678}},
+        /* m = 0.04 (beta2 0.99): c = 0.4, then 0.036 - 0.1 */
+        {"lion", {1.5, 2}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dp_config c = base(cases[i].name);
+        c.optimizer.beta2 = 0.99;
+        float p = 2, s0 = 0, s1 = 0;
+        for (int t = 1; t <= 2; t++) {
+            dp_update u = dp_optimizer_prepare(&c, 0.5, t);
+            u.scale = 1;
+            float g = t == 1 ? 4 : -1;
+            float *const slot[2] = {&s0,
+                                    strcmp(c.optimizer.name, "rmsprop") ? &s1 : NULL};
+            dp_optimizer_find(c.optimizer.name)->update(&u, 1, &g, &p, slot);
+            cr_assert_float_eq((double)p, cases[i].after[t - 1], 1e-5,
+                               "%s, step %d: %.8g", c.optimizer.name, t, (double)p);
+        }
+    }
+}
+
+/* A tensor of N elements through measure, ratio and update, as the step does it, beside
+ * the paper's algorithm in double. */
+static void compare_layerwise(const dp_config *c, int steps) {
+    const dp_optimizer *o = dp_optimizer_find(c->optimizer.name);
+    double lr = c->optimizer.lr, wd = c->optimizer.weight_decay;
+    double b1 = c->optimizer.beta1, b2 = c->optimizer.beta2, mu = c->optimizer.momentum;
+    bool lamb = strcmp(o->name, "lamb") == 0;
+    const char *names[2];
+    float p[N], g[N], s0[N] = {0}, s1[N] = {0};
+    float *const slot[2] = {o->slots(c, names) > 0 ? s0 : NULL, lamb ? s1 : NULL};
+    double q[N], m[N] = {0}, v[N] = {0};
+    for (int i = 0; i < N; i++) {
+        q[i] = (double)(p[i] = 0.3F * (float)(i - 11));
+    }
+    for (int t = 1; t <= steps; t++) {
+        double d[N], pp = 0, dd = 0, gg = 0;
+        for (int i = 0; i < N; i++) {
+            g[i] = sinf((float)(i + 3 * t)) * 8;
+            d[i] = (double)g[i] / 4;
+            gg += d[i] * d[i];
+            if (lamb) {
+                m[i] = b1 * m[i] + (1 - b1) * d[i];
+                v[i] = b2 * v[i] + (1 - b2) * d[i] * d[i];
+                d[i] = m[i] / (1 - pow(b1, t)) /
+                       (sqrt(v[i] / (1 - pow(b2, t))) + c->optimizer.eps);
+            }
+            d[i] += wd * q[i];
+            pp += q[i] * q[i];
+            dd += d[i] * d[i];
+        }
+        double ratio = lamb ? sqrt(pp / dd)
+                            : c->optimizer.trust * sqrt(pp) / (sqrt(gg) + wd * sqrt(pp));
+        for (int i = 0; i < N; i++) {
+            if (lamb) {
+                q[i] -= lr * ratio * d[i];
+            } else {
+                m[i] = mu * m[i] + lr * ratio * d[i];
+                q[i] -= m[i];
+            }
+        }
+        dp_update u = dp_optimizer_prepare(c, lr, t);
+        u.scale = 0.25F;
+        double squares[2];
+        o->measure(&u, N, g, p, slot, squares);
+        u.rate = (float)(lr * o->ratio(&u, sqrt(squares[0]), sqrt(squares[1])));
+        o->update(&u, N, g, p, slot);
+    }
+    for (int i = 0; i < N; i++) {
+        cr_assert_float_eq((double)p[i], q[i], 3e-6 * (1 + fabs(q[i])),
+                           "element %d: %.8g, %.8g", i, (double)p[i], q[i]);
+    }
+}
+
+Test(lars, with_momentum_and_decay_follows_the_paper)
+{
+    dp_config c = base("lars");
+    c.optimizer.trust = 0.2;
+    compare_layerwise(&c, 6);
+    c.optimizer.momentum = 0.9;
+    compare_layerwise(&c, 6);
+    c.optimizer.weight_decay = 0.1;
+    compare_layerwise(&c, 6);
+}
+
+Test(lamb, with_and_without_decay_follows_the_paper)
+{
+    dp_config c = base("lamb");
+    c.optimizer.eps = 1e-6;
+    compare_layerwise(&c, 6);
+    c.optimizer.weight_decay = 0.1;
+    compare_layerwise(&c, 6);
+}
+
+Test(layerwise, rates_by_hand_and_of_tensors_that_are_zero)
+{
+    dp_update u = {.trust = 0.02, .weight_decay = 0.5F};
+    const dp_optimizer *lars = dp_optimizer_find("lars"),
+                       *lamb = dp_optimizer_find("lamb");
+    cr_assert_float_eq(lars->ratio(&u, 4, 3), 0.016, 1e-15); /* 0.02 * 4 / (3 + 2) */
+    cr_assert_float_eq(lamb->ratio(&u, 4, 8), 0.5, 1e-15);
+    cr_assert_eq(lars->ratio(&u, 0, 3), 1);
+    cr_assert_eq(lars->ratio(&u, 4, 0), 1);
+    cr_assert_eq(lamb->ratio(&u, 0, 8), 1);
+    cr_assert_eq(lamb->ratio(&u, 4, 0), 1);
 }
 
 Test(optimizer, unknown_name_is_null)
