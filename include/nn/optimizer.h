@@ -9,6 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** What a schedule decides for a step. */
+typedef struct dp_rates {
+    double lr, momentum;
+} dp_rates;
+
 /** The hyperparameters of one step, the same for all elements and all ranks. */
 typedef struct dp_update {
     float scale; /* gradient = scale * sum: 1/batch, and the clipping factor */
@@ -16,13 +21,13 @@ typedef struct dp_update {
     bool nesterov;
     float beta1, beta2, one_beta1, one_beta2; /* one_beta = 1 - beta, rounded once */
     float eps;
-    float alpha, one_alpha;   /* rmsprop; one_alpha = 1 - alpha */
-    float bias1;              /* 1 - beta1^t */
-    float step_size;          /* lr / (1 - beta1^t) */
-    float sqrt_bias2;         /* sqrt(1 - beta2^t) */
-    float decay;              /* decoupled: 1 - lr * weight_decay */
-    double trust; /* lars */
-    float rate;               /* lr * ratio of the tensor, where `measure` is not NULL */
+    float alpha, one_alpha; /* rmsprop; one_alpha = 1 - alpha */
+    float bias1;            /* 1 - beta1^t */
+    float step_size;        /* lr / (1 - beta1^t) */
+    float sqrt_bias2;       /* sqrt(1 - beta2^t) */
+    float decay;            /* decoupled: 1 - lr * weight_decay */
+    double trust;           /* lars */
+    float rate;             /* lr * ratio of the tensor, where `measure` is not NULL */
 } dp_update;
 
 typedef struct dp_optimizer {
@@ -44,8 +49,8 @@ typedef struct dp_optimizer {
 /** NULL if there is none of that name. */
 const dp_optimizer *dp_optimizer_find(const char *name);
 
-/** The hyperparameters of step t (from 1) at learning rate lr, without `scale`. Pure. */
-dp_update dp_optimizer_prepare(const dp_config *config, double lr, int64_t t);
+/** The hyperparameters of step t (from 1) at these rates, without `scale`. Pure. */
+dp_update dp_optimizer_prepare(const dp_config *config, dp_rates rates, int64_t t);
 
 /** Sum of squares of scale * v[k], k < n: 64 interleaved chains in float, then in double
  *  in the order of the chains. The same bits for any vector width. */

@@ -67,8 +67,9 @@ static const char *resume_rule(const dp_key *key) {
     switch (key->change) {
     case DP_FREE:
         return "may change when a run is continued";
-    case DP_FREE_UNLESS_COSINE:
-        return "may change when a run is continued, unless optimizer.schedule = cosine";
+    case DP_FREE_UNLESS_NEEDED:
+        return "may change when a run is continued, unless optimizer.schedule = linear, "
+               "polynomial, cosine or onecycle";
     case DP_FIXED:
         break;
     }

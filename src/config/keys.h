@@ -40,7 +40,7 @@ enum { DP_VARIANTS = 2 };
 typedef enum dp_change {
     DP_FIXED,
     DP_FREE,
-    DP_FREE_UNLESS_COSINE, /* a schedule that looks at it */
+    DP_FREE_UNLESS_NEEDED, /* by the schedule, see dp_schedule_needs_end */
 } dp_change;
 
 struct dp_key {
@@ -60,6 +60,9 @@ struct dp_key {
 typedef struct dp_section {
     const char *name, *help;
 } dp_section;
+
+/** Whether the schedule's course depends on train.epochs. */
+bool dp_schedule_needs_end(const char *schedule);
 
 /** The one table, a section's keys side by side, in the order of dp_sections. */
 extern const dp_key dp_keys[];

@@ -18,13 +18,13 @@ const dp_optimizer *dp_optimizer_find(const char *name) {
     return NULL;
 }
 
-dp_update dp_optimizer_prepare(const dp_config *config, double lr, int64_t t) {
-    double b1 = config->optimizer.beta1, b2 = config->optimizer.beta2;
+dp_update dp_optimizer_prepare(const dp_config *config, dp_rates rates, int64_t t) {
+    double lr = rates.lr, b1 = config->optimizer.beta1, b2 = config->optimizer.beta2;
     double wd = config->optimizer.weight_decay;
     return (dp_update){
         .lr = (float)lr,
         .weight_decay = (float)wd,
-        .momentum = (float)config->optimizer.momentum,
+        .momentum = (float)rates.momentum,
         .nesterov = config->optimizer.nesterov,
         .beta1 = (float)b1,
         .beta2 = (float)b2,

@@ -318,7 +318,7 @@ static void work(dp_team team, void *arg) {
     }
 }
 
-void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
+void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t t,
              bool stop_requested, dp_step_result *out) {
     double start = dp_clock(), reduce_before = st->times.reduce;
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
@@ -326,7 +326,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     int nmicrobatches = dp_tree_partition(blocks, ranks, rank, st->max_blocks, NULL);
     dp_range *range = st->range;
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
-    dp_update_plan plan = dp_step_plan(st, n, lr, t);
+    dp_update_plan plan = dp_step_plan(st, n, rates, t);
     job j = {.st = st,
              .rows = rows,
              .n = n,

@@ -74,7 +74,7 @@ typedef struct dp_update_plan {
 } dp_update_plan;
 
 /* step_update.c: the plan of step t's update on a batch of n samples. */
-dp_update_plan dp_step_plan(const dp_stepper *st, int n, double lr, int64_t t);
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, dp_rates rates, int64_t t);
 
 /* step_update.c: the summed gradient of an owned chunk: accumulated where it is to be,
  * and its squared norm; and the chunk's update. */

@@ -1,10 +1,10 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
 #include "step_impl.h"
 
-dp_update_plan dp_step_plan(const dp_stepper *st, int n, double lr, int64_t t) {
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, dp_rates rates, int64_t t) {
     dp_update_plan plan = {.step = t,
                            .blocks = dp_tree_blocks(n, st->block),
-                           .u = dp_optimizer_prepare(st->config, lr, t),
+                           .u = dp_optimizer_prepare(st->config, rates, t),
                            .scale = (float)(1.0 / n)};
     plan.u.scale = st->accumulated ? 1.0F : plan.scale; /* what is accumulated is means */
     return plan;

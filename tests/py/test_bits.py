@@ -139,6 +139,15 @@ def test_layerwise_rates_have_the_same_bits_on_any_layout_and_after_a_stop(refer
                       "optimizer.clip_norm=0")
 
 
+def test_onecycle_resumes_to_the_same_bits(lab):
+    lab.config(optimizer__momentum=0.85, optimizer__final_momentum=0.95, optimizer__nesterov="true",
+               optimizer__schedule="onecycle", optimizer__warmup=0.3, train__epochs=3)
+    lab.run("run.ini", "run.name=whole").expect(0)
+    lab.run("run.ini", "train.max_steps=17").expect(75)
+    lab.run("run.ini", ranks=3).expect(0)
+    assert_same_bits(lab.out().bits(), lab.out("whole").bits(), "stopped at step 17")
+
+
 @pytest.mark.parametrize("ranks", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_kill_9_changes_no_bit(lab, ranks):
     lab.config(train__epochs=100, train__eval_every=10, checkpoint__every=1000)

@@ -69,9 +69,9 @@ def start_values(widths=WIDTHS):
     return {name: values.astype(np.float32) for name, values in start.items()}
 
 
-def in_torch(torch, x, y, optimizer, lrs=None, clip=0, smoothing=0, widths=WIDTHS):
+def in_torch(torch, x, y, optimizer, rates=None, clip=0, smoothing=0, widths=WIDTHS):
     """The same steps in PyTorch, in order: model, losses, gradient norms, optimizer.
-    optimizer: its class and keyword arguments."""
+    optimizer: its class and keyword arguments; rates: what changes of them, step by step."""
     model = network(torch, widths).to(x.dtype)
     model.load_state_dict({name: torch.from_numpy(values)
                            for name, values in start_values(widths).items()})
@@ -79,8 +79,8 @@ def in_torch(torch, x, y, optimizer, lrs=None, clip=0, smoothing=0, widths=WIDTH
     entropy = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
     losses, norms, first = [], [], 0
     for step in range(STEPS):
-        if lrs is not None:
-            optimizer.param_groups[0]["lr"] = float(lrs[step])
+        if rates is not None:
+            optimizer.param_groups[0].update(rates[step])
         loss = entropy(model(x[first:first + BATCH]), y[first:first + BATCH])
         optimizer.zero_grad()
         loss.backward()
@@ -152,6 +152,44 @@ FORMS = {
 }
 
 
+# Our keys, PyTorch's scheduler of an optimizer at lr 0.1, and whether it steps each epoch.
+SCHEDULES = {
+    "step": (dict(step_epochs=3, step_gamma=0.5), lambda s, o: s.StepLR(o, 3, 0.5), True),
+    "multistep": (dict(milestones="4, 9", step_gamma=0.3),
+                  lambda s, o: s.MultiStepLR(o, [4, 9], 0.3), True),
+    "exponential": (dict(step_gamma=0.8), lambda s, o: s.ExponentialLR(o, 0.8), True),
+    "linear": (dict(min_lr=0.01), lambda s, o: s.LinearLR(o, 1, 0.1, STEPS), False),
+    "polynomial": (dict(power=0.9), lambda s, o: s.PolynomialLR(o, STEPS, 0.9), False),
+    "cosine": (dict(min_lr=0.01), lambda s, o: s.CosineAnnealingLR(o, STEPS, 0.01), False),
+    "onecycle": (dict(min_lr=1e-5, momentum=0.5, final_momentum=0.7),
+                 lambda s, o: s.OneCycleLR(o, 0.1, STEPS, base_momentum=0.5, max_momentum=0.7,
+                                           final_div_factor=0.1 / 25 / 1e-5), False),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule_is_that_of_pytorch(tmp_path, data, arrays, torch, name):
+    keys, make, by_epoch = SCHEDULES[name]
+    keys = {f"optimizer__{key}": value for key, value in keys.items()}
+    keys = {"optimizer__momentum": 0.5, **keys}
+    lab = with_start(tmp_path, data, optimizer__lr=0.1, optimizer__schedule=name, **keys)
+    lab.run("run.ini").expect(0)
+    steps = lab.out().table("steps")
+    optimizer = torch.optim.SGD(network(torch).parameters(), lr=0.1, momentum=0.5)
+    scheduler = make(torch.optim.lr_scheduler, optimizer)
+    rates = []
+    for step in range(STEPS):
+        rates.append({key: optimizer.param_groups[0][key] for key in ("lr", "momentum")})
+        optimizer.step()
+        if (step % 10 == 9 or not by_epoch) and step < STEPS - 1:
+            scheduler.step()
+    np.testing.assert_allclose(steps["lr"], [r["lr"] for r in rates], rtol=1e-9)
+    assert len(set(steps["lr"])) > 2
+    model = in_torch(torch, *tensors(torch, arrays, "train"), ("SGD", dict(lr=0.1, momentum=0.5)),
+                     rates)[0]
+    assert difference(lab.out(), model, 1e-4) <= 1e-4
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_200_steps_agree_with_pytorch(tmp_path, data, arrays, torch, form):
     keys, kind, tolerance = FORMS[form]
@@ -163,7 +201,9 @@ def test_200_steps_agree_with_pytorch(tmp_path, data, arrays, torch, form):
     if form == "standardize":
         x = ((x.double() - x.double().mean()) / x.double().std(unbiased=False)).float()
     clip, smoothing = (keys.get(k, 0) for k in ("optimizer__clip_norm", "loss__label_smoothing"))
-    model, losses, norms, optimizer = in_torch(torch, x, y, kind, steps["lr"], clip, smoothing)
+    model, losses, norms, optimizer = in_torch(torch, x, y, kind,
+                                                  [{"lr": float(lr)} for lr in steps["lr"]],
+                                                  clip, smoothing)
     assert difference(lab.out(), model, tolerance) <= tolerance
     np.testing.assert_allclose(steps["loss"][:20], losses[:20], rtol=2e-5,
                                err_msg="loss before the update")

@@ -20,7 +20,8 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "weight_decay = 0\ndecay_all = true\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\n"
         "alpha = 0.99\ntrust = 0.001\nclip_norm = 0\n"
         "schedule = constant\nwarmup = 0\nmin_lr = 0\nstep_epochs = 10\n"
-        "step_gamma = 0.1\n\n"
+        "milestones = 0\nstep_gamma = 0.1\npower = 1\npct_start = 0.3\n"
+        "div_factor = 25\nfinal_momentum = 0\n\n"
         "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
         "log_every = 100\neval_every = 1\npatience = 0\nmax_steps = 0\n"
         "max_time = 0\nzero_grad = true\n\n"
@@ -106,7 +107,12 @@ static const struct {
     {"optimizer.warmup=0.5", false},
     {"optimizer.min_lr=1e-4", false},
     {"optimizer.step_epochs=3", false},
+    {"optimizer.milestones=1, 2.5", false},
     {"optimizer.step_gamma=0.5", false},
+    {"optimizer.power=0.9", false},
+    {"optimizer.pct_start=0.25", false},
+    {"optimizer.div_factor=10", false},
+    {"optimizer.final_momentum=0.95", false},
     {"train.epochs=3", true},
     {"train.batch_size=8", false},
     {"train.shuffle=off", false},
@@ -150,11 +156,22 @@ Test(config_text, lets_epochs_grow_only_where_the_schedule_does_not_look)
 {
     char *two[] = {"optimizer.schedule=step", "train.epochs=9"};
     dp_config old, now;
-    for (int cosine = 0; cosine < 2; cosine++) {
-        two[0] = cosine ? "optimizer.schedule=cosine" : "optimizer.schedule=step";
+    static const struct {
+        char *schedule;
+        dp_status expected;
+    } cases[] = {{"optimizer.schedule=constant", DP_OK},
+                 {"optimizer.schedule=step", DP_OK},
+                 {"optimizer.schedule=exponential", DP_OK},
+                 {"optimizer.schedule=linear", DP_EUSAGE},
+                 {"optimizer.schedule=polynomial", DP_EUSAGE},
+                 {"optimizer.schedule=cosine", DP_EUSAGE},
+                 {"optimizer.schedule=onecycle", DP_EUSAGE}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        two[0] = cases[i].schedule;
         cr_assert_eq(dp_config_parse("t.ini", base, 1, two, &old), DP_OK);
         cr_assert_eq(dp_config_parse("t.ini", base, 2, two, &now), DP_OK);
-        cr_assert_eq(dp_config_may_resume(&old, &now), cosine ? DP_EUSAGE : DP_OK);
+        cr_assert_eq(dp_config_may_resume(&old, &now), cases[i].expected, "%s",
+                     cases[i].schedule);
     }
 }
 

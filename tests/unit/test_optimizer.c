@@ -19,6 +19,10 @@ static dp_config base(const char *name) {
     return c;
 }
 
+static dp_rates rates(const dp_config *c, double lr) {
+    return (dp_rates){lr, c->optimizer.momentum};
+}
+
 enum { N = 37 }; /* more than any vector, and ragged */
 
 /* Runs `steps` steps with gradients that change, and compares with `rule` on element i.
@@ -43,7 +47,7 @@ static void compare(const dp_config *c, int steps,
             g[i] = sinf((float)(i + 3 * t)) * 8; /* a sum over 4 samples */
             rule(c, t, (double)g[i] / 4, &dp[i], ds[i]);
         }
-        dp_update u = dp_optimizer_prepare(c, c->optimizer.lr, t);
+        dp_update u = dp_optimizer_prepare(c, rates(c, c->optimizer.lr), t);
         u.scale = 0.25F;
         o->update(&u, N, g, p, slot);
     }
@@ -113,7 +117,7 @@ Test(adam, first_step_by_hand)
     /* g = 2: m/(1-b1) = 2, sqrt(v/(1-b2)) = 2, so the step is lr whatever the gradient.
      */
     dp_config c = base("adam");
-    dp_update u = dp_optimizer_prepare(&c, 0.1, 1);
+    dp_update u = dp_optimizer_prepare(&c, rates(&c, 0.1), 1);
     u.scale = 1;
     float p = 1, g = 2, m = 0, v = 0;
     float *const slot[2] = {&m, &v};
@@ -197,7 +201,7 @@ Test(optimizer, first_two_steps_by_hand)
         c.optimizer.beta2 = 0.99;
         float p = 2, s0 = 0, s1 = 0;
         for (int t = 1; t <= 2; t++) {
-            dp_update u = dp_optimizer_prepare(&c, 0.5, t);
+            dp_update u = dp_optimizer_prepare(&c, rates(&c, 0.5), t);
             u.scale = 1;
             float g = t == 1 ? 4 : -1;
             float *const slot[2] = {&s0,
@@ -249,7 +253,7 @@ static void compare_layerwise(const dp_config *c, int steps) {
                 q[i] -= m[i];
             }
         }
-        dp_update u = dp_optimizer_prepare(c, lr, t);
+        dp_update u = dp_optimizer_prepare(c, rates(c, lr), t);
         u.scale = 0.25F;
         double squares[2];
         o->measure(&u, N, g, p, slot, squares);
@@ -323,10 +327,10 @@ Test(schedule, warms_up_in_equal_steps_to_lr)
     dp_config c = base("sgd");
     c.optimizer.warmup = 0.5;
     for (int s = 0; s < 10; s++) {
-        cr_assert_float_eq(dp_schedule_lr(&c, s, 20), 0.1 * (s + 1) / 10, 1e-15);
+        cr_assert_float_eq(dp_schedule_rates(&c, s, 20).lr, 0.1 * (s + 1) / 10, 1e-15);
     }
-    cr_assert_eq(dp_schedule_lr(&c, 10, 20), 0.1);
-    cr_assert_eq(dp_schedule_lr(&c, 199, 20), 0.1);
+    cr_assert_eq(dp_schedule_rates(&c, 10, 20).lr, 0.1);
+    cr_assert_eq(dp_schedule_rates(&c, 199, 20).lr, 0.1);
 }
 
 Test(schedule, cosine_goes_from_lr_to_min_lr)
@@ -336,7 +340,7 @@ Test(schedule, cosine_goes_from_lr_to_min_lr)
     c.optimizer.min_lr = 0.01;
     for (int s = 0; s < 200; s++) {
         double expect = 0.01 + 0.09 * (1 + cos(acos(-1) * s / 200)) / 2;
-        cr_assert_float_eq(dp_schedule_lr(&c, s, 20), expect, 1e-15, "step %d", s);
+        cr_assert_float_eq(dp_schedule_rates(&c, s, 20).lr, expect, 1e-15, "step %d", s);
     }
 }
 
@@ -349,8 +353,117 @@ Test(schedule, step_drops_by_gamma_and_stays_above_min_lr)
     c.optimizer.min_lr = 2e-4;
     const double expect[] = {0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 1e-3, 1e-3, 1e-3, 2e-4};
     for (int e = 0; e < 10; e++) {
-        cr_assert_float_eq(dp_schedule_lr(&c, e * 20, 20), expect[e], 1e-16, "epoch %d",
-                           e);
-        cr_assert_float_eq(dp_schedule_lr(&c, e * 20 + 19, 20), expect[e], 1e-16);
+        cr_assert_float_eq(dp_schedule_rates(&c, e * 20, 20).lr, expect[e], 1e-16,
+                           "epoch %d", e);
+        cr_assert_float_eq(dp_schedule_rates(&c, e * 20 + 19, 20).lr, expect[e], 1e-16);
+    }
+}
+
+/* 10 epochs of 20 steps at lr 0.1. */
+static dp_config scheduled(const char *name) {
+    dp_config c = base("sgd");
+    strcpy(c.optimizer.schedule, name);
+    c.optimizer.step_gamma = 0.5;
+    c.optimizer.power = 2;
+    c.optimizer.pct_start = 0.3;
+    c.optimizer.div_factor = 25;
+    return c;
+}
+
+Test(schedule, multistep_drops_at_its_milestones_in_any_order)
+{
+    dp_config c = scheduled("multistep");
+    strcpy(c.optimizer.milestones, "7, 2.5 4");
+    const struct {
+        int step;
+        double lr;
+    } expect[] = {{0, 0.1},    {49, 0.1},    {50, 0.05},    {79, 0.05},
+                  {80, 0.025}, {139, 0.025}, {140, 0.0125}, {199, 0.0125}};
+    for (size_t i = 0; i < sizeof expect / sizeof *expect; i++) {
+        cr_assert_float_eq(dp_schedule_rates(&c, expect[i].step, 20).lr, expect[i].lr,
+                           1e-16, "step %d", expect[i].step);
+    }
+    c.optimizer.min_lr = 0.03;
+    cr_assert_eq(dp_schedule_rates(&c, 199, 20).lr, 0.03);
+}
+
+Test(schedule, exponential_drops_each_epoch_after_the_warmup)
+{
+    dp_config c = scheduled("exponential");
+    for (int e = 0; e < 10; e++) {
+        cr_assert_float_eq(dp_schedule_rates(&c, e * 20, 20).lr, 0.1 * pow(0.5, e),
+                           1e-16);
+        cr_assert_float_eq(dp_schedule_rates(&c, e * 20 + 19, 20).lr, 0.1 * pow(0.5, e),
+                           1e-16);
+    }
+    c.optimizer.warmup = 2;
+    cr_assert_eq(dp_schedule_rates(&c, 40, 20).lr, 0.1);
+    cr_assert_eq(dp_schedule_rates(&c, 60, 20).lr, 0.05);
+}
+
+Test(schedule, linear_and_polynomial_end_at_min_lr)
+{
+    for (int power = 1; power <= 2; power++) {
+        dp_config c = scheduled(power == 1 ? "linear" : "polynomial");
+        c.optimizer.min_lr = 0.02;
+        c.optimizer.warmup = 1;
+        cr_assert_float_eq(dp_schedule_rates(&c, 9, 20).lr, 0.05, 1e-16);
+        for (int s = 20; s < 220; s++) {
+            double left = s < 200 ? (200 - s) / 180.0 : 0;
+            cr_assert_float_eq(dp_schedule_rates(&c, s, 20).lr,
+                               0.02 + 0.08 * pow(left, power), 1e-15, "step %d", s);
+        }
+    }
+}
+
+Test(schedule, onecycle_by_hand)
+{
+    dp_config c = scheduled("onecycle");
+    c.optimizer.momentum = 0.85;
+    c.optimizer.final_momentum = 0.95;
+    c.optimizer.min_lr = 0.001;
+    /* 0.3 of 200 steps: up in steps 0 to 59, down in 59 to 199. */
+    const struct {
+        int step;
+        double lr, momentum;
+    } expect[] = {{0, 0.004, 0.95},
+                  {59, 0.1, 0.85},
+                  {129, 0.0505, 0.9}, /* half way down */
+                  {199, 0.001, 0.95},
+                  {500, 0.001, 0.95}};
+    for (size_t i = 0; i < sizeof expect / sizeof *expect; i++) {
+        dp_rates r = dp_schedule_rates(&c, expect[i].step, 20);
+        cr_assert_float_eq(r.lr, expect[i].lr, 1e-15, "step %d", expect[i].step);
+        cr_assert_float_eq(r.momentum, expect[i].momentum, 1e-15, "step %d",
+                           expect[i].step);
+    }
+    c.optimizer.final_momentum = 0;
+    c.optimizer.warmup = 1;
+    dp_rates first = dp_schedule_rates(&c, 0, 20), begin = dp_schedule_rates(&c, 20, 20);
+    cr_assert_float_eq(first.lr, 0.004 / 20, 1e-16);
+    cr_assert_float_eq(begin.lr, 0.004, 1e-16);
+    cr_assert_eq(first.momentum, 0.85);
+    cr_assert_eq(begin.momentum, 0.85);
+}
+
+Test(schedule, is_finite_in_runs_of_a_step_or_two)
+{
+    static const char *const names[] = {"constant",    "step",    "multistep",
+                                        "exponential", "linear",  "polynomial",
+                                        "cosine",      "onecycle"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        dp_config c = scheduled(names[i]);
+        c.optimizer.step_epochs = 1;
+        strcpy(c.optimizer.milestones, "1");
+        for (int k = 0; k < 24; k++) {
+            c.train.epochs = 1 + k % 2;
+            c.optimizer.warmup = (double[]){0, 0.5, 3}[k / 2 % 3];
+            c.optimizer.pct_start = (double[]){0, 0.5, 1, 0.3}[k / 6];
+            for (int s = 0; s < 2; s++) {
+                double lr = dp_schedule_rates(&c, s, 1).lr;
+                cr_assert(lr >= 0 && lr <= 0.1 * (1 + 1e-15), "%s, case %d: %g", names[i],
+                          k, lr);
+            }
+        }
     }
 }
