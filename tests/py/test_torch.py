@@ -12,7 +12,8 @@ pytestmark = pytest.mark.together  # only one worker loads PyTorch
 
 LAYERS = "dense:24 relu dense:17 relu"
 WIDTHS = (FEATURES, 24, 17, CLASSES)
-STEPS, BATCH = 200, 64  # 20 epochs of 9 batches of 64 and one of 27
+STEPS, BATCH = 100, 64  # 10 epochs of 9 batches of 64 and one of 27
+TOLERANCE = 1e-5  # of weights after so many steps
 
 
 def network(torch, widths=WIDTHS):
@@ -100,8 +101,8 @@ def with_start(folder, data, widths=WIDTHS, **overrides):
             file[f"model/{name}"] = values
     lab.config(**{"model__layers": LAYERS, "model__init": "file",
                   "model__init_file": "start.h5", "train__shuffle": "false",
-                  "train__epochs": 20, "train__batch_size": BATCH,
-                  "checkpoint__every": 20, "train__eval_every": 20, **overrides})
+                  "train__epochs": 10, "train__batch_size": BATCH,
+                  "checkpoint__every": 10, "train__eval_every": 10, **overrides})
     return lab
 
 
@@ -116,39 +117,38 @@ def difference(run, model, tolerance, widths=WIDTHS):
     return max(float(np.abs(ours[name] - theirs[name]).max()) for name in start)
 
 
-# Our keys, PyTorch's optimizer, and how much weights may differ.
+# Our keys, and PyTorch's optimizer.
 FORMS = {
-    "sgd": (dict(optimizer__lr=0.1), ("SGD", dict(lr=0.1)), 1e-4),
+    "sgd": (dict(optimizer__lr=0.1), ("SGD", dict(lr=0.1))),
     "momentum": (dict(optimizer__lr=0.05, optimizer__momentum=0.9),
-                 ("SGD", dict(lr=0.05, momentum=0.9)), 1e-4),
+                 ("SGD", dict(lr=0.05, momentum=0.9))),
     "nesterov": (dict(optimizer__lr=0.05, optimizer__momentum=0.9, optimizer__nesterov="true"),
-                 ("SGD", dict(lr=0.05, momentum=0.9, nesterov=True)), 1e-4),
+                 ("SGD", dict(lr=0.05, momentum=0.9, nesterov=True))),
     "weight_decay": (dict(optimizer__lr=0.1, optimizer__momentum=0.5, optimizer__weight_decay=0.02),
-                     ("SGD", dict(lr=0.1, momentum=0.5, weight_decay=0.02)), 1e-4),
-    "adam": (dict(optimizer__name="adam", optimizer__lr=0.003), ("Adam", dict(lr=0.003)), 2e-3),
+                     ("SGD", dict(lr=0.1, momentum=0.5, weight_decay=0.02))),
+    "adam": (dict(optimizer__name="adam", optimizer__lr=0.003), ("Adam", dict(lr=0.003))),
     "adam_decay": (dict(optimizer__name="adam", optimizer__lr=0.003, optimizer__weight_decay=0.01,
                         optimizer__beta1=0.8, optimizer__beta2=0.99, optimizer__eps=1e-6),
-                   ("Adam", dict(lr=0.003, weight_decay=0.01, betas=(0.8, 0.99), eps=1e-6)), 2e-3),
+                   ("Adam", dict(lr=0.003, weight_decay=0.01, betas=(0.8, 0.99), eps=1e-6))),
     "adamw": (dict(optimizer__name="adamw", optimizer__lr=0.003, optimizer__weight_decay=0.3),
-              ("AdamW", dict(lr=0.003, weight_decay=0.3)), 2e-3),
+              ("AdamW", dict(lr=0.003, weight_decay=0.3))),
     "rmsprop": (dict(optimizer__name="rmsprop", optimizer__lr=0.001),
-                ("RMSprop", dict(lr=0.001)), 2e-3),
+                ("RMSprop", dict(lr=0.001))),
     "rmsprop_momentum": (dict(optimizer__name="rmsprop", optimizer__lr=0.001, optimizer__alpha=0.9,
                               optimizer__momentum=0.5, optimizer__weight_decay=0.01),
-                         ("RMSprop", dict(lr=0.001, alpha=0.9, momentum=0.5, weight_decay=0.01)),
-                         2e-3),
+                         ("RMSprop", dict(lr=0.001, alpha=0.9, momentum=0.5, weight_decay=0.01))),
     "adagrad": (dict(optimizer__name="adagrad", optimizer__lr=0.02, optimizer__weight_decay=0.01),
-                ("Adagrad", dict(lr=0.02, weight_decay=0.01)), 2e-3),
-    "clip": (dict(optimizer__lr=0.1, optimizer__clip_norm=0.2), ("SGD", dict(lr=0.1)), 1e-4),
-    "smoothing": (dict(optimizer__lr=0.1, loss__label_smoothing=0.2), ("SGD", dict(lr=0.1)), 1e-4),
+                ("Adagrad", dict(lr=0.02, weight_decay=0.01))),
+    "clip": (dict(optimizer__lr=0.1, optimizer__clip_norm=0.2), ("SGD", dict(lr=0.1))),
+    "smoothing": (dict(optimizer__lr=0.1, loss__label_smoothing=0.2), ("SGD", dict(lr=0.1))),
     "cosine": (dict(optimizer__lr=0.1, optimizer__momentum=0.5, optimizer__schedule="cosine",
                     optimizer__warmup=3, optimizer__min_lr=0.01),
-               ("SGD", dict(lr=0.1, momentum=0.5)), 1e-4),
+               ("SGD", dict(lr=0.1, momentum=0.5))),
     "step": (dict(optimizer__lr=0.1, optimizer__momentum=0.5, optimizer__schedule="step",
                   optimizer__step_epochs=3, optimizer__step_gamma=0.5),
-             ("SGD", dict(lr=0.1, momentum=0.5)), 1e-4),
+             ("SGD", dict(lr=0.1, momentum=0.5))),
     "standardize": (dict(optimizer__lr=0.02, data__normalize="standardize"),
-                    ("SGD", dict(lr=0.02)), 1e-4),
+                    ("SGD", dict(lr=0.02))),
 }
 
 
@@ -187,12 +187,12 @@ def test_schedule_is_that_of_pytorch(tmp_path, data, arrays, torch, name):
     assert len(set(steps["lr"])) > 2
     model = in_torch(torch, *tensors(torch, arrays, "train"), ("SGD", dict(lr=0.1, momentum=0.5)),
                      rates)[0]
-    assert difference(lab.out(), model, 1e-4) <= 1e-4
+    assert difference(lab.out(), model, TOLERANCE) <= TOLERANCE
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_200_steps_agree_with_pytorch(tmp_path, data, arrays, torch, form):
-    keys, kind, tolerance = FORMS[form]
+def test_100_steps_agree_with_pytorch(tmp_path, data, arrays, torch, form):
+    keys, kind = FORMS[form]
     lab = with_start(tmp_path, data, **keys)
     lab.run("run.ini").expect(0)
     steps = lab.out().table("steps")
@@ -204,7 +204,7 @@ def test_200_steps_agree_with_pytorch(tmp_path, data, arrays, torch, form):
     model, losses, norms, optimizer = in_torch(torch, x, y, kind,
                                                   [{"lr": float(lr)} for lr in steps["lr"]],
                                                   clip, smoothing)
-    assert difference(lab.out(), model, tolerance) <= tolerance
+    assert difference(lab.out(), model, TOLERANCE) <= TOLERANCE
     np.testing.assert_allclose(steps["loss"][:20], losses[:20], rtol=2e-5,
                                err_msg="loss before the update")
     np.testing.assert_allclose(steps["grad_norm"][:20], norms[:20], rtol=1e-3,
@@ -242,8 +242,9 @@ def mnist_arrays(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["sgd", "momentum", "adam"])
-def test_200_steps_on_mnist_agree_with_pytorch(tmp_path, mnist, torch, form):
-    keys, (kind, options), tolerance = FORMS[form]
+def test_100_steps_on_mnist_agree_with_pytorch(tmp_path, mnist, torch, form):
+    keys, (kind, options) = FORMS[form]
+    tolerance = 2e-3 if kind == "Adam" else 1e-4
     if kind == "Adam":
         keys, options = {**keys, "optimizer__lr": 0.001}, {**options, "lr": 0.001}
     widths = (784, 512, 512, 10)
