@@ -46,15 +46,21 @@ typedef struct dp_config {
         double label_smoothing;
     } loss;
     struct {
-        char name[16]; /* sgd | adam | adamw */
+        char name[16]; /* sgd | adam | adamw | rmsprop | adagrad | lion | lars | lamb */
         double lr, momentum;
         bool nesterov;
-        double weight_decay, beta1, beta2, eps, clip_norm;
-        char schedule[16]; /* constant | step | cosine */
+        double weight_decay;
+        bool decay_all; /* false: matrices only */
+        double beta1, beta2, eps, alpha, trust, clip_norm;
+        char schedule[16]; /* constant | step | multistep | exponential | linear |
+                              polynomial | cosine | onecycle */
         double warmup;     /* epochs */
         double min_lr;
-        int64_t step_epochs; /* schedule = step: epochs between two drops */
-        double step_gamma;   /* schedule = step: factor of a drop */
+        int64_t step_epochs;      /* schedule = step: epochs between two drops */
+        char milestones[DP_TEXT]; /* multistep: epochs of the drops, as numbers */
+        double step_gamma;        /* step, multistep, exponential: factor of a drop */
+        double power;             /* polynomial */
+        double pct_start, div_factor, final_momentum; /* onecycle */
     } optimizer;
     struct {
         int64_t epochs, batch_size; /* batch_size 0 = the whole training split */

@@ -10,12 +10,17 @@ typedef struct dp_sampler {
     const int32_t *row; /* [n] the split's rows; borrowed */
     int n;              /* samples in the split */
     int batch;          /* global batch, 1..n */
-    int steps;          /* steps an epoch: ceil(n/batch), floor with drop_last */
+    int steps;          /* an epoch's, dp_sampler_steps */
     bool shuffle;
     uint64_t seed;
     int64_t epoch;  /* of `order`, from 1; 0: none yet */
     int32_t *order; /* [n] rows in the order of the epoch; owner: this */
 } dp_sampler;
+
+/** The steps of an epoch: ceil(n/batch), floor with drop_last. */
+static inline int dp_sampler_steps(int n, int batch, bool drop_last) {
+    return n / batch + (n % batch != 0 && !drop_last);
+}
 
 /** Errors: DP_EINTERNAL (no memory), DP_EUSAGE (batch > n, or no step left by drop_last).
  */

@@ -54,6 +54,10 @@ int dp_model_lowest_trained(const dp_layer *layers, int n);
  *  layer about the same. MPI: local */
 double dp_model_flops(const dp_model *model);
 
+/** Whether a tensor holds the weights of sums over inputs, and not a bias or a norm's
+ *  factors.  MPI: local */
+bool dp_model_is_matrix(const dp_model *model, const dp_tensor *tensor);
+
 /** Moves the parameters into memory of the caller's (model->floats, shared with other
  *  ranks), which the model borrows. NULL takes them away: the model then has none.
  *  MPI: local */

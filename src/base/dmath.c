@@ -1,4 +1,4 @@
-/* log, cos and integer powers in double from IEEE operations alone, so that they are the
+/* log, exp, cos and integer powers in double from IEEE operations alone, so that they are the
  * same on every machine. */
 #include "base/dmath.h"
 #include <assert.h>
@@ -69,6 +69,21 @@ double dp_dlog(double x) {
     const double ln2_hi = 0x1.62e42fefa38p-1; /* 42 bits: k * ln2_hi is exact */
     const double ln2_lo = 0x1.ef35793c7673p-45;
     return k * ln2_hi - ((h - (small + k * ln2_lo)) - f);
+}
+
+double dp_dexp(double x) {
+    assert(x >= -700 && x <= 700);
+    const double ln2_hi = 0x1.62e42fefa38p-1; /* 42 bits: k * ln2_hi is exact */
+    const double ln2_lo = 0x1.ef35793c7673p-45;
+    int k = (int)floor(x * 0x1.71547652b82fep0 + 0.5);
+    double hi = x - k * ln2_hi, lo = k * ln2_lo;
+    double r = hi - lo; /* |r| <= 0.347: 13 terms reach 2^-58 */
+    double term = 0;
+    for (int i = 13; i >= 2; i--) {
+        term = (1.0 + term) * r / i;
+    }
+    /* 1 + r + r term, and what r has lost */
+    return ldexp(1.0 + (r + (r * term + ((hi - r) - lo))), k);
 }
 
 /* sin(t) for |t| <= pi/4; the argument in two parts, since its relative error stays. */

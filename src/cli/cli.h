@@ -19,6 +19,9 @@ typedef struct dp_cli {
         *session; /* check, show: of the config; eval, predict: of the checkpoint */
 } dp_cli;
 
+/* cli_schedule.c: the course of the learning rate, and warnings on it, for `check`. */
+void dp_cli_schedule(const dp_session *session);
+
 dp_status dp_cli_check(const dp_cli *cli);
 dp_status dp_cli_show(const dp_cli *cli);
 dp_status dp_cli_eval(const dp_cli *cli);

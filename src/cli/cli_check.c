@@ -1,4 +1,5 @@
-/* trainer check: config, data, launch, model, memory and speed; trains nothing. */
+/* trainer check: config, data, launch, model, schedule, memory and speed; trains
+ * nothing. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -99,12 +100,12 @@ static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
     int64_t max = 1024 * (int64_t)dp_comm_size(session->comm);
     int n = session->batch < max ? session->batch : (int)max, steps = 0;
     dp_step_result step = {0};
-    dp_step(stepper, rows, n, 0, 1, false, &step);
+    dp_step(stepper, rows, n, (dp_rates){0}, 1, false, &step);
     dp_stepper_wait_params(stepper);
     double start = dp_clock(), first = step.seconds;
     for (; !step.stop; steps++) {
         bool last = first + dp_clock() - start > enough;
-        dp_step(stepper, rows, n, 0, steps + 2, last, &step);
+        dp_step(stepper, rows, n, (dp_rates){0}, steps + 2, last, &step);
     }
     dp_stepper_wait_params(stepper);
     return (dp_clock() - start) / steps / n;
@@ -160,6 +161,7 @@ dp_status dp_cli_check(const dp_cli *cli) {
     dp_session_header(session);
     dp_launch_check(session);
     print_layers(session);
+    dp_cli_schedule(session);
     DP_TRY(dp_train_check(session));
     dp_model_log_start(session->model, cli->config.model.init_file);
     DP_TRY(dp_team_open(session->threads, print_cost, session));

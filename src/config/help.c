@@ -27,6 +27,20 @@ static const char *default_text(const dp_key *key) {
     return *key->default_text ? key->default_text : "none";
 }
 
+/* "adagrad: 1e-10, lamb: 1e-06", behind `words`; nothing where all have one default. */
+static void print_variants(FILE *out, int at, const char *words, const dp_key *key) {
+    char text[DP_TEXT];
+    int n = snprintf(text, sizeof text, "%s", words);
+    for (int k = 0; k < DP_VARIANTS && key->variant[k].optimizer; k++) {
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s %s: %s", k > 0 ? "," : "",
+                      key->variant[k].optimizer, key->variant[k].text);
+    }
+    if (key->variant[0].optimizer) {
+        fprintf(out, "%*s", at, "");
+        wrap(out, at, text);
+    }
+}
+
 static void print_section(FILE *out, const dp_section *section) {
     char takes[DP_TEXT];
     fprintf(out, "[%s]  %s\n", section->name, section->help);
@@ -40,6 +54,7 @@ static void print_section(FILE *out, const dp_section *section) {
         wrap(out, TEXT_AT, takes);
         fprintf(out, "%*s", TEXT_AT, "");
         wrap(out, TEXT_AT, key->help);
+        print_variants(out, TEXT_AT, "Default with", key);
     }
 }
 
@@ -52,8 +67,9 @@ static const char *resume_rule(const dp_key *key) {
     switch (key->change) {
     case DP_FREE:
         return "may change when a run is continued";
-    case DP_FREE_UNLESS_COSINE:
-        return "may change when a run is continued, unless optimizer.schedule = cosine";
+    case DP_FREE_UNLESS_NEEDED:
+        return "may change when a run is continued, unless optimizer.schedule = linear, "
+               "polynomial, cosine or onecycle";
     case DP_FIXED:
         break;
     }
@@ -73,6 +89,7 @@ static void print_key(FILE *out, const dp_key *key) {
     fputc('\n', out);
     print_field(out, "type", takes);
     print_field(out, "default", default_text(key));
+    print_variants(out, 11, "with", key);
     print_field(out, "resume", resume_rule(key));
     snprintf(example, sizeof example,
              "'%s = ...' under [%s], or %s.%s=... after the CONFIG", key->name,

@@ -30,11 +30,18 @@ extern const dp_key_type dp_type_seed;    /* uint64_t */
 extern const dp_key_type
     dp_type_real; /* double in the range, finite and not 0 as float */
 
+/** A default that is another one with one of the optimizers. */
+typedef struct dp_variant {
+    const char *optimizer, *text;
+} dp_variant;
+
+enum { DP_VARIANTS = 2 };
+
 /** What a resume allows. */
 typedef enum dp_change {
     DP_FIXED,
     DP_FREE,
-    DP_FREE_UNLESS_COSINE, /* a schedule that looks at it */
+    DP_FREE_UNLESS_NEEDED, /* by the schedule, see dp_schedule_needs_end */
 } dp_change;
 
 struct dp_key {
@@ -46,13 +53,17 @@ struct dp_key {
     const char *help;    /* one sentence */
     const char *choices; /* "a | b | c" */
     double lo, hi;
-    bool above, below; /* lo, hi themselves are out */
+    bool above, below;               /* lo, hi themselves are out */
+    dp_variant variant[DP_VARIANTS]; /* up to the first without a name */
     const char *shown; /* help's word for a default that depends on others, or NULL */
 };
 
 typedef struct dp_section {
     const char *name, *help;
 } dp_section;
+
+/** Whether the schedule's course depends on train.epochs. */
+bool dp_schedule_needs_end(const char *schedule);
 
 /** The one table, a section's keys side by side, in the order of dp_sections. */
 extern const dp_key dp_keys[];

@@ -2,6 +2,7 @@
 #include "keys.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void dp_origin_text(const dp_origin *origin, int set, char out[DP_TEXT]) {
@@ -69,9 +70,47 @@ static dp_status name_run(const dp_origin *origin, dp_config *c) {
     return DP_OK;
 }
 
+/* The defaults that the optimizer has of its own. */
+static dp_status set_variants(const dp_origin *origin, dp_config *c) {
+    for (const dp_key *key = dp_keys; key < dp_keys + dp_nkeys; key++) {
+        for (int k = 0; k < DP_VARIANTS && key->variant[k].optimizer; k++) {
+            if (!origin->set[key - dp_keys] &&
+                strcmp(key->variant[k].optimizer, c->optimizer.name) == 0) {
+                DP_TRY(dp_key_set(key, origin->name, key->variant[k].text, c));
+            }
+        }
+    }
+    return DP_OK;
+}
+
+static dp_status check_schedule(const dp_origin *origin, const dp_config *c) {
+    bool drops = false;
+    for (const char *p = c->optimizer.milestones; *p;) {
+        char *end = NULL;
+        double milestone = strtod(p, &end);
+        if (end != p && milestone < 0) {
+            return refuse(origin, c, "optimizer", "milestones",
+                          "has an epoch below 0: give epochs of the run, as in 30, 60");
+        }
+        drops = drops || (end != p && milestone > 0);
+        p = end == p ? p + 1 : end;
+    }
+    if (strcmp(c->optimizer.schedule, "multistep") == 0 && !drops) {
+        return refuse(origin, c, "optimizer", "schedule",
+                      "needs optimizer.milestones, the epochs after which the learning "
+                      "rate drops, as in 30, 60");
+    }
+    if (c->optimizer.final_momentum > 0 && c->optimizer.momentum == 0) {
+        return refuse(origin, c, "optimizer", "final_momentum",
+                      "needs optimizer.momentum above 0");
+    }
+    return DP_OK;
+}
+
 dp_status dp_config_resolve(const dp_origin *origin, dp_config *c) {
     DP_TRY(require(origin, c));
     DP_TRY(name_run(origin, c));
+    DP_TRY(set_variants(origin, c));
     double validation = c->data.validation;
     if (validation >= 1 && validation != floor(validation)) {
         return refuse(origin, c, "data", "validation",
@@ -89,6 +128,7 @@ dp_status dp_config_resolve(const dp_origin *origin, dp_config *c) {
         return refuse(origin, c, "optimizer", "nesterov",
                       "needs optimizer.momentum above 0");
     }
+    DP_TRY(check_schedule(origin, c));
     if (strncmp(c->checkpoint.best, "val_", 4) == 0 && validation == 0) {
         return refuse(origin, c, "checkpoint", "best", "needs data.validation above 0");
     }

@@ -21,9 +21,14 @@ char *dp_config_text(const dp_config *config) {
     return b.text;
 }
 
+bool dp_schedule_needs_end(const char *schedule) {
+    return strcmp(schedule, "linear") == 0 || strcmp(schedule, "polynomial") == 0 ||
+           strcmp(schedule, "cosine") == 0 || strcmp(schedule, "onecycle") == 0;
+}
+
 static bool may_change(const dp_key *key, const dp_config *old) {
-    if (key->change == DP_FREE_UNLESS_COSINE) {
-        return strcmp(old->optimizer.schedule, "cosine") != 0;
+    if (key->change == DP_FREE_UNLESS_NEEDED) {
+        return !dp_schedule_needs_end(old->optimizer.schedule);
     }
     return key->change == DP_FREE;
 }

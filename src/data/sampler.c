@@ -20,7 +20,7 @@ dp_status dp_sampler_create(const int32_t *row, int n, int batch, bool shuffle,
     *sampler = (dp_sampler){.row = row,
                             .n = n,
                             .batch = batch,
-                            .steps = n / batch + (n % batch != 0 && !drop_last),
+                            .steps = dp_sampler_steps(n, batch, drop_last),
                             .shuffle = shuffle,
                             .seed = seed,
                             .order = order};

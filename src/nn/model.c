@@ -197,6 +197,18 @@ double dp_model_flops(const dp_model *model) {
     return flops;
 }
 
+bool dp_model_is_matrix(const dp_model *model, const dp_tensor *tensor) {
+    for (int l = 0; l < model->nlayers; l++) {
+        const dp_layer *layer = &model->layers[l];
+        for (int k = 0; k < layer->ntensors; k++) {
+            if (layer->tensor[k].offset == tensor->offset) {
+                return tensor->ndim > 1 && layer->start[k].fan_in > 0;
+            }
+        }
+    }
+    return false;
+}
+
 void dp_model_move_params(dp_model *model, float *params) {
     if (!params) {
         model->params = NULL;

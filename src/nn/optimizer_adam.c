@@ -39,5 +39,6 @@ static void adamw(const dp_update *u, size_t n, const float *sum, float *p,
     rule(u, 0.0F, u->decay, n, sum, p, slot[0], slot[1]);
 }
 
-const dp_optimizer dp_optimizer_adam = {"adam", slots, adam};
-const dp_optimizer dp_optimizer_adamw = {"adamw", slots, adamw};
+const dp_optimizer dp_optimizer_adam = {.name = "adam", .slots = slots, .update = adam};
+const dp_optimizer dp_optimizer_adamw = {
+    .name = "adamw", .slots = slots, .update = adamw};

@@ -50,4 +50,4 @@ static void update(const dp_update *u, size_t n, const float *sum, float *p,
     }
 }
 
-const dp_optimizer dp_optimizer_sgd = {"sgd", slots, update};
+const dp_optimizer dp_optimizer_sgd = {.name = "sgd", .slots = slots, .update = update};

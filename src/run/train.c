@@ -45,19 +45,19 @@ static dp_status train_step(dp_run *run, bool *stop) {
     dp_progress_state *progress = &run->progress;
     int n = 0;
     const int32_t *rows = dp_sampler_batch(run->sampler, (int)progress->position, &n);
-    double lr = dp_schedule_lr(config, progress->step, run->sampler->steps);
+    dp_rates rates = dp_schedule_rates(config, progress->step, run->sampler->steps);
     double max_time = config->train.max_time;
     int64_t max_steps = config->train.max_steps;
     bool stop_requested = dp_saver_failed(run->saver) || dp_signals_pending() ||
                           (max_time > 0 && dp_clock() - run->start_time >= max_time);
     dp_step_result r;
-    dp_step(run->stepper, rows, n, lr, progress->step + 1, stop_requested, &r);
+    dp_step(run->stepper, rows, n, rates, progress->step + 1, stop_requested, &r);
     progress->step++;
     progress->position++;
     progress->samples += n;
     progress->loss_sum += r.loss_sum;
     progress->correct += progress->correct >= 0 ? r.correct : 0;
-    progress->lr = lr;
+    progress->lr = rates.lr;
     run->epoch_seconds += r.seconds;
     run->epoch_samples += n;
     run->epoch_steps++;
@@ -184,6 +184,7 @@ static dp_status train(dp_run *run) {
     dp_session_header(session);
     dp_model_log_start(session->model, run->config->model.init_file);
     dp_launch_check(session);
+    dp_schedule_check(run->config);
     dp_signals_defer(); /* from here on metrics.h5 says how the run is */
     DP_TRY(dp_saver_create(session, run->stepper, &run->progress, run->sampler->steps,
                            &run->start, &run->saver));

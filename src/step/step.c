@@ -226,11 +226,45 @@ static void prefetch_chunk(const dp_stepper *st, int c) {
     }
 }
 
+/* Allgathers what the team has computed, in the middle of an update. Whole team. */
+static void exchange(dp_stepper *st, dp_team team, int n, const dp_sliced_array *arrays,
+                     dp_times *times, double *clock) {
+    times->update += dp_lap(clock);
+    dp_team_barrier(team);
+    times->idle += dp_lap(clock);
+    if (team.id == 0) {
+        dp_exchange_gather(st->exchange, n, arrays);
+        times->reduce += dp_lap(clock);
+    }
+    dp_team_barrier(team);
+}
+
+/* Chunks [begin, end), each tensor at a rate of its own. */
+static void update_layerwise(dp_stepper *st, dp_team team, int begin, int end,
+                             dp_update u, dp_times *times, double *clock) {
+    const size_t *bound = st->bucket[0].chunk_bound;
+    dp_sliced_array measured[2] = {{st->measure[0], sizeof(double), bound},
+                                   {st->measure[1], sizeof(double), bound}};
+    for (int c = begin; c < end; c++) {
+        dp_step_measure_chunk(st, c, &u);
+    }
+    exchange(st, team, 2, measured, times, clock);
+    for (int c = begin; c < end; c++) {
+        int t = st->chunk_tensor[c];
+        if (c == begin || t != st->chunk_tensor[c - 1]) {
+            u.rate = dp_step_rate(st, t, &u);
+        }
+        dp_step_update_chunk(st, c, &u);
+    }
+}
+
 /* The owned slice: sum, norm, update; then an allgather of the parameters. With clipping
- * the norm comes first, which takes one more small exchange. Whole team. */
+ * the norm comes first, and with layer-wise rates those of the tensors: each takes one
+ * more small exchange. Whole team. */
 static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, bool done,
                    double *clock) {
-    double clip = st->config->optimizer.clip_norm;
+    bool clip = st->config->optimizer.clip_norm > 0;
+    bool layerwise = st->optimizer->measure != NULL;
     dp_times *times = team.id == 0 ? &st->times : &(dp_times){0};
     dp_update u = plan->u;
     dp_sliced_array squares = {st->squares, sizeof(double), st->bucket[0].chunk_bound};
@@ -242,25 +276,21 @@ static void update(dp_stepper *st, dp_team team, const dp_update_plan *plan, boo
         prefetch_chunk(st, c + 1 < end ? c + 1 : c);
         dp_step_accumulate_chunk(
             st, c, dp_exchange_sum(st->exchange, chunk[c], chunk[c + 1]), plan->scale);
-        if (!(clip > 0)) {
+        if (!clip && !layerwise) {
             dp_step_update_chunk(st, c, &u);
         }
+    }
+    if (clip) {
+        exchange(st, team, 1, &squares, times, clock);
+        dp_step_clip(st, &u);
+    }
+    if (layerwise) {
+        update_layerwise(st, team, begin, end, u, times, clock);
+    }
+    for (int c = begin; c < end && clip && !layerwise; c++) {
+        dp_step_update_chunk(st, c, &u);
     }
     times->update += dp_lap(clock);
-    if (clip > 0) {
-        dp_team_barrier(team);
-        times->idle += dp_lap(clock);
-        if (team.id == 0) {
-            dp_exchange_gather(st->exchange, 1, &squares);
-            times->reduce += dp_lap(clock);
-        }
-        dp_team_barrier(team);
-        dp_step_clip(st, &u);
-        for (int c = begin; c < end; c++) {
-            dp_step_update_chunk(st, c, &u);
-        }
-        times->update += dp_lap(clock);
-    }
     dp_team_barrier(team);
     times->idle += dp_lap(clock);
     if (team.id == 0) {
@@ -313,7 +343,7 @@ static void step_thread(dp_team team, void *arg) {
     }
 }
 
-void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
+void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t t,
              bool stop_requested, dp_step_result *out) {
     double start = dp_clock(), reduce_before = st->times.reduce;
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
@@ -321,7 +351,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
     int nmicrobatches = dp_tree_partition(blocks, ranks, rank, st->max_blocks, NULL);
     dp_range *range = st->range;
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
-    dp_update_plan plan = dp_step_plan(st, n, lr, t);
+    dp_update_plan plan = dp_step_plan(st, n, rates, t);
     st->correct = 0;
     step_job j = {.st = st,
                   .rows = rows,
@@ -331,7 +361,8 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, double lr, int64_t t,
                   .range = range,
                   .plan = &plan,
                   .early_update = ranks == 1 && nmicrobatches == 1 &&
-                                  !(st->config->optimizer.clip_norm > 0),
+                                  !(st->config->optimizer.clip_norm > 0) &&
+                                  !st->optimizer->measure,
                   .scalars = {.stop = stop_requested},
                   .start = start};
     dp_team_run(st->threads, step_thread, &j);

@@ -64,6 +64,9 @@ static const char *no_overlap(const dp_stepper *st) {
     if (st->shared->domains == 1) {
         return "all ranks share one memory";
     }
+    if (st->optimizer->measure) {
+        return "the optimizer needs the norms of whole tensors first";
+    }
     return dp_comm_thread_serialized(st->comm)
                ? NULL
                : "this MPI takes calls of one thread only";
@@ -138,15 +141,35 @@ static void find_buckets(dp_stepper *st) {
     }
 }
 
+/* The tensor of each chunk, and which tensors weight decay is for. */
+static void find_tensors(dp_stepper *st) {
+    const dp_model *model = st->model;
+    st->chunk_tensor = dp_alloc((size_t)model->nchunks, sizeof *st->chunk_tensor);
+    st->decays = dp_alloc((size_t)model->ntensors, sizeof *st->decays);
+    for (int t = 0, c = 0; t < model->ntensors; t++) {
+        const dp_tensor *tensor = &model->tensors[t];
+        st->decays[t] =
+            st->config->optimizer.decay_all || dp_model_is_matrix(model, tensor);
+        for (; c < model->nchunks && model->chunk[c] < tensor->offset + tensor->count;
+             c++) {
+            st->chunk_tensor[c] = t;
+        }
+    }
+}
+
 /* Parameters, optimizer state and squares: one copy for all ranks that share memory. */
 static dp_status create_shared(dp_stepper *st) {
     dp_model *model = st->model;
     size_t floats = model->floats;
-    size_t squares = ((size_t)model->nchunks + 7) / 8 * 8 * sizeof(double);
+    size_t row = ((size_t)model->nchunks + 7) / 8 * 8;
+    size_t squares = (st->optimizer->measure ? 3 : 1) * row * sizeof(double);
     size_t slabs = 1 + (size_t)st->nslots;
     DP_TRY(dp_shared_create(st->comm, squares + slabs * floats * sizeof(float),
                             dp_exchange_own_bytes(floats, st->ngrads), &st->shared));
     st->squares = st->shared->common;
+    for (int k = 0; k < 2 && st->optimizer->measure; k++) {
+        st->measure[k] = st->squares + (size_t)(k + 1) * row;
+    }
     float *slab = (float *)((char *)st->shared->common + squares);
     dp_model_move_params(model, slab);
     for (int k = 0; k < st->nslots; k++) {
@@ -197,6 +220,7 @@ static dp_status create(dp_stepper *st, int batch) {
     DP_TRY(dp_comm_agree(st->comm, create_own(st, batch)));
     DP_TRY(create_shared(st));
     find_buckets(st);
+    find_tensors(st);
     DP_TRY(dp_comm_agree(st->comm, create_exchange(st)));
     return dp_comm_agree(st->comm, create_overlap(st));
 }
@@ -243,6 +267,8 @@ void dp_stepper_destroy(dp_stepper **stepper) {
         free(st->completes);
         free(st->chunk_sum);
         free(st->updated);
+        free(st->chunk_tensor);
+        free(st->decays);
         free(st);
     }
     *stepper = NULL;

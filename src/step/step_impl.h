@@ -49,6 +49,9 @@ struct dp_stepper {
     int64_t *updated; /* [nchunks] the last step of an early update; owner: this */
 
     const dp_optimizer *optimizer;
+    int *chunk_tensor;  /* [nchunks] the tensor of each chunk; owner: this */
+    bool *decays;       /* [ntensors] whether weight decay is for it; owner: this */
+    double *measure[2]; /* [nchunks] squares of optimizer->measure; NULL without it */
     int nslots;
     const char *slot_name[3];
     float *slot[3];
@@ -73,12 +76,17 @@ typedef struct dp_update_plan {
 } dp_update_plan;
 
 /* step_update.c: the plan of step t's update on a batch of n samples. */
-dp_update_plan dp_step_plan(const dp_stepper *st, int n, double lr, int64_t t);
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, dp_rates rates, int64_t t);
 
 /* step_update.c: the summed gradient of an owned chunk: accumulated where it is to be,
  * and its squared norm; and the chunk's update. */
 void dp_step_accumulate_chunk(dp_stepper *st, int c, const float *sum, float scale);
 void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u);
+
+/* step_update.c: layer-wise rates: the owned chunk's squared norms into st->measure; and
+ * the rate of tensor t, when those of all its chunks are there. */
+void dp_step_measure_chunk(dp_stepper *st, int c, const dp_update *u);
+float dp_step_rate(const dp_stepper *st, int t, const dp_update *u);
 
 /* step_update.c: a rank alone with its whole batch in one microbatch need not wait for
  * anybody. A thread updates the chunks of its rows [begin, end) while their gradients are

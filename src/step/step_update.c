@@ -1,10 +1,10 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
 #include "step_impl.h"
 
-dp_update_plan dp_step_plan(const dp_stepper *st, int n, double lr, int64_t t) {
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, dp_rates rates, int64_t t) {
     dp_update_plan plan = {.step = t,
                            .blocks = dp_tree_blocks(n, st->block),
-                           .u = dp_optimizer_prepare(st->config, lr, t),
+                           .u = dp_optimizer_prepare(st->config, rates, t),
                            .scale = (float)(1.0 / n)};
     plan.u.scale = st->accumulated ? 1.0F : plan.scale; /* what is accumulated is means */
     return plan;
@@ -34,13 +34,47 @@ void dp_step_accumulate_chunk(dp_stepper *st, int c, const float *sum, float sca
     st->squares[c] = dp_sum_squares(sum, n, scale);
 }
 
+/* u for tensor t: without weight decay where that is not for it. */
+static dp_update update_of(const dp_stepper *st, int t, const dp_update *u) {
+    dp_update mine = *u;
+    if (!st->decays[t]) {
+        mine.weight_decay = 0;
+        mine.decay = 1;
+    }
+    return mine;
+}
+
+/* The optimizer's state at `at`; NULL: it has none. */
+static float *state_at(const dp_stepper *st, int k, size_t at) {
+    return st->slot[k] && st->slot[k] != st->accumulated ? st->slot[k] + at : NULL;
+}
+
+void dp_step_measure_chunk(dp_stepper *st, int c, const dp_update *u) {
+    const dp_model *model = st->model;
+    size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
+    float *const slot[2] = {state_at(st, 0, at), state_at(st, 1, at)};
+    double squares[2];
+    dp_update mine = update_of(st, st->chunk_tensor[c], u);
+    st->optimizer->measure(&mine, n, st->chunk_sum[c], model->params + at, slot, squares);
+    st->measure[0][c] = squares[0];
+    st->measure[1][c] = squares[1];
+}
+
+float dp_step_rate(const dp_stepper *st, int t, const dp_update *u) {
+    const dp_tensor *tensor = &st->model->tensors[t];
+    int first = dp_step_chunk_from(st->model, tensor->offset);
+    int n = (int)((tensor->count + DP_CHUNK - 1) / DP_CHUNK);
+    double norm[2] = {sqrt(dp_tree_sum(st->measure[0] + first, n)),
+                      sqrt(dp_tree_sum(st->measure[1] + first, n))};
+    dp_update mine = update_of(st, t, u);
+    return (float)((double)u->lr * st->optimizer->ratio(&mine, norm[0], norm[1]));
+}
+
 void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u) {
     const dp_model *model = st->model;
     size_t at = model->chunk[c], n = model->chunk[c + 1] - at;
-    float *const slot[2] = {
-        st->slot[0] && st->slot[0] != st->accumulated ? st->slot[0] + at : NULL,
-        st->slot[1] && st->slot[1] != st->accumulated ? st->slot[1] + at : NULL};
-    dp_update mine = *u;
+    float *const slot[2] = {state_at(st, 0, at), state_at(st, 1, at)};
+    dp_update mine = update_of(st, st->chunk_tensor[c], u);
     if (st->accumulated) { /* clipped in place, as clip_grad_norm_ does */
         for (size_t i = 0; i < n; i++) {
             st->accumulated[at + i] *= u->scale;

@@ -117,6 +117,37 @@ def test_adam_with_cosine_resumes_to_the_same_bits(lab):
     assert_same_bits(lab.out().bits(), lab.out("whole").bits(), "stopped at step 19")
 
 
+# Layer-wise rates take norms of whole tensors, whose chunks are several ranks'. The first tensor
+# here has six chunks, and the biases have one of a few numbers.
+LAYERWISE = {"lars": ("optimizer.lr=2", "optimizer.momentum=0.9"),
+             "lamb": ("optimizer.lr=0.02",)}
+
+
+@pytest.mark.parametrize("name", LAYERWISE)
+def test_layerwise_rates_have_the_same_bits_on_any_layout_and_after_a_stop(reference, name):
+    args = (f"optimizer.name={name}", "model.layers=dense:90 relu dense:19 relu",
+            "optimizer.decay_all=false", *LAYERWISE[name])
+    layouts = [(None, threads(1)), (None, threads(3)), (3, threads(1)), (5, threads(2)),
+               (2, threads(1), "parallel.overlap=on")]
+    assert_one_result(reference, name, layouts, *args)
+    stopped = f"run.name={name}-stopped"
+    reference.run("run.ini", stopped, "train.max_steps=13", *args, ranks=3).expect(75)
+    reference.run("run.ini", stopped, *args, threads(2)).expect(0)
+    assert_same_bits(reference.out(f"{name}-stopped").bits(), reference.out(f"{name}-0").bits(),
+                     "stopped at step 13")
+    assert_one_result(reference, f"{name}-unclipped", layouts[:3], *args,
+                      "optimizer.clip_norm=0")
+
+
+def test_onecycle_resumes_to_the_same_bits(lab):
+    lab.config(optimizer__momentum=0.85, optimizer__final_momentum=0.95, optimizer__nesterov="true",
+               optimizer__schedule="onecycle", optimizer__warmup=0.3, train__epochs=3)
+    lab.run("run.ini", "run.name=whole").expect(0)
+    lab.run("run.ini", "train.max_steps=17").expect(75)
+    lab.run("run.ini", ranks=3).expect(0)
+    assert_same_bits(lab.out().bits(), lab.out("whole").bits(), "stopped at step 17")
+
+
 @pytest.mark.parametrize("ranks", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_kill_9_changes_no_bit(lab, ranks):
     lab.config(train__epochs=100, train__eval_every=10, checkpoint__every=1000)

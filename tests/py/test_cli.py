@@ -150,6 +150,50 @@ def test_check_tells_an_epochs_seconds_from_steps_as_they_would_be(lab, ranks):
     assert seconds(1) > 2 * seconds(201), "201 times as many steps"
 
 
+def test_check_draws_the_schedule(lab):
+    lab.config(optimizer__lr=0.1, train__epochs=6)
+
+    def plots(*args):
+        out = lab.run("check", "run.ini", *args).expect(0).out
+        return [[line.split("|")[1] for line in plot.splitlines() if "|" in line]
+                for plot in re.split("^learning rate$|^momentum$", out, flags=re.M)[1:]]
+    assert plots() == [], "a rate that never changes is drawn"
+    (drop,) = plots("optimizer.schedule=multistep", "optimizer.milestones=3", "optimizer.warmup=1")
+    assert len(drop) == 8 and max(map(len, drop)) == 60
+    columns = ["".join(line.ljust(60)[c] for line in drop) for c in range(60)]
+    assert [column.count("*") for column in columns] == [1] * 60
+    level = [column.index("*") for column in columns]
+    assert level[:10] == sorted(level[:10], reverse=True) and level[0] > 5
+    assert level[10:30] == [0] * 20 and level[30:] == [6] * 30
+    cycle = plots("optimizer.schedule=onecycle", "optimizer.momentum=0.8",
+                  "optimizer.final_momentum=0.9")
+    assert len(cycle) == 2
+    lines = {tuple(line.find("*") for line in plot) for plot in cycle}
+    assert len(lines) == 2, "momentum goes the other way"
+
+
+@pytest.mark.parametrize("keys, mentions", [
+    ({"warmup": 3}, ["warmup", "3", "only rises"]),
+    ({"schedule": "step"}, ["step_epochs", "10", "never drops"]),
+    ({"schedule": "multistep", "milestones": "1, 3, 9"}, ["milestones", "2 of 3"]),
+    ({"schedule": "linear", "min_lr": 0.5}, ["min_lr", "0.5", "rises"])])
+def test_a_schedule_that_does_not_fit_the_run_is_noted(lab, keys, mentions):
+    lab.config(train__epochs=3, train__max_steps=1, optimizer__lr=0.1,
+               **{f"optimizer__{key}": value for key, value in keys.items()})
+    for result in (lab.run("check", "run.ini").expect(0), lab.run("run.ini").expect(75)):
+        lines = [line for line in (result.out + result.err).splitlines() if "warning" in line]
+        assert len(lines) == 1 and all(word in lines[0] for word in mentions), result
+
+
+@pytest.mark.parametrize("key, others, mentions", [
+    ("schedule", ("optimizer.schedule=multistep",), ["milestones"]),
+    ("milestones", ("optimizer.milestones=3, -1",), ["below 0"]),
+    ("final_momentum", ("optimizer.final_momentum=0.9", "optimizer.momentum=0"), ["momentum above 0"])])
+def test_a_schedule_without_what_it_needs_is_refused(lab, key, others, mentions):
+    lab.config()
+    lab.run("check", "run.ini", *others).fails(2, f"optimizer.{key}", *mentions)
+
+
 def test_check_under_mpirun_writes_once(lab):
     lab.config()
     result = lab.run("check", "run.ini", ranks=3).expect(0)

@@ -239,6 +239,24 @@ def test_dropout_depends_on_the_seed_alone(reference):
 
 # ---- shapes, names, mistakes ----
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lion"])
+def test_decay_of_matrices_only_leaves_biases_and_norms_out(lab, name):
+    lab.config(model__layers="conv:3@5 layernorm relu dense:9", optimizer__name=name)
+
+    def first_step(run, *args):
+        lab.run("run.ini", f"run.name={run}", "train.max_steps=1", *args).expect(75)
+        with h5py.File(lab.out(run).last, "r") as file:
+            return {key: dataset[...] for key, dataset in file["model"].items()}
+    without = first_step("without")
+    of_all = first_step("all", "optimizer.weight_decay=0.5")
+    of_matrices = first_step("matrices", "optimizer.weight_decay=0.5", "optimizer.decay_all=false")
+    for key, values in without.items():
+        matrix = values.ndim > 1 and not key.startswith("1.")  # 1 is the norm, of [3,12,12]
+        assert np.array_equal(of_matrices[key], of_all[key] if matrix else values), key
+        assert matrix or key == "1.bias" or not np.array_equal(of_all[key], values), key
+        assert not matrix or not np.array_equal(of_all[key], values), key
+
+
 def test_check_lists_the_layers_with_their_shapes(lab):
     lab.config(model__layers="conv:4@3/2+1 relu maxpool:2 layernorm dropout:0.1 dense:9")
     out = lab.run("check", "run.ini", "model.freeze=0 3").expect(0).out

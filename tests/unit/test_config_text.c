@@ -17,9 +17,11 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "init_file =\ninit_partial = false\nfreeze =\n\n"
         "[loss]\nname = cross_entropy\nlabel_smoothing = 0\n\n"
         "[optimizer]\nname = sgd\nlr = 0.1\nmomentum = 0\nnesterov = false\n"
-        "weight_decay = 0\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\nclip_norm = 0\n"
+        "weight_decay = 0\ndecay_all = true\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\n"
+        "alpha = 0.99\ntrust = 0.001\nclip_norm = 0\n"
         "schedule = constant\nwarmup = 0\nmin_lr = 0\nstep_epochs = 10\n"
-        "step_gamma = 0.1\n\n"
+        "milestones = 0\nstep_gamma = 0.1\npower = 1\npct_start = 0.3\n"
+        "div_factor = 25\nfinal_momentum = 0\n\n"
         "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
         "log_every = 100\nlog_from = 1\neval_every = 1\npatience = 0\n"
         "max_steps = 0\nmax_time = 0\nzero_grad = true\n\n"
@@ -29,6 +31,33 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "[parallel]\nthreads = auto\nkernels = auto\nallreduce = tree\nblock = 16\n"
         "overlap = auto\ntimeout = 300\n");
     free(text);
+}
+
+Test(config_text, a_default_that_differs_by_optimizer_is_none_that_was_written)
+{
+    static const struct {
+        const char *text, *eps, *beta2;
+    } cases[] = {
+        {"name = adam\n", "eps = 1e-08\n", "beta2 = 0.999\n"},
+        {"name = adagrad\n", "eps = 1e-10\n", "beta2 = 0.999\n"},
+        {"name = lamb\n", "eps = 1e-06\n", "beta2 = 0.999\n"},
+        {"name = lion\n", "eps = 1e-08\n", "beta2 = 0.99\n"},
+        {"beta2 = 0.999\nname = lion\n", "eps = 1e-08\n", "beta2 = 0.999\n"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[DP_TEXT];
+        snprintf(text, sizeof text, "%s[optimizer]\n%s",
+                 "[data]\ndir = d\n[train]\nepochs = 2\nbatch_size = 4\n"
+                 "[optimizer]\nlr = 0.1\n",
+                 cases[i].text);
+        dp_config config = accept(text, NULL), again;
+        char *resolved = dp_config_text(&config);
+        cr_assert(strstr(resolved, cases[i].eps), "%s", cases[i].text);
+        cr_assert(strstr(resolved, cases[i].beta2), "%s", cases[i].text);
+        again = accept(resolved, NULL);
+        cr_assert_arr_eq(&config, &again, sizeof config);
+        free(resolved);
+    }
 }
 
 /* A config in which every key may change. */
@@ -70,15 +99,23 @@ static const struct {
     {"optimizer.momentum=0.9", false},
     {"optimizer.nesterov=yes", false},
     {"optimizer.weight_decay=1.5e-45", false},
+    {"optimizer.decay_all=no", false},
     {"optimizer.beta1=0.85", false},
     {"optimizer.beta2=0.99", false},
     {"optimizer.eps=1e-7", false},
+    {"optimizer.alpha=0.9", false},
+    {"optimizer.trust=0.01", false},
     {"optimizer.clip_norm=3.4028234663852886e38", false},
     {"optimizer.schedule=step", false},
     {"optimizer.warmup=0.5", false},
     {"optimizer.min_lr=1e-4", false},
     {"optimizer.step_epochs=3", false},
+    {"optimizer.milestones=1, 2.5", false},
     {"optimizer.step_gamma=0.5", false},
+    {"optimizer.power=0.9", false},
+    {"optimizer.pct_start=0.25", false},
+    {"optimizer.div_factor=10", false},
+    {"optimizer.final_momentum=0.95", false},
     {"train.epochs=3", true},
     {"train.batch_size=8", false},
     {"train.shuffle=off", false},
@@ -123,11 +160,22 @@ Test(config_text, lets_epochs_grow_only_where_the_schedule_does_not_look)
 {
     char *two[] = {"optimizer.schedule=step", "train.epochs=9"};
     dp_config old, now;
-    for (int cosine = 0; cosine < 2; cosine++) {
-        two[0] = cosine ? "optimizer.schedule=cosine" : "optimizer.schedule=step";
+    static const struct {
+        char *schedule;
+        dp_status expected;
+    } cases[] = {{"optimizer.schedule=constant", DP_OK},
+                 {"optimizer.schedule=step", DP_OK},
+                 {"optimizer.schedule=exponential", DP_OK},
+                 {"optimizer.schedule=linear", DP_EUSAGE},
+                 {"optimizer.schedule=polynomial", DP_EUSAGE},
+                 {"optimizer.schedule=cosine", DP_EUSAGE},
+                 {"optimizer.schedule=onecycle", DP_EUSAGE}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        two[0] = cases[i].schedule;
         cr_assert_eq(dp_config_parse("t.ini", base, 1, two, &old), DP_OK);
         cr_assert_eq(dp_config_parse("t.ini", base, 2, two, &now), DP_OK);
-        cr_assert_eq(dp_config_may_resume(&old, &now), cosine ? DP_EUSAGE : DP_OK);
+        cr_assert_eq(dp_config_may_resume(&old, &now), cases[i].expected, "%s",
+                     cases[i].schedule);
     }
 }
 
@@ -251,7 +299,7 @@ Test(config_text, help_shows_type_default_range_and_sentence_of_a_key)
 {
     char *text = help_of("optimizer.momentum");
     cr_assert_str_eq(text, "optimizer.momentum\n"
-                           "  sgd: momentum.\n\n"
+                           "  sgd, rmsprop, lars: momentum.\n\n"
                            "  type     number >= 0 and < 1\n"
                            "  default  0\n"
                            "  resume   stays as it is when a run is continued\n"

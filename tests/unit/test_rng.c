@@ -158,6 +158,19 @@ Test(dmath, log_is_within_two_ulp)
     cr_assert_eq(dp_dlog(0x1p-1074), log(0x1p-1074));
 }
 
+Test(dmath, exp_is_within_two_ulp)
+{
+    double worst = 0;
+    for (uint64_t i = 0; i < 300000; i++) {
+        double x = 1400 * (any_double(i) - 0.5);
+        worst = fmax(worst, ulps(dp_dexp(x), expl(x)));
+        worst = fmax(worst, ulps(dp_dexp(x / 1400), expl(x / 1400)));
+    }
+    cr_log_info("exp: worst %.3f ulp", worst);
+    cr_assert_lt(worst, 2.0, "worst %g ulp", worst);
+    cr_assert_eq(dp_dexp(0), 1.0);
+}
+
 Test(dmath, cosine_is_within_one_and_a_half_ulp_everywhere)
 {
     const long double two_pi = 6.283185307179586476925286766559005768L;
