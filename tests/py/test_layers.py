@@ -294,6 +294,15 @@ def test_mistakes_show_the_layer_and_what_would_fit(lab, layers, mentions):
     lab.run("run.ini").fails(2, *mentions)
 
 
+@pytest.mark.parametrize("layers", ["maxpool:2", "avgpool:3/2 dense:7 relu", "maxpool:2 layernorm"])
+def test_a_net_that_begins_with_pooling_goes_on_and_is_scored(lab, layers):
+    lab.config(model__layers=layers)
+    lab.run("run.ini", "train.max_steps=3").expect(75)
+    lab.run("run.ini").expect(0)
+    loss, *_ = lab.run("eval", lab.out().last).expect(0).test_line()
+    assert abs(loss - lab.out().table("epochs")["test_loss"][-1]) < 1e-4
+
+
 def test_help_names_every_layer(lab):
     lab.config(model__layers="batchnorm")
     known = lab.run("run.ini").expect(2).errors[0].split("there are: ")[1].split()
