@@ -7,6 +7,8 @@
                 validation split, without that in the training set
     images      images: some of the test set with predicted and true class, wrong ones marked
     weights     images without a hidden layer: the weights of each class
+    kernels     images with hidden layers: the first layer's kernels, or its units' weights
+    maps        the same: what the layers make of the first test image
 
 Call it in the folder in which the run was started: the paths in its config start there. The
 predictions are those of `trainer predict` ($TRAINER, ./trainer or this repository's) on the
@@ -31,6 +33,8 @@ import matplotlib  # noqa: E402
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 import numpy as np  # noqa: E402
+
+import plot_layers  # noqa: E402
 
 # Dark, light, middle: told apart in grey too, and by their line or marker.
 COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
@@ -67,7 +71,8 @@ class Run:
             self.classes = texts(model.attrs["classes"])
             self.targets = texts(model.attrs["targets"])
             self.inputs = texts(model.attrs["columns"])[:-len(self.targets) or None]
-            self.weight, self.bias = model["0.weight"][()], model["0.bias"][()]
+            self.weight, self.bias = (
+                model[name][()] if name in model else None for name in ("0.weight", "0.bias"))
             self.epoch = int(file["state"].attrs["epoch"])
             data = file["data"].attrs
             self.scaled, self.held = len(data["mean"]) > 0, int(data["val_samples"])
@@ -336,8 +341,8 @@ def planes(values, shape):
     return np.moveaxis(values, 1, -1) if first else values
 
 
-def test_images(run):
-    """The test set's images: [n, rows, columns] in grey, or [n, rows, columns, 3]."""
+def test_array(run):
+    """The test set's images as they are in the file."""
     path = run.data["test"] or os.path.join(run.data["dir"], "t10k-images-idx3-ubyte")
     if ".h5" in path or ".hdf5" in path:
         path, _, inside = path.partition(":")
@@ -345,9 +350,13 @@ def test_images(run):
             item = file[inside or "/"]
             if isinstance(item, h5py.Group):
                 item = item["images" if "images" in item else "x"]
-            images = item[:]
-    else:
-        images = read_idx(path if os.path.exists(path) else f"{path}.gz")
+            return item[:]
+    return read_idx(path if os.path.exists(path) else f"{path}.gz")
+
+
+def test_images(run):
+    """The test set's images: [n, rows, columns] in grey, or [n, rows, columns, 3]."""
+    images = test_array(run)
     images = planes(images, images.shape[1:] if images.ndim == 4 else run.shape)
     if images.shape[-1] != 3:
         return images.mean(axis=-1)
@@ -421,6 +430,12 @@ def draw_classes(run):
         draw_weights(run)
 
 
+def draw_layers(run):
+    if len(run.shape) > 1:
+        tested = run.data["test"] or run.data["dir"]
+        plot_layers.draw(run, test_array(run) if tested else None)
+
+
 def main():
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print(__doc__)
@@ -429,6 +444,7 @@ def main():
     draw_curves(run)
     draw_fit(run)
     draw_classes(run)
+    draw_layers(run)
 
 
 if __name__ == "__main__":

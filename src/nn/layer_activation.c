@@ -1,12 +1,11 @@
 /* An activation on its own: at the input, or behind another activation (behind a dense
  * layer it is fused into that one).   y = f(x),  dx = dy f'(x)  */
-#include "nn/layer.h"
+#include "window.h"
 #include <string.h>
 
 static dp_status shape(dp_layer *layer, const char *argument) {
     if (argument) {
-        return dp_fail(DP_EUSAGE, "model.layers: '%s' takes no argument, but has ':%s'",
-                       layer->name, argument);
+        return dp_layer_wrong_argument(layer, argument, "takes no argument");
     }
     layer->out = layer->in;
     return DP_OK;

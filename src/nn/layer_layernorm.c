@@ -2,13 +2,11 @@
  *   h = (x - mean) / sqrt(variance + 1e-5),  y = h w + b
  *   g = dy w,  dx = (g - mean g - h mean(g h)) / sqrt(variance + 1e-5)
  * Source: Ba, Kiros, Hinton, "Layer Normalization", 2016. */
-#include "nn/layer.h"
+#include "window.h"
 
 static dp_status shape(dp_layer *layer, const char *argument) {
     if (argument) {
-        return dp_fail(DP_EUSAGE,
-                       "model.layers: 'layernorm' takes no argument, but has ':%s'",
-                       argument);
+        return dp_layer_wrong_argument(layer, argument, "takes no argument");
     }
     dp_shape in = layer->in;
     const int dim[] = {in.C, in.H, in.W};

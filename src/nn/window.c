@@ -5,8 +5,12 @@
 
 dp_status dp_layer_wrong_argument(const dp_layer *layer, const char *argument,
                                   const char *needs) {
-    return dp_fail(DP_EUSAGE, "model.layers: '%s%s%s' %s", layer->name,
-                   argument ? ":" : "", argument ? argument : "", needs);
+    dp_shape in = layer->in;
+    dp_tensor input = {.ndim = in.image ? 3 : 1, .dim = {in.C, in.H, in.W}};
+    char gets[DP_SHAPE_TEXT];
+    return dp_fail(DP_EUSAGE, "model.layers: '%s%s%s' gets %s and %s", layer->name,
+                   argument ? ":" : "", argument ? argument : "",
+                   dp_tensor_shape(&input, gets), needs);
 }
 
 /* The number that follows `mark` (0: nothing), if it does: *p moves past it. False: not a
@@ -48,17 +52,17 @@ dp_status dp_layer_read_window(dp_layer *layer, const char *argument, const char
         return dp_layer_wrong_argument(
             layer, argument,
             padded ? "needs C outputs and a window of K x K pixels, as in conv:32@3, "
-                     "conv:32@3/2 (stride 2) or conv:32@3+1 (padding 1)"
-                   : "needs a window of K x K pixels, as in 2, or 3/2 with stride 2");
+                     "conv:32@3/2 (stride 2, at least 1) or conv:32@3/2+1 (padding 1)"
+                   : "needs a window of K x K pixels, as in maxpool:2, or maxpool:3/2 "
+                     "(stride 2, at least 1); avgpool likewise");
     }
     *S = *S > 0 ? *S : padded ? 1 : *K;
     dp_shape in = layer->in;
     if (!in.image) {
-        return dp_fail(
-            DP_EUSAGE,
-            "model.layers: '%s:%s' needs images, but gets %d plain values; put "
-            "it before flatten and dense, or use dense:N",
-            layer->name, argument, in.C);
+        return dp_layer_wrong_argument(
+            layer, argument,
+            "needs images, [C,H,W]: put it before flatten and dense, and use dense:N for "
+            "tables");
     }
     double small = in.H < in.W ? in.H : in.W;
     if (*K > small + 2 * *P) {

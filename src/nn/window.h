@@ -16,7 +16,8 @@ dp_status dp_layer_read_window(dp_layer *layer, const char *argument, const char
 /* The window that was read. */
 dp_window dp_layer_window(const dp_layer *layer);
 
-/* "model.layers: 'pool:3' needs ...": that the argument is not what it must be. */
+/* "model.layers: 'pool:3' gets [8,24,24] and needs ...": what is wrong with layer->in or
+ * the argument. */
 dp_status dp_layer_wrong_argument(const dp_layer *layer, const char *argument,
                                   const char *needs);
 

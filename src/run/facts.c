@@ -72,10 +72,11 @@ static dp_status check_shape(exam *e) {
     DP_TRY(check(e, s->ntensors < 2, "/model: parameters",
                  "names %d tensors, too few for a layer", s->ntensors));
     e->outputs = s->tensors[s->ntensors - 1].dim[0];
-    const dp_tensor *first = &s->tensors[0];
-    return check(e, first->ndim == 2 && first->dim[1] != e->features,
-                 "/model: input_shape", "has %d values, but /model/%s takes %d",
-                 e->features, first->name, first->dim[1]);
+    const dp_tensor *first = &s->tensors[0]; /* of layer 0 or, behind pooling, another */
+    bool takes_input = strcmp(first->name, "0.weight") == 0 && first->ndim == 2;
+    return check(e, takes_input && first->dim[1] != e->features, "/model: input_shape",
+                 "has %d values, but /model/%s takes %d", e->features, first->name,
+                 first->dim[1]);
 }
 
 static dp_status check_tensors(const exam *e, const dp_model *model) {

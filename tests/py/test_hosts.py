@@ -138,6 +138,8 @@ OVERLAPS = {
     "accumulated": {"train__zero_grad": "false", "optimizer__clip_norm": 0.5},
     "adamw": {"optimizer__name": "adamw", "optimizer__momentum": 0, "optimizer__lr": 0.002},
     "two threads": {"parallel__threads": 2},
+    "frozen": {"model__freeze": "0 4", "optimizer__clip_norm": 0.5},
+    "frozen in the middle": {"model__freeze": "2 6"},
     "few samples": {"train__batch_size": 7, "data__limit": 40},  # one block: most ranks have none
     "microbatches": {"train__batch_size": 4500, "train__epochs": 4},  # of 1024 samples
 }

@@ -288,28 +288,54 @@ def test_flatten_is_counted_behind_layers_of_images_only(lab, layers, first):
         assert file[f"model/{first}.weight"].shape[0] == 9
 
 
-@pytest.mark.parametrize("layers, mentions", [
-    ("conv:8", ["conv:8", "K x K"]),
-    ("conv:8@", ["conv:8@"]),
-    ("conv:0@3", ["conv:0@3"]),
-    ("conv:8@3/0", ["conv:8@3/0"]),
-    ("conv:8@3-1", ["conv:8@3-1"]),
-    ("conv:8@17", ["conv:8@17", "[1,16,16]", "at most 16", "padding"]),
-    ("maxpool", ["maxpool", "K x K"]),
-    ("maxpool:2+1", ["maxpool:2+1"]),
-    ("conv:4@3 maxpool:15", ["maxpool:15", "[4,14,14]", "at most 14"]),
-    ("dense:8 avgpool:2", ["avgpool:2", "8 plain values"]),
-    ("flatten conv:8@3", ["conv:8@3", "256 plain values"]),
-    ("flatten:3", ["flatten", ":3"]),
-    ("layernorm:3", ["layernorm", ":3"]),
-    ("dropout", ["dropout", "dropout:0.5"]),
-    ("dropout:1", ["dropout:1", "below 1"]),
-    ("dropout:-0.1", ["dropout:-0.1"]),
-    ("batchnorm", ["batchnorm", "conv:C@K[/S][+P]", "layernorm"]),
+# The layer, the shape that it gets and what would fit.
+CONV, POOL = "C outputs and a window of K x K", "a window of K x K"
+
+
+@pytest.mark.parametrize("layers, layer, gets, fits", [
+    ("conv", "conv", "[1,16,16]", CONV),
+    ("conv:8", "conv:8", "[1,16,16]", CONV),
+    ("conv:8@", "conv:8@", "[1,16,16]", CONV),
+    ("conv:0@3", "conv:0@3", "[1,16,16]", CONV),
+    ("conv:8@3/0", "conv:8@3/0", "[1,16,16]", "stride 2, at least 1"),
+    ("conv:8@3-1", "conv:8@3-1", "[1,16,16]", CONV),
+    ("conv:8@3+1/2", "conv:8@3+1/2", "[1,16,16]", "conv:32@3/2+1"),
+    ("conv:8@3/2/2", "conv:8@3/2/2", "[1,16,16]", CONV),
+    ("conv:8@17", "conv:8@17", "[1,16,16]", "at most 16, or more with more padding (+P)"),
+    ("conv:8@19+1", "conv:8@19+1", "[1,16,16]", "at most 18"),
+    ("conv:4@3 relu conv:8@15", "conv:8@15", "[4,14,14]", "at most 14"),
+    ("maxpool", "maxpool", "[1,16,16]", POOL),
+    ("maxpool:0", "maxpool:0", "[1,16,16]", POOL),
+    ("maxpool:2/0", "maxpool:2/0", "[1,16,16]", "stride 2, at least 1"),
+    ("maxpool:2+1", "maxpool:2+1", "[1,16,16]", POOL),
+    ("conv:4@3 maxpool:15", "maxpool:15", "[4,14,14]", "at most 14"),
+    ("dense:8 avgpool:2", "avgpool:2", "[8]", "needs images, [C,H,W]"),
+    ("flatten maxpool:2", "maxpool:2", "[256]", "before flatten and dense"),
+    ("flatten conv:8@3", "conv:8@3", "[256]", "needs images, [C,H,W]"),
+    ("flatten:3", "flatten:3", "[1,16,16]", "no argument"),
+    ("conv:4@3 layernorm:3", "layernorm:3", "[4,14,14]", "no argument"),
+    ("dense:9 relu:1", "relu:1", "[9]", "no argument"),
+    ("dropout", "dropout", "[1,16,16]", "dropout:0.5"),
+    ("dropout:1", "dropout:1", "[1,16,16]", "from 0 to below 1"),
+    ("dropout:-0.1", "dropout:-0.1", "[1,16,16]", "from 0 to below 1"),
 ])
-def test_mistakes_show_the_layer_and_what_would_fit(lab, layers, mentions):
+def test_mistakes_show_the_layer_the_shape_and_what_would_fit(lab, layers, layer, gets, fits):
     lab.config(model__layers=layers)
-    lab.run("run.ini").fails(2, *mentions)
+    lab.run("run.ini").fails(2, f"'{layer}' gets {gets}", fits)
+
+
+def test_an_unknown_layer_is_said_with_those_there_are(lab):
+    lab.config(model__layers="batchnorm")
+    lab.run("run.ini").fails(2, "batchnorm", "conv:C@K[/S][+P]", "layernorm")
+
+
+@pytest.mark.parametrize("layers", ["maxpool:2", "avgpool:3/2 dense:7 relu", "maxpool:2 layernorm"])
+def test_a_net_that_begins_with_pooling_goes_on_and_is_scored(lab, layers):
+    lab.config(model__layers=layers)
+    lab.run("run.ini", "train.max_steps=3").expect(75)
+    lab.run("run.ini").expect(0)
+    loss, *_ = lab.run("eval", lab.out().last).expect(0).test_line()
+    assert abs(loss - lab.out().table("epochs")["test_loss"][-1]) < 1e-4
 
 
 def test_help_names_every_layer(lab):
@@ -325,4 +351,4 @@ def test_tables_have_no_images(lab):
     (lab.dir / "t.csv").write_text("a,b,y\n" + rows)
     lab.config(data__dir=None, data__train="t.csv", data__target="y", model__layers="conv:3@1",
                loss__name="mse", train__batch_size=5)
-    lab.run("run.ini").fails(2, "conv:3@1", "2 plain values", "dense:N")
+    lab.run("run.ini").fails(2, "'conv:3@1' gets [2]", "needs images", "dense:N")

@@ -1,5 +1,6 @@
 """scripts/plot.py: the pictures of a run are there, whole, and of a readable size."""
 
+import csv
 import os
 import struct
 import subprocess
@@ -56,10 +57,13 @@ def test_tables(tmp_path, config, overrides, names):
 
 
 @pytest.mark.slow
-def test_images_and_weights_of_a_softmax_model(lab):
-    lab.config(model__layers="", data__validation=50)
+@pytest.mark.parametrize("layers, names", [
+    ("", {"weights"}), ("dense:70 relu dense:9", {"kernels", "maps"}),
+    ("conv:5@3 relu maxpool:2 dense:20 relu", {"kernels", "maps"})])
+def test_images(lab, layers, names):
+    lab.config(model__layers=layers, data__validation=50)
     lab.run("run.ini").expect(0)
-    check(lab, "run", {"curves", "confusion", "images", "weights"})
+    check(lab, "run", {"curves", "confusion", "images"} | names)
 
 
 # ---- what is in the pictures ----
@@ -145,6 +149,47 @@ def test_colours_come_first_or_last(lab, arrays, axis):
     with h5py.File(lab.out().last, "r") as file:
         expected = file["model/0.weight"][3].reshape(3, *images.shape[1:]).mean(axis=0)
     np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-8)
+
+
+# Every layer, strides, padding, an activation first.
+NETS = ["relu dense:9 tanh", "conv:5@3/2+1 gelu maxpool:3/2 layernorm dense:12 softplus layernorm",
+        "conv:4@4 sigmoid avgpool:2 conv:3@2 leaky_relu flatten dropout:0.2", "dropout:0.1 maxpool:2"]
+
+
+@pytest.mark.parametrize("normalize", ["unit", "standardize"])
+@pytest.mark.parametrize("net", NETS)
+def test_what_the_layers_make_is_what_the_trainer_predicts(lab, arrays, net, normalize):
+    lab.config(model__layers=net, train__epochs=1, data__normalize=normalize)
+    lab.run("run.ini").expect(0)
+    ours = script.plot_layers.Net(lab.out().last)
+    z = ours.outputs(ours.normalised(arrays["test"][0][3]))[-1][1]
+    lab.run("predict", lab.out().last, "--index", "3", "--output", "p.csv").expect(0)
+    with open(lab.dir / "p.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    expected = [float(row[f"p{k}"]) for k in range(len(z))]
+    np.testing.assert_allclose(np.exp(z) / np.exp(z).sum(), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_kernels_and_maps_show_the_model_s_numbers(lab, arrays, axis):
+    images, labels = arrays["test"]
+    colour = np.stack([images, images // 2, 255 - images], axis)
+    with h5py.File(lab.dir / "colour.h5", "w") as file:
+        file["images"], file["labels"] = colour, labels
+    lab.config(data__dir=None, data__train="colour.h5", data__test="colour.h5", train__epochs=1,
+               model__layers="conv:5@3 relu conv:14@3 tanh maxpool:2 dense:8 relu")
+    lab.run("run.ini").expect(0)
+    with h5py.File(lab.out().last, "r") as file:
+        weight, bias = file["model/0.weight"][()], file["model/0.bias"][()]
+    pictures = drawn(lab, "run", script.draw_layers)
+    kernels = [axes.get_images()[0].get_array() for axes in pictures["kernels"][:5]]
+    most = np.abs(weight).max()
+    np.testing.assert_allclose(kernels, 0.5 + np.moveaxis(weight, 1, -1) / (2 * most), rtol=1e-6)
+    shown = [axes.get_images()[0].get_array() for axes in pictures["maps"] if axes.get_images()]
+    assert len(shown) == 3 + 5 + 12 + 12 + 1, "input, two convolutions, pooling, a flat layer"
+    x = np.stack([images[0], images[0] // 2, 255 - images[0]]) / 255
+    z = [(x[:, 4:7, 6:9] * w).sum() + b for w, b in zip(weight, bias)]
+    np.testing.assert_allclose([m[4, 6] for m in shown[3:8]], np.maximum(z, 0), atol=1e-6)
 
 
 def test_no_run_is_said(lab):
