@@ -90,7 +90,7 @@ static nearest nearest_key(const char *section, const char *given) {
 }
 
 dp_status dp_unknown(const char *where, const char *section, const char *name) {
-    if (*section && !dp_section_find(section)) {
+    if (!name || (*section && !dp_section_find(section))) {
         return dp_fail(DP_EUSAGE,
                        "%s: unknown section [%.60s]; did you mean %s? "
                        "'trainer help' lists all",

@@ -68,8 +68,10 @@ Test(config, suggests_the_nearest_names_for_an_unknown_one)
                  keys[i].section, keys[i].key, keys[i].nearest, keys[i].section);
         refuse(text, NULL, message);
     }
-    static const char *const sections[][2] = {
-        {"optimiser", "[optimizer]"}, {"Trian", "[train]"}, {"xyz", "[run]"}};
+    static const char *const sections[][2] = {{"optimiser", "[optimizer]"},
+                                              {"Trian", "[train]"},
+                                              {"xyz", "[run]"},
+                                              {"", "[run]"}};
     for (size_t i = 0; i < COUNT(sections); i++) {
         snprintf(text, sizeof text, "%s[%s] ; no keys\n", base, sections[i][0]);
         snprintf(message, sizeof message,
