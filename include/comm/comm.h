@@ -38,7 +38,7 @@ typedef struct dp_topology {
     int own_cores;     /* of these, this rank's; at least 1 */
     int bound_cores;   /* of this rank's affinity mask */
     int allowed_cores; /* that the launcher may use on this host */
-    int first_cores;   /* to which the first threads of this host's ranks are bound now */
+    int first_cores; /* cores that the first threads of this host's ranks are bound to */
     bool oversubscribed; /* more threads than cores: set by dp_comm_configure */
 } dp_topology;
 

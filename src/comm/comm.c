@@ -138,8 +138,8 @@ void dp_comm_set_mpi_thread(dp_comm *comm) {
     comm->mpi_thread = pthread_self();
 }
 
-void dp_comm_sleep_while_polling(dp_comm *comm, bool sleep_polls) {
-    atomic_store_explicit(&comm->sleep_polls, sleep_polls, memory_order_relaxed);
+void dp_comm_sleep_while_polling(dp_comm *comm, bool sleeps) {
+    atomic_store_explicit(&comm->sleep_polls, sleeps, memory_order_relaxed);
 }
 
 static void allreduce(dp_comm *comm, void *v, int n, MPI_Datatype type, MPI_Op op) {
@@ -164,7 +164,8 @@ dp_status dp_comm_agree(dp_comm *comm, dp_status mine) {
     /* A failure that was agreed on before is still that of the rank that had it first. */
     bool known = mine != DP_OK && mine == comm->agreed;
     int first = mine == DP_OK ? INT_MAX : known ? comm->error_rank : comm->rank;
-    /* That rank may be well by now: a later failure of another has the same code. */
+    /* That rank may pass DP_OK now, while another fails with the same code: it still
+     * broadcasts that code. */
     int code = mine == DP_OK ? comm->agreed : mine;
     allreduce(comm, &first, 1, MPI_INT, MPI_MIN);
     if (first == INT_MAX) {

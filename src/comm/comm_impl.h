@@ -53,9 +53,9 @@ int dp_cores_slurm_task(void);
  * sign of life for comm->timeout seconds in which this process was not suspended. */
 typedef struct dp_watchdog {
     dp_comm *comm;
-    const char *what; /* is waited for */
-    double begin, last,
-        deadline; /* dp_clock at the first check and this one; 0: none yet */
+    const char *what;   /* is waited for */
+    double begin, last; /* dp_clock at the first and the last check; 0: none yet */
+    double deadline;
 } dp_watchdog;
 
 /* The caller must be the MPI thread. */

@@ -17,7 +17,7 @@
 
 struct dp_barrier_flag {
     dp_event phase;
-    _Atomic int cpu;                                      /* where the member was then */
+    _Atomic int cpu; /* that the member was on when it set `phase` */
     char rest[DP_ALIGN - sizeof(dp_event) - sizeof(int)]; /* no two in a cache line */
 };
 
@@ -93,7 +93,7 @@ static dp_status private_memory(dp_shared *s, size_t common, size_t own) {
     return dp_memory_alloc(own, 1, &s->own[0]);
 }
 
-/* Those with a segment are a domain, the others one each. */
+/* The ranks that map a segment are a domain; any other rank is one by itself. */
 static void find_domains(dp_shared *s) {
     dp_comm *comm = s->comm;
     size_t ranks = (size_t)comm->size;
@@ -165,7 +165,7 @@ void dp_shared_barrier(dp_shared *s) {
     if (!s->map) {
         return;
     }
-    const double turn = 0.1; /* seconds between two looks at who hangs */
+    const double interval = 0.1; /* seconds between two checks of the watchdog */
     uint32_t phase = ++s->phase;
     int here = sched_getcpu();
     s->flag[s->me].cpu = here;
@@ -177,7 +177,7 @@ void dp_shared_barrier(dp_shared *s) {
         /* The difference, since phases may wrap. */
         while ((int32_t)(now - phase) < 0) {
             dp_watchdog_check(&watchdog);
-            now = dp_event_wait(other, now, s->flag[m].cpu != here, turn);
+            now = dp_event_wait(other, now, s->flag[m].cpu != here, interval);
         }
     }
 }

@@ -33,7 +33,7 @@ static int newest_first(const void *a, const void *b) {
 }
 
 /* The steps of all regular files with a checkpoint's name, newest first. A folder that is
-   missing has none. The caller frees *out. */
+ * missing has none. The caller frees *out. */
 static dp_status list_steps(const char *folder, int64_t **out, int *n) {
     *out = NULL;
     *n = 0;

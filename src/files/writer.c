@@ -1,4 +1,4 @@
-/* The thread that writes checkpoints while training goes on. */
+/* The thread that writes metrics.h5 and checkpoints while training goes on. */
 #include "files/writer.h"
 #include "base/clock.h"
 #include "base/memory.h"

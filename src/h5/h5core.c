@@ -50,7 +50,7 @@ static herr_t first_reason(unsigned n, const H5E_error2_t *error, void *out) {
 }
 
 dp_status dp_h5_fail(const dp_h5 *file, const char *what, const char *object) {
-    if (file->starved) {
+    if (file->out_of_memory) {
         return dp_fail(DP_EINTERNAL, "%s: cannot %s %s: out of memory", file->path, what,
                        object);
     }
@@ -112,7 +112,7 @@ size_t dp_h5_type_size(dp_h5_type type) {
 static void *image_realloc(void *p, size_t size, H5FD_file_image_op_t op, void *udata) {
     dp_h5 *f = udata;
     if (dp_memory_resize(&f->image, size) != DP_OK) {
-        f->starved = true;
+        f->out_of_memory = true;
         return NULL;
     }
     f->size = size;

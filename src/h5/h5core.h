@@ -13,7 +13,7 @@ struct dp_h5 {
     dp_status code;       /* of this file's errors */
     unsigned char *image; /* the file in memory, or NULL where HDF5 reads the disk; HDF5
                              borrows it; owner: this */
-    bool starved;         /* there was no memory for the image */
+    bool out_of_memory;   /* there was no memory for the image */
     /* bytes of image; while writing, with HDF5's spare room at the end; of the file,
      * where HDF5 reads the disk */
     size_t size;

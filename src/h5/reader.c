@@ -96,7 +96,7 @@ static int reap(dp_h5_reader *r) {
 void dp_h5_reader_stop(dp_h5 *f) {
     dp_h5_reader *r = f->reader;
     if (r != NULL) {
-        shutdown(r->fd, SHUT_RDWR); /* it leaves where it waits for a request */
+        shutdown(r->fd, SHUT_RDWR); /* the child ends when it next waits for a request */
         close(r->fd);
         (void)reap(r);
         free(r);
@@ -104,12 +104,12 @@ void dp_h5_reader_stop(dp_h5 *f) {
     f->reader = NULL;
 }
 
-/* Why there is no answer. What the system did to the child is no word against the
+/* Why there is no answer. That the system killed the child says nothing about the
  * file. */
 static dp_status lost_child(const dp_h5 *f, const char *object) {
     char how[96] = "gave up";
     int end = reap(f->reader);
-    if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_STARVED) {
+    if (WIFEXITED(end) && WEXITSTATUS(end) == DP_H5_OUT_OF_MEMORY) {
         return dp_h5_no_memory(f, object);
     }
     if ((WIFSIGNALED(end) && WTERMSIG(end) == SIGKILL) ||

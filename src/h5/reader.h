@@ -58,7 +58,7 @@ void dp_h5_reader_stop(dp_h5 *file);
 
 /* The child's exit code where memory ended (dp_fatal); other programs' libraries take
  * none like it. */
-enum { DP_H5_STARVED = 81 };
+enum { DP_H5_OUT_OF_MEMORY = 81 };
 
 /** Opens the file, and answers until the parent goes. */
 void dp_h5_serve(dp_h5 *file, pid_t parent) __attribute__((noreturn));

@@ -82,16 +82,16 @@ static dp_status send_attribute(dp_h5 *f, const dp_h5_request *q) {
 
 /* ---- the process ---- */
 
-static void starved(dp_status code) {
+static void out_of_memory(dp_status code) {
     (void)code;
-    _exit(DP_H5_STARVED);
+    _exit(DP_H5_OUT_OF_MEMORY);
 }
 
-/* A stop of the job is the parent's to heed; a crash is to end this process in
- * silence. */
+/* Signals that stop the job are for the parent; a crash of this process prints
+ * nothing. */
 static void detach(pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dp_fatal_hook(starved, "reading"); /* MPI is the parent's too */
+    dp_fatal_hook(out_of_memory, "reading"); /* MPI is the parent's too */
     if (getppid() != parent) {
         _exit(0);
     }

@@ -85,7 +85,7 @@ static void min_mean_max(const double *v, int ranks, double out[3], int *which) 
 /* Where the epoch's time went, here and over the ranks; a rank that holds the others up
  * is named. */
 static dp_profile_row profile(const dp_run *run) {
-    enum { NOTICE = 10 }; /* percent of the epoch */
+    enum { NOTICE = 10, LEAST_STEPS = 10 }; /* percent of the epoch; steps that it has */
     dp_times t = dp_stepper_times(run->stepper);
     int ranks = dp_comm_size(run->comm), rank = dp_comm_rank(run->comm), slowest = 0,
         other = 0;
@@ -97,7 +97,7 @@ static dp_profile_row profile(const dp_run *run) {
     min_mean_max(all + ranks, ranks, wait, &other);
     free(all);
     double lost = compute[2] - compute[1], whole = compute[1] + wait[1];
-    if (ranks > 1 && run->epoch_steps >= NOTICE && lost * 100 > whole * NOTICE) {
+    if (ranks > 1 && run->epoch_steps >= LEAST_STEPS && lost * 100 > whole * NOTICE) {
         dp_log("        rank %d is slow: it computes %.2f s an epoch, the ranks' mean is "
                "%.2f s",
                slowest, compute[2], compute[1]);

@@ -40,8 +40,8 @@ dp_status dp_epoch_metric(const dp_session *session, const char **metric);
  * MPI: collective. Errors: agreed */
 dp_status dp_epoch_evaluate(dp_run *run, dp_score *out);
 
-/* Records the epoch and closes it: metrics rows, log line, best and patience. *best: it is the
- * best one so far, and that is to be saved. MPI: collective */
+/* Records the epoch and closes it: metrics rows, log line, best and patience. *best: it is
+ * the best one so far, and that is to be saved. MPI: collective */
 void dp_epoch_record(dp_run *run, const dp_score *score, bool *best);
 
 /* Scores the best checkpoint on the test set where a validation split chose it; n = 0

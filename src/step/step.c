@@ -162,7 +162,7 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
 }
 
 /* One step, for its threads. */
-typedef struct step_job {
+typedef struct job {
     dp_stepper *st;
     const int32_t *rows;
     int n, blocks, nmicrobatches;
@@ -171,11 +171,11 @@ typedef struct step_job {
     bool early_update; /* nobody is waited for: see dp_step_update_slice */
     dp_step_scalars scalars;
     double start, end, loss_sum; /* end: of thread 0's last lap */
-} step_job;
+} job;
 
 /* All microbatches of this rank: leaves one gradient slab and one loss for each of its
  * ranges. */
-static void compute(dp_team team, const step_job *j, double *clock) {
+static void compute(dp_team team, const job *j, double *clock) {
     dp_stepper *st = j->st;
     dp_tree_walk walk;
     dp_tree_begin(&walk, j->blocks);
@@ -316,7 +316,7 @@ static int bad_tensor(const dp_stepper *st) {
 }
 
 static void step_thread(dp_team team, void *arg) {
-    step_job *j = arg;
+    job *j = arg;
     dp_stepper *st = j->st;
     double clock = j->start;
     if (team.id == 0) {
@@ -353,7 +353,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
     dp_update_plan plan = dp_step_plan(st, n, rates, t);
     st->correct = 0;
-    step_job j = {.st = st,
+    job j = {.st = st,
                   .rows = rows,
                   .n = n,
                   .blocks = blocks,
