@@ -1,7 +1,7 @@
 /* CSV: text with a header line of names; separated by comma, tab or semicolon, found by
- * itself; plain or .gz. Each cell of a used column is a number with a decimal point, or
- * True or False, which is 1 or 0; a column of classes, two of them with bce, holds their numbers from 0, or names of
- * data.classes. Without data.target the last column is the target. */
+ * itself; plain or .gz. Each cell of a used column is a number with a decimal point, or True
+ * or False, which is 1 or 0; a column of classes, two of them with bce, holds their numbers
+ * from 0, or names of data.classes. Without data.target the last column is the target. */
 #include "base/memory.h"
 #include "csv_columns.h"
 #include "csv_text.h"
