@@ -40,7 +40,8 @@ import plot_layers  # noqa: E402
 COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
 LINES, MARKERS = ["-", "--", ":", "-.", "-"], ["o", "^", "s", "D", "v"]
 LOSSES = {"cross_entropy": "cross-entropy (nats)", "bce": "binary cross-entropy (nats)",
-          "mse": "mean squared error"}  # in the target's unit, squared
+          "mse": "mean squared error",  # in the target's unit, squared
+          "mae": "mean absolute error", "huber": "Huber loss"}
 
 
 def texts(values):
@@ -67,6 +68,7 @@ class Run:
         with h5py.File(self.checkpoint, "r") as file:
             text, model = file["config"][()].decode(), file["model"]
             self.loss, self.layers = model.attrs["loss"], model.attrs["layers"].split()
+            self.regression = self.loss not in ("cross_entropy", "bce")
             self.shape = [int(n) for n in model.attrs["input_shape"]]
             self.classes = texts(model.attrs["classes"])
             self.targets = texts(model.attrs["targets"])
@@ -107,7 +109,7 @@ class Run:
             writer.writerows([[repr(float(v)) for v in point] for point in points])
             file.flush()
             rows = self.predict("--input", file.name)
-        if self.loss == "mse":
+        if self.regression:
             return columns(rows, [f"{t}_predicted" for t in self.targets])
         return columns(rows, [f"p{k}" for k in range(max(2, self.outputs))])
 
@@ -150,7 +152,7 @@ def draw_curves(run):
     splits = [s for s in ("val", "test") if np.isfinite(epochs[f"{s}_loss"]).any()]
     names = {"val": "validation", "test": "test"}
     score, unit, factor = "accuracy", "accuracy (%)", 100
-    if run.loss == "mse":
+    if run.regression:
         score, unit, factor = "r2", "R² (share of the variance explained)", 1
     figure, axes = plt.subplots(1, 1 + bool(splits), figsize=(5.5 + 4.5 * bool(splits), 4),
                                 squeeze=False, constrained_layout=True)
@@ -193,7 +195,7 @@ def equation(run):
         return "fitted"
     terms = [f"{w:.4g} {n}" for w, n in zip(run.weight[0], run.inputs)]
     text = " + ".join([*terms, f"{run.bias[0]:.4g}"]).replace("+ -", "− ")
-    if run.loss == "mse":
+    if run.regression:
         return f"{run.targets[0]} = {text}"
     return f"p = sigmoid({text})" if len(terms) == 1 else f"boundary: {text} = 0"
 
@@ -217,7 +219,7 @@ def draw_line(run, X, y, held):
     figure, axis = plt.subplots(figsize=(6, 4.5), constrained_layout=True)
     at = np.linspace(*spread(X[:, 0], 0.1), 200)
     values = run.predict_at(at[:, None])
-    if run.loss == "mse":
+    if run.regression:
         for k, name in enumerate(run.targets):
             axis.plot(X[:, 0], y[:, k], MARKERS[k % 5], color=COLOURS[k % 5],
                       mfc="white", mew=1.6, label=f"{name}, given")
@@ -255,7 +257,7 @@ def draw_plane(run, X, y, held):
     gx, gy = np.meshgrid(np.linspace(*spread(X[:, 0], 0.08), side),
                          np.linspace(*spread(X[:, 1], 0.08), side))
     values = run.predict_at(np.column_stack([gx.ravel(), gy.ravel()]))
-    if run.loss == "mse":
+    if run.regression:
         z = values[:, 0].reshape(side, side)
         map_ = axis.contourf(gx, gy, z, 12, cmap="Greys_r", alpha=0.6)
         figure.colorbar(map_, label=f"{run.targets[0]}, predicted")
@@ -413,7 +415,7 @@ def draw_weights(run):
 
 
 def draw_classes(run):
-    if run.loss == "mse" or (run.loss == "bce" and run.outputs > 1):
+    if run.regression or (run.loss == "bce" and run.outputs > 1):
         return
     tested = run.data["test"] or run.data["dir"]
     if tested:

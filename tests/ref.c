@@ -149,6 +149,32 @@ void dp_mse_ref(int N, int O, const float *Z, const float *target, double *loss,
     }
 }
 
+void dp_mae_ref(int N, int O, const float *Z, const float *target, double *loss,
+                double *dZ) {
+    for (int n = 0; n < N; n++) {
+        loss[n] = 0;
+        for (int o = 0; o < O; o++) {
+            size_t at = (size_t)n * O + o;
+            double d = (double)Z[at] - target[at];
+            loss[n] += fabs(d) / O;
+            dZ[at] = ((d > 0) - (d < 0)) / (double)O;
+        }
+    }
+}
+
+void dp_huber_ref(int N, int O, const float *Z, const float *target, double delta,
+                  double *loss, double *dZ) {
+    for (int n = 0; n < N; n++) {
+        loss[n] = 0;
+        for (int o = 0; o < O; o++) {
+            size_t at = (size_t)n * O + o;
+            double d = (double)Z[at] - target[at], size = fabs(d);
+            loss[n] += (size <= delta ? d * d / 2 : delta * (size - delta / 2)) / O;
+            dZ[at] = (size <= delta ? d : d > 0 ? delta : -delta) / O;
+        }
+    }
+}
+
 void dp_bce_ref(int N, int O, const float *Z, const float *target, double *loss,
                 double *dZ) {
     for (int n = 0; n < N; n++) {

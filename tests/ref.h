@@ -33,6 +33,10 @@ void dp_cross_entropy_ref(int N, int C, const float *Z, const int32_t *label,
 /** loss[N] and dZ[N][O] against target[N][O]. */
 void dp_mse_ref(int N, int O, const float *Z, const float *target, double *loss,
                 double *dZ);
+void dp_mae_ref(int N, int O, const float *Z, const float *target, double *loss,
+                double *dZ);
+void dp_huber_ref(int N, int O, const float *Z, const float *target, double delta,
+                  double *loss, double *dZ);
 void dp_bce_ref(int N, int O, const float *Z, const float *target, double *loss,
                 double *dZ);
 

@@ -27,9 +27,10 @@ typedef struct dp_config {
         char format[16]; /* auto | idx | csv | hdf5 */
         char dir[DP_TEXT], train[DP_TEXT], test[DP_TEXT];
         char target[DP_TEXT];
-        double validation;     /* count, or fraction below 1 */
-        char normalize[16];    /* unit | standardize | none */
-        char classes[DP_TEXT]; /* names separated by commas */
+        char columns[DP_TEXT], exclude[DP_TEXT]; /* names separated by commas */
+        double validation;                       /* count, or fraction below 1 */
+        char normalize[16];                      /* unit | standardize | none */
+        char classes[DP_TEXT];                   /* names separated by commas */
         int64_t limit;
     } data;
     struct {
@@ -42,8 +43,9 @@ typedef struct dp_config {
         char freeze[DP_TEXT]; /* indices of layers, separated by blanks */
     } model;
     struct {
-        char name[16]; /* cross_entropy | mse | bce */
+        char name[16]; /* cross_entropy | mse | mae | huber | bce */
         double label_smoothing;
+        double delta; /* huber */
     } loss;
     struct {
         char name[16]; /* sgd | adam | adamw | rmsprop | adagrad | lion | lars | lamb */

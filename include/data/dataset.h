@@ -23,7 +23,7 @@ typedef struct dp_table {
                        their channels first, whatever the file has */
     void *raw;      /* owner: this table */
     int32_t *label; /* [n] class labels (cross_entropy), or NULL; owner: this table */
-    float *target;  /* [n][ntargets] (mse, bce), or NULL; owner: this table */
+    float *target;  /* [n][ntargets] (regression, bce), or NULL; owner: this table */
     int ntargets;   /* 0 without target */
     int ncolumns;   /* CSV: features, then targets or the label; else 0 */
     char **column;  /* [ncolumns] or NULL; one allocation; owner: this table */

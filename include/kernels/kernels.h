@@ -296,6 +296,18 @@ typedef struct dp_kernels {
     void (*mse)(dp_team team, int N, int O, const float *zt, const float *target,
                 float *loss, float *dzt);
 
+    /** Mean absolute error, likewise, as PyTorch's L1Loss.
+     *    loss[n] = sum_o |z - y| / O
+     *    dz      = sign(z - y) / O, 0 where they are equal */
+    void (*mae)(dp_team team, int N, int O, const float *zt, const float *target,
+                float *loss, float *dzt);
+
+    /** As PyTorch's HuberLoss, with d = z - y:
+     *    loss[n] = sum_o (d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2)) / O
+     *    dz      = (d, or delta sign(d)) / O */
+    void (*huber)(dp_team team, int N, int O, const float *zt, const float *target,
+                  float delta, float *loss, float *dzt);
+
     /** Binary cross-entropy on logits. target[N][O] in {0,1}. correct[n]: all of (z > 0)
      *  == y.
      *    loss[n] = mean over O of max(z,0) - z y + log1p(exp(-|z|))

@@ -7,12 +7,12 @@
 
 /** The targets of a microbatch, and where the loss of each sample goes. */
 typedef struct dp_targets {
-    int N, O;             /* samples, outputs */
-    const int32_t *label; /* [N], or NULL */
-    const float *target;  /* [N][O], or NULL */
-    float smoothing;
-    float *loss;      /* out [N] */
-    uint8_t *correct; /* out [N], may be NULL */
+    int N, O;               /* samples, outputs */
+    const int32_t *label;   /* [N], or NULL */
+    const float *target;    /* [N][O], or NULL */
+    float smoothing, delta; /* of cross_entropy, of huber */
+    float *loss;            /* out [N] */
+    uint8_t *correct;       /* out [N], may be NULL */
 } dp_targets;
 
 typedef struct dp_loss {

@@ -29,6 +29,6 @@ void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
                    int N);
 
 /** The targets of the loaded microbatch, for the loss. */
-dp_targets dp_batch_targets(const dp_batch *batch, int N, float smoothing);
+dp_targets dp_batch_targets(const dp_batch *batch, int N, float smoothing, float delta);
 
 #endif

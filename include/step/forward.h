@@ -11,6 +11,7 @@ typedef struct dp_forward {
     /* with `batch`, which gets labels or targets, losses and correct; or NULL */
     const dp_loss *loss;
     dp_batch *batch;
+    float delta;        /* loss.delta */
     float *probability; /* out [N][O], the softmax of the logits; or NULL */
 } dp_forward;
 

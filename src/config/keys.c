@@ -49,6 +49,11 @@ const dp_key dp_keys[] = {
      "Test file, in place of dir's; a run without test set is fine.", .shown = "dir's"},
     {KEY(data, target, text), "", DP_FIXED,
      "CSV and HDF5: the column or columns to predict."},
+    {KEY(data, columns, text), "", DP_FIXED,
+     "CSV: the columns that are inputs, separated by commas; empty: all but the "
+     "targets."},
+    {KEY(data, exclude, text), "", DP_FIXED,
+     "CSV: columns to leave out, such as a number of the row."},
     {KEY(data, validation, real), "0", DP_FIXED,
      "Samples of the training set to hold out: a count, or a fraction below 1.",
      .hi = COUNT},
@@ -86,12 +91,15 @@ const dp_key dp_keys[] = {
      "(0.weight), such as 0 3."},
 
     {KEY(loss, name, choice), "cross_entropy", DP_FIXED,
-     "cross_entropy (classes, on logits), mse (regression), or bce (two classes, on a "
-     "logit).",
-     .choices = "cross_entropy | mse | bce"},
+     "cross_entropy (classes, on logits), mse, mae or huber (regression: squared error, "
+     "absolute error, or squared up to delta), or bce (two classes, on a logit).",
+     .choices = "cross_entropy | mse | mae | huber | bce"},
     {KEY(loss, label_smoothing, real), "0", DP_FIXED,
      "cross_entropy: the share of a label that is spread over all classes.", .hi = 1,
      .below = true},
+    {KEY(loss, delta, real), "1", DP_FIXED,
+     "huber: the error from which on its loss grows like the error, not its square.",
+     .above = true, .hi = INFINITY},
 
     {KEY(optimizer, name, choice), "sgd", DP_FIXED,
      "Update rule: PyTorch's where it has it, else that of the paper.",

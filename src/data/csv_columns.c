@@ -102,19 +102,81 @@ static dp_status give_roles(const dp_csv_text *text, int features, int n,
             return no_column(text, columns, name[k], whose);
         }
     }
-    int unused = 0;
-    while (unused < columns->n && columns->role[unused] >= 0) {
-        unused++;
-    }
-    if (unused < columns->n) {
-        dp_warn("%s: column '%s' is not used: the model knows no such input", text->path,
-                columns->name[unused]);
-    }
     columns->taken = dp_names_copy(features + columns->targets, name);
     return DP_OK;
 }
 
-/* These are the targets, and features all the rest. */
+/* Lists of names, from the config. */
+typedef struct name_list {
+    int n;
+    char **name; /* owner: the list */
+    const char *key;
+} name_list;
+
+/* The names are columns of the file, each but once, and none is a target. */
+static dp_status check_list(const dp_csv_text *text, const dp_csv_columns *columns,
+                            const name_list *list, int ntargets, char *const *target) {
+    char whose[40];
+    snprintf(whose, sizeof whose, " (%s)", list->key);
+    for (int k = 0; k < list->n; k++) {
+        const char *name = list->name[k];
+        if (find_column(columns, name, k) < 0) {
+            return no_column(text, columns, name, whose);
+        }
+        if (dp_names_find(k, list->name, name) >= 0) {
+            return dp_fail(DP_EUSAGE, "%s names '%s' twice", list->key, name);
+        }
+        if (dp_names_find(ntargets, target, name) >= 0) {
+            return dp_fail(DP_EUSAGE,
+                           "%s names '%s', which is the target: data.target says which "
+                           "column is",
+                           list->key, name);
+        }
+    }
+    return DP_OK;
+}
+
+/* The inputs: those of data.columns, in its order, or all but the targets; without those
+ * of data.exclude. feature[columns->n] */
+static dp_status choose_features(const dp_csv_text *text, const dp_csv_columns *columns,
+                                 const name_list list[2], int ntargets,
+                                 char *const *target, char **feature, int *features) {
+    const name_list *only = &list[0], *exclude = &list[1];
+    DP_TRY(check_list(text, columns, only, ntargets, target));
+    DP_TRY(check_list(text, columns, exclude, ntargets, target));
+    int n = only->n > 0 ? only->n : columns->n;
+    char *const *name = only->n > 0 ? only->name : columns->name;
+    *features = 0;
+    for (int c = 0; c < n; c++) {
+        if (dp_names_find(ntargets, target, name[c]) < 0 &&
+            dp_names_find(exclude->n, exclude->name, name[c]) < 0) {
+            feature[(*features)++] = name[c];
+        }
+    }
+    return *features > 0
+               ? DP_OK
+               : dp_fail(DP_EDATA, "%s: no column is left to predict from%s", text->path,
+                         columns->n == 1
+                             ? ": there is only one (is the separator , ; or TAB?)"
+                             : "");
+}
+
+static dp_status take_lists(const dp_csv_text *text, const dp_read_request *request,
+                            const name_list list[2], int n, char *const *target,
+                            dp_csv_columns *columns) {
+    int features = 0;
+    char **name = dp_alloc((size_t)(columns->n + n), sizeof *name);
+    dp_status status = choose_features(text, columns, list, n, target, name, &features);
+    if (status == DP_OK) {
+        memcpy(name + features, target, (size_t)n * sizeof *name);
+        status = give_roles(text, features, features + n, name, request->schema.optional,
+                            " (data.target)", columns);
+    }
+    free(name);
+    return status;
+}
+
+/* These are the targets; the lists of the config say which of the rest are inputs. */
 static dp_status take_targets(const dp_csv_text *text, const dp_read_request *request,
                               int n, char *const *target, dp_csv_columns *columns) {
     if (n > 1 && request->kind == DP_CLASSES) {
@@ -123,26 +185,41 @@ static dp_status take_targets(const dp_csv_text *text, const dp_read_request *re
                        "takes one of class numbers",
                        n);
     }
-    int features = 0;
-    char **name = dp_alloc((size_t)(columns->n + n), sizeof *name);
-    for (int c = 0; c < columns->n; c++) {
-        if (dp_names_find(n, target, columns->name[c]) < 0) {
-            name[features++] = columns->name[c];
-        }
+    name_list list[2] = {{.key = "data.columns"}, {.key = "data.exclude"}};
+    dp_status status = dp_names_split(request->columns, &list[0].n, &list[0].name);
+    status = status != DP_OK
+                 ? status
+                 : dp_names_split(request->exclude, &list[1].n, &list[1].name);
+    if (status == DP_OK) {
+        status = take_lists(text, request, list, n, target, columns);
     }
-    for (int k = 0; k < n; k++) {
-        name[features + k] = target[k];
-    }
-    dp_status status =
-        features > 0
-            ? give_roles(text, features, features + n, name, request->schema.optional,
-                         " (data.target)", columns)
-            : dp_fail(DP_EDATA, "%s: no column is left to predict from%s", text->path,
-                      columns->n == 1
-                          ? ": there is only one (is the separator , ; or TAB?)"
-                          : "");
-    free(name);
+    dp_memory_free(&list[0].name);
+    dp_memory_free(&list[1].name);
     return status;
+}
+
+/* By the names that the training file's columns have. What else is there is told, but for
+ * what the config leaves out. */
+static dp_status take_known(const dp_csv_text *text, const dp_read_request *request,
+                            dp_csv_columns *columns) {
+    const dp_schema *schema = &request->schema;
+    DP_TRY(give_roles(text, schema->features, schema->ncolumns, schema->column,
+                      schema->optional, ", which the training data has", columns));
+    int n = 0;
+    char **exclude = NULL;
+    DP_TRY(dp_names_split(request->exclude, &n, &exclude));
+    int unused = 0;
+    while (unused < columns->n &&
+           (columns->role[unused] >= 0 ||
+            dp_names_find(n, exclude, columns->name[unused]) >= 0)) {
+        unused++;
+    }
+    if (unused < columns->n && !request->columns[0]) {
+        dp_warn("%s: column '%s' is not used: the model knows no such input", text->path,
+                columns->name[unused]);
+    }
+    dp_memory_free(&exclude);
+    return DP_OK;
 }
 
 dp_status dp_csv_columns_read(dp_csv_text *text, const dp_read_request *request,
@@ -152,8 +229,7 @@ dp_status dp_csv_columns_read(dp_csv_text *text, const dp_read_request *request,
     out->role = dp_alloc((size_t)out->n, sizeof *out->role);
     memset(out->role, -1, (size_t)out->n * sizeof *out->role);
     if (schema->ncolumns > 0) {
-        return give_roles(text, schema->features, schema->ncolumns, schema->column,
-                          schema->optional, ", which the training data has", out);
+        return take_known(text, request, out);
     }
     char **target = NULL, **last = &out->name[out->n - 1];
     int n = 0;

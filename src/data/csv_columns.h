@@ -15,9 +15,10 @@ typedef struct dp_csv_columns {
 } dp_csv_columns;
 
 /** Reads the header line, and gives the columns their roles: by the names of the training
- *  file where the schema has them; else data.target, or the last column, is the target
- *  and all others are features. Errors: DP_EDATA, DP_EUSAGE (data.target). *out is freed
- *  by dp_csv_columns_free in any case. */
+ *  file where the schema has them; else data.target, or the last column, is the target,
+ *  and all others are features, or those that data.columns and data.exclude leave.
+ *  Errors: DP_EDATA, DP_EUSAGE (data.target, columns, exclude). *out is freed by
+ *  dp_csv_columns_free in any case. */
 dp_status dp_csv_columns_read(dp_csv_text *text, const dp_read_request *request,
                               dp_csv_columns *out);
 

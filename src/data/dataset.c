@@ -14,10 +14,10 @@
 /* ---- what the config asks for ---- */
 
 static dp_target_kind kind_of(const dp_config *config) {
-    if (strcmp(config->loss.name, "mse") == 0) {
-        return DP_VALUES;
-    }
-    return strcmp(config->loss.name, "bce") == 0 ? DP_BINARY : DP_CLASSES;
+    const char *loss = config->loss.name;
+    return strcmp(loss, "cross_entropy") == 0 ? DP_CLASSES
+           : strcmp(loss, "bce") == 0         ? DP_BINARY
+                                              : DP_VALUES;
 }
 
 /* The public set that the folder's name, or else the run's, contains, by
@@ -84,8 +84,11 @@ static dp_status check_class_names(const dp_read_request *request) {
 static dp_status read_file(const dp_config *config, const char *path,
                            const dp_schema *schema, int *nnames, char ***names,
                            dp_table *out) {
-    dp_read_request request = {
-        .kind = kind_of(config), .target = config->data.target, .schema = *schema};
+    dp_read_request request = {.kind = kind_of(config),
+                               .target = config->data.target,
+                               .columns = config->data.columns,
+                               .exclude = config->data.exclude,
+                               .schema = *schema};
     DP_TRY(dp_names_split(config->data.classes, nnames, names));
     request.nclass_name = *nnames;
     request.class_name = *names;

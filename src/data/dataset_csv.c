@@ -1,7 +1,7 @@
 /* CSV: text with a header line of names; separated by comma, tab or semicolon, found by
- * itself; plain or .gz. Each cell of a used column is a number with a decimal point; a
- * column of classes, two of them with bce, holds their numbers from 0, or names of
- * data.classes. Without data.target the last column is the target. */
+ * itself; plain or .gz. Each cell of a used column is a number with a decimal point, or True
+ * or False, which is 1 or 0; a column of classes, two of them with bce, holds their numbers
+ * from 0, or names of data.classes. Without data.target the last column is the target. */
 #include "base/memory.h"
 #include "csv_columns.h"
 #include "csv_text.h"
@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 static bool named(const char *path) {
     return dp_path_ends(path, ".csv") || dp_path_ends(path, ".tsv") ||
@@ -57,6 +58,11 @@ static const char *parse(const csv *f, bool feature, const char *cell, double *v
         return NULL;
     }
     if (dp_csv_number(&f->text, cell, v)) {
+        return NULL;
+    }
+    bool yes = strcasecmp(cell, "true") == 0;
+    if (yes || strcasecmp(cell, "false") == 0) {
+        *v = yes;
         return NULL;
     }
     if (label) {

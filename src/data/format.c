@@ -88,6 +88,13 @@ static dp_status read_table(const char *name, const char *path,
     if (!format) {
         DP_TRY(look_into(path, &format));
     }
+    bool lists = request->columns[0] || request->exclude[0];
+    if (lists && format != &dp_format_csv && request->schema.features == 0) {
+        return dp_fail(DP_EUSAGE,
+                       "data.columns and data.exclude choose columns of CSV files, but "
+                       "%s is of format %s",
+                       path, format->name);
+    }
     DP_TRY(format->read(path, request, out));
     return check_shape(path, &request->schema, out);
 }

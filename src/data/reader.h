@@ -11,15 +11,16 @@ enum { DP_MAX_PATH = DP_TEXT + 64 };
 /** What goes with each sample: follows from the loss. */
 typedef enum dp_target_kind {
     DP_CLASSES, /* cross_entropy: label */
-    DP_VALUES,  /* mse: target */
+    DP_VALUES,  /* mse, mae, huber: target */
     DP_BINARY   /* bce: target, each 0 or 1 */
 } dp_target_kind;
 
 /** The request to a reader. Borrows. */
 typedef struct dp_read_request {
     dp_target_kind kind;
-    const char *target; /* data.target: names separated by commas, or "" */
-    int nclass_name;    /* names of data.classes; 0: none */
+    const char *target;            /* data.target: names separated by commas, or "" */
+    const char *columns, *exclude; /* CSV: data.columns, data.exclude, likewise */
+    int nclass_name;               /* names of data.classes; 0: none */
     char *const *class_name;
     dp_schema schema;
 } dp_read_request;

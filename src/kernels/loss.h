@@ -124,25 +124,64 @@ static ALWAYS_INLINE vf targets(const float *target, int O, int o, int valid) {
     return vf_load(y);
 }
 
-static void mse(dp_team team, int N, int O, const float *zt, const float *target,
-                float *loss, float *dzt) {
+/* The losses of regression: what an output's error d adds to the loss, and its slope. */
+typedef struct regression {
+    enum { SQUARED, ABSOLUTE, HUBER } kind;
+    float delta;
+} regression;
+
+static ALWAYS_INLINE vf regression_term(regression r, vf d, vf sum, vf *slope) {
+    vf zero = vf_set(0.0f), one = vf_set(1.0f), size = vf_abs(d), delta = vf_set(r.delta);
+    if (r.kind == SQUARED) {
+        *slope = d * 2.0f;
+        return vf_fma(d, d, sum);
+    }
+    /* NaN stays NaN, and no zero is negative. */
+    vf sign = vf_select(vf_lt(zero, d), one, vf_select(vf_lt(d, zero), -one, d + zero));
+    if (r.kind == ABSOLUTE) {
+        *slope = sign;
+        return sum + size;
+    }
+    vm far = vf_lt(delta, size);
+    *slope = vf_select(far, sign * delta, d);
+    return sum + vf_select(far, delta * (size - delta * 0.5f), d * d * 0.5f);
+}
+
+static ALWAYS_INLINE void regress(regression r, dp_team team, int N, int O,
+                                  const float *zt, const float *target, float *loss,
+                                  float *dzt) {
     int begin = 0, end = 0;
     sample_range(team, N, &begin, &end);
     for (int n = begin; n < end; n += LANES) {
         int valid = valid_lanes(N, n);
         size_t at = dp_strip_at(O, n, 0);
-        vf sum = vf_set(0.0f);
+        vf sum = vf_set(0.0f), slope;
         for (int o = 0; o < O; o++) {
             vf y = targets(target + (size_t)n * O, O, o, valid);
             vf d = vf_load(zt + at + (size_t)o * DP_STRIP) - y;
-            sum = vf_fma(d, d, sum);
+            sum = regression_term(r, d, sum, &slope);
             if (dzt) {
                 vf_store(dzt + at + (size_t)o * DP_STRIP,
-                         mask_valid(d * 2.0f / (float)O, valid));
+                         mask_valid(slope / (float)O, valid));
             }
         }
         store_valid(loss + n, sum / (float)O, valid);
     }
+}
+
+static void mse(dp_team team, int N, int O, const float *zt, const float *target,
+                float *loss, float *dzt) {
+    regress((regression){.kind = SQUARED}, team, N, O, zt, target, loss, dzt);
+}
+
+static void mae(dp_team team, int N, int O, const float *zt, const float *target,
+                float *loss, float *dzt) {
+    regress((regression){.kind = ABSOLUTE}, team, N, O, zt, target, loss, dzt);
+}
+
+static void huber(dp_team team, int N, int O, const float *zt, const float *target,
+                  float delta, float *loss, float *dzt) {
+    regress((regression){HUBER, delta}, team, N, O, zt, target, loss, dzt);
 }
 
 static void bce(dp_team team, int N, int O, const float *zt, const float *target,

@@ -13,6 +13,16 @@ static void mse(const dp_kernels *set, dp_team team, const dp_targets *t, const 
     set->mse(team, t->N, t->O, zt, t->target, t->loss, dzt);
 }
 
+static void mae(const dp_kernels *set, dp_team team, const dp_targets *t, const float *zt,
+                float *dzt) {
+    set->mae(team, t->N, t->O, zt, t->target, t->loss, dzt);
+}
+
+static void huber(const dp_kernels *set, dp_team team, const dp_targets *t,
+                  const float *zt, float *dzt) {
+    set->huber(team, t->N, t->O, zt, t->target, t->delta, t->loss, dzt);
+}
+
 static void bce(const dp_kernels *set, dp_team team, const dp_targets *t, const float *zt,
                 float *dzt) {
     set->bce(team, t->N, t->O, zt, t->target, t->loss, t->correct, dzt);
@@ -21,6 +31,8 @@ static void bce(const dp_kernels *set, dp_team team, const dp_targets *t, const 
 static const dp_loss table[] = {
     {"cross_entropy", true, true, cross_entropy},
     {"mse", false, false, mse},
+    {"mae", false, false, mae},
+    {"huber", false, false, huber},
     {"bce", false, true, bce},
 };
 

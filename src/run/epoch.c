@@ -119,12 +119,6 @@ static dp_profile_row profile(const dp_run *run) {
                             .skipped_flops_per_second = t.skipped / run->epoch_seconds};
 }
 
-bool dp_run_finished(const dp_run *run) {
-    int64_t patience = run->config->train.patience;
-    return run->progress.epoch >= run->config->train.epochs ||
-           (patience > 0 && run->progress.patience >= patience);
-}
-
 /* Whether the epoch that has just ended is scored. */
 static bool is_scored(const dp_run *run) {
     int64_t epoch = run->progress.epoch;

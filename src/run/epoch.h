@@ -30,7 +30,11 @@ static inline bool dp_run_full_batch(const dp_run *run) {
 }
 
 /* No epoch follows: that was the last one, or train.patience is at its end. MPI: local */
-bool dp_run_finished(const dp_run *run);
+static inline bool dp_run_finished(const dp_run *run) {
+    int64_t patience = run->config->train.patience;
+    return run->progress.epoch >= run->config->train.epochs ||
+           (patience > 0 && run->progress.patience >= patience);
+}
 
 /* The metric that decides on the best epoch. MPI: local. Errors: DP_EUSAGE where the run
  * has no such metric */

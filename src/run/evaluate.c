@@ -117,7 +117,8 @@ static void forward_blocks(const dp_evaluator *ev, const dp_table *table,
                                 .scale = &s->scale,
                                 .threads = s->threads,
                                 .loss = s->loss,
-                                .batch = ev->batch};
+                                .batch = ev->batch,
+                                .delta = (float)s->config.loss.delta};
     int blocks = dp_tree_blocks(n, ev->block), max_blocks = ev->net->capacity / ev->block;
     int ranks = dp_comm_size(s->comm), rank = dp_comm_rank(s->comm);
     int count = dp_tree_partition(blocks, ranks, rank, max_blocks, NULL);

@@ -68,12 +68,13 @@ void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
     }
 }
 
-dp_targets dp_batch_targets(const dp_batch *batch, int N, float smoothing) {
+dp_targets dp_batch_targets(const dp_batch *batch, int N, float smoothing, float delta) {
     return (dp_targets){.N = N,
                         .O = batch->outputs,
                         .label = batch->label,
                         .target = batch->target,
                         .smoothing = smoothing,
+                        .delta = delta,
                         .loss = batch->loss,
                         .correct = batch->correct};
 }

@@ -35,7 +35,7 @@ static void work(dp_team team, void *arg) {
     dp_net_forward(f->net, pass, &hooks);
     dp_team_barrier(team);
     if (f->loss) {
-        dp_targets targets = dp_batch_targets(f->batch, j->N, 0);
+        dp_targets targets = dp_batch_targets(f->batch, j->N, 0, f->delta);
         f->loss->apply(model->set, team, &targets, logits->yt, NULL);
     }
     if (f->probability) {

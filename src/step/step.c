@@ -131,7 +131,8 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
                           .params = st->model->params,
                           .grads = dp_exchange_slab(st->exchange, w->to->top)};
     dp_targets targets =
-        dp_batch_targets(st->batch, N, (float)st->config->loss.label_smoothing);
+        dp_batch_targets(st->batch, N, (float)st->config->loss.label_smoothing,
+                         (float)st->config->loss.delta);
     const dp_activation *logits = dp_net_logits(net);
 
     w->busy = &w->times->data;

@@ -11,11 +11,11 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         text,
         "[run]\nname = t\noutput = runs/t\nseed = 42\nresume = auto\n"
         "overwrite = false\n\n"
-        "[data]\nformat = auto\ndir = d\ntrain =\ntest =\ntarget =\nvalidation = 0\n"
-        "normalize = unit\nclasses =\nlimit = 0\n\n"
+        "[data]\nformat = auto\ndir = d\ntrain =\ntest =\ntarget =\n"
+        "columns =\nexclude =\nvalidation = 0\nnormalize = unit\nclasses =\nlimit = 0\n\n"
         "[model]\nlayers =\ninit = torch\ninit_weight = 0\ninit_bias = 0\n"
         "init_file =\ninit_partial = false\nfreeze =\n\n"
-        "[loss]\nname = cross_entropy\nlabel_smoothing = 0\n\n"
+        "[loss]\nname = cross_entropy\nlabel_smoothing = 0\ndelta = 1\n\n"
         "[optimizer]\nname = sgd\nlr = 0.1\nmomentum = 0\nnesterov = false\n"
         "weight_decay = 0\ndecay_all = true\nbeta1 = 0.9\nbeta2 = 0.999\neps = 1e-08\n"
         "alpha = 0.99\ntrust = 0.001\nclip_norm = 0\n"
@@ -81,6 +81,8 @@ static const struct {
     {"data.train=file.h5:/path", true},
     {"data.test=t", true},
     {"data.target=y", false},
+    {"data.columns=a, b", false},
+    {"data.exclude=c", false},
     {"data.validation=0.1", false},
     {"data.normalize=standardize", false},
     {"data.classes=T-shirt/top, Trouser", false},
@@ -93,6 +95,7 @@ static const struct {
     {"model.init_partial=true", false},
     {"model.freeze=0 3", false},
     {"loss.name=mse", false},
+    {"loss.delta=2", false},
     {"loss.label_smoothing=0.1", false},
     {"optimizer.name=adamw", false},
     {"optimizer.lr=0.30000000000000004", false},

@@ -34,8 +34,8 @@ static void problem_destroy(problem *p) {
     free(p->label);
 }
 
-typedef enum loss_kind { ENTROPY, SMOOTHED, MSE, BCE, KINDS } loss_kind;
-static const double smoothing = 0.1;
+typedef enum loss_kind { ENTROPY, SMOOTHED, MSE, MAE, HUBER, BCE, KINDS } loss_kind;
+static const double smoothing = 0.1, delta = 0.75;
 
 /* 0 and 1 for bce, from the sign of the noise. */
 static void make_binary(problem *p) {
@@ -53,6 +53,10 @@ static outcome run(const dp_kernels *set, int threads, const problem *p, loss_ki
         dp_team team = {t, threads};
         if (kind == MSE) {
             set->mse(team, p->N, p->C, p->zt, p->target, r.loss, r.dzt);
+        } else if (kind == MAE) {
+            set->mae(team, p->N, p->C, p->zt, p->target, r.loss, r.dzt);
+        } else if (kind == HUBER) {
+            set->huber(team, p->N, p->C, p->zt, p->target, (float)delta, r.loss, r.dzt);
         } else if (kind == BCE) {
             set->bce(team, p->N, p->C, p->zt, p->target, r.loss, r.correct, r.dzt);
         } else {
@@ -76,6 +80,10 @@ static void ref(const problem *p, loss_kind kind, const float *Z, double *loss,
                 double *dZ) {
     if (kind == MSE) {
         dp_mse_ref(p->N, p->C, Z, p->target, loss, dZ);
+    } else if (kind == MAE) {
+        dp_mae_ref(p->N, p->C, Z, p->target, loss, dZ);
+    } else if (kind == HUBER) {
+        dp_huber_ref(p->N, p->C, Z, p->target, delta, loss, dZ);
     } else if (kind == BCE) {
         dp_bce_ref(p->N, p->C, Z, p->target, loss, dZ);
     } else {
@@ -186,6 +194,10 @@ Test(loss, needs_neither_gradient_nor_counts)
         outcome r = run(set, 1, &p, kind);
         if (kind == MSE) {
             set->mse(one, p.N, p.C, p.zt, p.target, loss, NULL);
+        } else if (kind == MAE) {
+            set->mae(one, p.N, p.C, p.zt, p.target, loss, NULL);
+        } else if (kind == HUBER) {
+            set->huber(one, p.N, p.C, p.zt, p.target, (float)delta, loss, NULL);
         } else if (kind == BCE) {
             set->bce(one, p.N, p.C, p.zt, p.target, loss, NULL, NULL);
         } else {

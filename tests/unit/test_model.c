@@ -137,7 +137,7 @@ Test(model, counts_the_floating_point_operations_of_a_step)
 }
 
 static double loss_of(dp_net *net, const dp_loss *loss, dp_batch *batch, int N) {
-    dp_targets targets = dp_batch_targets(batch, N, 0.1F);
+    dp_targets targets = dp_batch_targets(batch, N, 0.1F, 1);
     const dp_activation *logits = dp_net_logits(net);
     dp_net_forward(net, pass_of(net, N), &alone);
     loss->apply(net->model->set, (dp_team){0, 1}, &targets, logits->yt, logits->dzt);
