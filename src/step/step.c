@@ -355,17 +355,17 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t
     dp_update_plan plan = dp_step_plan(st, n, rates, t);
     st->correct = 0;
     job j = {.st = st,
-                  .rows = rows,
-                  .n = n,
-                  .blocks = blocks,
-                  .nmicrobatches = nmicrobatches,
-                  .range = range,
-                  .plan = &plan,
-                  .early_update = ranks == 1 && nmicrobatches == 1 &&
-                                  !(st->config->optimizer.clip_norm > 0) &&
-                                  !st->optimizer->measure,
-                  .scalars = {.stop = stop_requested},
-                  .start = start};
+             .rows = rows,
+             .n = n,
+             .blocks = blocks,
+             .nmicrobatches = nmicrobatches,
+             .range = range,
+             .plan = &plan,
+             .early_update = ranks == 1 && nmicrobatches == 1 &&
+                             !(st->config->optimizer.clip_norm > 0) &&
+                             !st->optimizer->measure,
+             .scalars = {.stop = stop_requested},
+             .start = start};
     dp_team_run(st->threads, step_thread, &j);
     double now = dp_clock();
     st->times.idle += now - j.end;
