@@ -30,7 +30,7 @@ def test_a_pipe_is_no_config_checkpoint_or_data(copy):
     for name, result in results.items():
         result.fails(places[name][0], str(fifo), "is a pipe")
     copy.run("/dev/zero", timeout=SOON).fails(2, "/dev/zero", "is a device")
-    copy.run("eval", copy.dir, timeout=SOON).fails(4, "is a folder")
+    copy.run("eval", copy.dir, timeout=SOON).fails(4, "a folder, but not of a run")
     copy.run("predict", last, "--index", "0", "--output", "/dev/null",
              timeout=SOON).fails(4, "/dev/null", "is a device")
     assert os.path.exists("/dev/null") and not os.path.isfile("/dev/null")

@@ -260,7 +260,7 @@ def test_decay_of_matrices_only_leaves_biases_and_norms_out(lab, name):
 def test_check_lists_the_layers_with_their_shapes(lab):
     lab.config(model__layers="conv:4@3/2+1 relu maxpool:2 layernorm dropout:0.1 dense:9")
     out = lab.run("check", "run.ini", "model.freeze=0 3").expect(0).out
-    table = out[out.index("  layer  "):out.index("\nmemory ")].splitlines()
+    table = out[out.index("  layer  "):out.index("\nschedule constant,")].splitlines()
     assert [re.sub(" +", " ", line).strip() for line in table] == [
         "layer input output parameters FLOPs tensors",
         "0 conv [64,1,16,16] [64,4,8,8] 40 4608 0.weight [4,1,3,3], 0.bias [4] frozen",

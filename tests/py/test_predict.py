@@ -345,7 +345,7 @@ def test_what_cannot_be_is_refused(trained, hours, tmp_path, ranks):
 
 @pytest.mark.parametrize("words, mention", [
     ([], "checkpoint"), (["{last}", "--index"], "--index"),
-    (["{last}", "--frob", "3"], "'--frob': predict takes --index, --input"),
+    (["{last}", "--frob", "3"], "'--frob': predict takes --index --input"),
     (["{last}", "--index", "-1"], "--index -1"),
     (["{last}", "--index", "1", "--input", "x.csv"], "--input"),
     (["{last}", "new.csv"], "'new.csv' is one word too many; new samples go behind --input"),

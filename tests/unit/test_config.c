@@ -117,14 +117,18 @@ Test(config, refuses_a_wrong_value_with_what_is_allowed)
         {"optimizer.name",
          "sgd | adam | adamw | rmsprop | adagrad | lion | lars | lamb",
          {"", "SGD", "sg", "adam | adamw", "|"}},
-        {"optimizer.schedule", "constant | step | cosine", {"cosinus"}},
-        {"loss.name", "cross_entropy | mse | bce", {"entropy"}},
+        {"optimizer.schedule",
+         "constant | step | multistep | exponential | linear | polynomial | cosine | "
+         "onecycle",
+         {"cosinus"}},
+        {"loss.name", "cross_entropy | mse | mae | huber | bce", {"entropy"}},
         {"loss.label_smoothing", "number >= 0 and < 1", {"1"}},
         {"run.resume", "auto | never", {"always"}},
         {"parallel.kernels", "auto | avx512 | avx2 | portable", {"sse9"}},
         {"train.shuffle", "true | false", {"maybe", "2"}},
         {"checkpoint.best",
-         "auto | none | train_loss | val_loss | val_accuracy | test_loss | "
+         "auto | none | train_loss | train_accuracy | val_loss | val_accuracy | "
+         "test_loss | "
          "test_accuracy | val_r2 | val_mae | test_r2 | test_mae",
          {"nothing_known", "loss"}},
         {"data.validation", "number >= 0 and <= 2147483647", {"-1"}},
