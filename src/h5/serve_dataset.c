@@ -250,7 +250,8 @@ static dp_status send_text(dp_h5 *f, const dp_h5_request *q, dataset *d) {
 /* ---- tables ---- */
 
 static dp_status send_rows(dp_h5 *f, const dp_h5_request *q, dataset *d) {
-    dp_h5_send(f, &(int64_t){(int64_t)d->n}, sizeof(int64_t));
+    int64_t rows = (int64_t)d->n;
+    dp_h5_send(f, &rows, sizeof rows);
     return DP_OK;
 }
 

@@ -128,12 +128,12 @@ dp_rates dp_schedule_rates(const dp_config *c, int64_t now, int64_t steps) {
                    .after = now > warm ? now - warm : 0,
                    .whole = total > warm ? total - warm : 1};
     at.t = at.after < at.whole ? (double)at.after / (double)at.whole : 1;
-    if (now >= warm) {
-        return s->rates(c, &at);
+    bool warming = now < warm;
+    dp_rates r = warming && !s->low ? plain(c, c->optimizer.lr) : s->rates(c, &at);
+    if (warming) {
+        r.lr = r.lr * (double)(now + 1) / (double)warm;
     }
-    dp_rates start = s->low ? s->rates(c, &at) : plain(c, c->optimizer.lr);
-    start.lr = start.lr * (double)(now + 1) / (double)warm;
-    return start;
+    return r;
 }
 
 void dp_schedule_check(const dp_config *c) {
