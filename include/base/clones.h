@@ -3,7 +3,8 @@
 
 /** Elementwise loops are compiled for each vector width and chosen by the CPU; the bits
  *  are the same, since no operation is contracted or reordered. For static functions
- *  only: clang 14 gives the others a name that no other file finds. */
+ *  whose names no other file uses: of others clang 14 makes symbols that no file finds, and
+ *  of static ones symbols that clash with their namesakes. */
 #if !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__)
 #define DP_CLONES
 #elif defined(__clang__) /* vectorizes such loops at -O2 */

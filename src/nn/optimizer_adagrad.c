@@ -10,8 +10,9 @@ static int slots(const dp_config *config, const char *names[2]) {
     return 1;
 }
 
-DP_CLONES static void rule(const dp_update *u, size_t n, const float *restrict sum,
-                           float *restrict p, float *restrict squares) {
+DP_CLONES static void adagrad_rule(const dp_update *u, size_t n,
+                                   const float *restrict sum, float *restrict p,
+                                   float *restrict squares) {
     float scale = u->scale, lr = u->lr, wd = u->weight_decay, eps = u->eps;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
@@ -22,7 +23,7 @@ DP_CLONES static void rule(const dp_update *u, size_t n, const float *restrict s
 
 static void update(const dp_update *u, size_t n, const float *sum, float *p,
                    float *const slot[2]) {
-    rule(u, n, sum, p, slot[0]);
+    adagrad_rule(u, n, sum, p, slot[0]);
 }
 
 const dp_optimizer dp_optimizer_adagrad = {

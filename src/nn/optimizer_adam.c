@@ -14,9 +14,9 @@ static int slots(const dp_config *config, const char *names[2]) {
     return 2;
 }
 
-DP_CLONES static void rule(const dp_update *u, float l2, float decay, size_t n,
-                           const float *restrict sum, float *restrict p,
-                           float *restrict m, float *restrict v) {
+DP_CLONES static void adam_rule(const dp_update *u, float l2, float decay, size_t n,
+                                const float *restrict sum, float *restrict p,
+                                float *restrict m, float *restrict v) {
     float scale = u->scale, b1 = u->beta1, b2 = u->beta2, o1 = u->one_beta1,
           o2 = u->one_beta2;
     float eps = u->eps, step = u->step_size, bias2 = u->sqrt_bias2;
@@ -31,12 +31,12 @@ DP_CLONES static void rule(const dp_update *u, float l2, float decay, size_t n,
 
 static void adam(const dp_update *u, size_t n, const float *sum, float *p,
                  float *const slot[2]) {
-    rule(u, u->weight_decay, 1.0F, n, sum, p, slot[0], slot[1]);
+    adam_rule(u, u->weight_decay, 1.0F, n, sum, p, slot[0], slot[1]);
 }
 
 static void adamw(const dp_update *u, size_t n, const float *sum, float *p,
                   float *const slot[2]) {
-    rule(u, 0.0F, u->decay, n, sum, p, slot[0], slot[1]);
+    adam_rule(u, 0.0F, u->decay, n, sum, p, slot[0], slot[1]);
 }
 
 const dp_optimizer dp_optimizer_adam = {.name = "adam", .slots = slots, .update = adam};

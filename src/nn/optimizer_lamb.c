@@ -15,8 +15,9 @@ static int slots(const dp_config *config, const char *names[2]) {
     return 2;
 }
 
-DP_CLONES static void average(const dp_update *u, size_t n, const float *restrict sum,
-                              float *restrict m, float *restrict v) {
+DP_CLONES static void lamb_average(const dp_update *u, size_t n,
+                                   const float *restrict sum, float *restrict m,
+                                   float *restrict v) {
     float scale = u->scale, b1 = u->beta1, b2 = u->beta2, o1 = u->one_beta1,
           o2 = u->one_beta2;
     for (size_t i = 0; i < n; i++) {
@@ -27,17 +28,17 @@ DP_CLONES static void average(const dp_update *u, size_t n, const float *restric
 }
 
 /* Computed for its norm, and again for the step: it is not stored. */
-DP_CLONES static void direction(const dp_update *u, size_t n, const float *restrict p,
-                                const float *restrict m, const float *restrict v,
-                                float *restrict d) {
+DP_CLONES static void lamb_direction(const dp_update *u, size_t n,
+                                     const float *restrict p, const float *restrict m,
+                                     const float *restrict v, float *restrict d) {
     float eps = u->eps, bias1 = u->bias1, bias2 = u->sqrt_bias2, wd = u->weight_decay;
     for (size_t i = 0; i < n; i++) {
         d[i] = m[i] / bias1 / (sqrtf(v[i]) / bias2 + eps) + wd * p[i];
     }
 }
 
-DP_CLONES static void step(float rate, size_t n, const float *restrict d,
-                           float *restrict p) {
+DP_CLONES static void lamb_step(float rate, size_t n, const float *restrict d,
+                                float *restrict p) {
     for (size_t i = 0; i < n; i++) {
         p[i] -= rate * d[i];
     }
@@ -46,8 +47,8 @@ DP_CLONES static void step(float rate, size_t n, const float *restrict d,
 static void measure(const dp_update *u, size_t n, const float *sum, const float *p,
                     float *const slot[2], double squares[2]) {
     float d[DP_CHUNK];
-    average(u, n, sum, slot[0], slot[1]);
-    direction(u, n, p, slot[0], slot[1], d);
+    lamb_average(u, n, sum, slot[0], slot[1]);
+    lamb_direction(u, n, p, slot[0], slot[1], d);
     squares[0] = dp_sum_squares(p, n, 1);
     squares[1] = dp_sum_squares(d, n, 1);
 }
@@ -61,8 +62,8 @@ static void update(const dp_update *u, size_t n, const float *sum, float *p,
                    float *const slot[2]) {
     (void)sum; /* it is in m and v */
     float d[DP_CHUNK];
-    direction(u, n, p, slot[0], slot[1], d);
-    step(u->rate, n, d, p);
+    lamb_direction(u, n, p, slot[0], slot[1], d);
+    lamb_step(u->rate, n, d, p);
 }
 
 const dp_optimizer dp_optimizer_lamb = {

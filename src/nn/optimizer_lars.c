@@ -23,8 +23,8 @@ static double ratio(const dp_update *u, double p, double g) {
     return p > 0 && g > 0 ? u->trust * p / (g + wd * p) : 1;
 }
 
-DP_CLONES static void plain(const dp_update *u, size_t n, const float *restrict sum,
-                            float *restrict p) {
+DP_CLONES static void lars_plain(const dp_update *u, size_t n, const float *restrict sum,
+                                 float *restrict p) {
     float scale = u->scale, rate = u->rate, wd = u->weight_decay;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
@@ -32,8 +32,9 @@ DP_CLONES static void plain(const dp_update *u, size_t n, const float *restrict 
     }
 }
 
-DP_CLONES static void heavy_ball(const dp_update *u, size_t n, const float *restrict sum,
-                                 float *restrict p, float *restrict buf) {
+DP_CLONES static void lars_heavy_ball(const dp_update *u, size_t n,
+                                      const float *restrict sum, float *restrict p,
+                                      float *restrict buf) {
     float scale = u->scale, rate = u->rate, wd = u->weight_decay, mu = u->momentum;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
@@ -45,9 +46,9 @@ DP_CLONES static void heavy_ball(const dp_update *u, size_t n, const float *rest
 static void update(const dp_update *u, size_t n, const float *sum, float *p,
                    float *const slot[2]) {
     if (slot[0]) {
-        heavy_ball(u, n, sum, p, slot[0]);
+        lars_heavy_ball(u, n, sum, p, slot[0]);
     } else {
-        plain(u, n, sum, p);
+        lars_plain(u, n, sum, p);
     }
 }
 

@@ -11,8 +11,8 @@ static int slots(const dp_config *config, const char *names[2]) {
     return 1;
 }
 
-DP_CLONES static void rule(const dp_update *u, size_t n, const float *restrict sum,
-                           float *restrict p, float *restrict m) {
+DP_CLONES static void lion_rule(const dp_update *u, size_t n, const float *restrict sum,
+                                float *restrict p, float *restrict m) {
     float scale = u->scale, lr = u->lr, decay = u->decay;
     float b1 = u->beta1, o1 = u->one_beta1, b2 = u->beta2, o2 = u->one_beta2;
     for (size_t i = 0; i < n; i++) {
@@ -26,7 +26,7 @@ DP_CLONES static void rule(const dp_update *u, size_t n, const float *restrict s
 
 static void update(const dp_update *u, size_t n, const float *sum, float *p,
                    float *const slot[2]) {
-    rule(u, n, sum, p, slot[0]);
+    lion_rule(u, n, sum, p, slot[0]);
 }
 
 const dp_optimizer dp_optimizer_lion = {.name = "lion", .slots = slots, .update = update};

@@ -11,8 +11,9 @@ static int slots(const dp_config *config, const char *names[2]) {
     return 1 + (config->optimizer.momentum > 0);
 }
 
-DP_CLONES static void plain(const dp_update *u, size_t n, const float *restrict sum,
-                            float *restrict p, float *restrict v) {
+DP_CLONES static void rmsprop_plain(const dp_update *u, size_t n,
+                                    const float *restrict sum, float *restrict p,
+                                    float *restrict v) {
     float scale = u->scale, lr = u->lr, wd = u->weight_decay, eps = u->eps;
     float alpha = u->alpha, one_alpha = u->one_alpha;
     for (size_t i = 0; i < n; i++) {
@@ -22,9 +23,9 @@ DP_CLONES static void plain(const dp_update *u, size_t n, const float *restrict 
     }
 }
 
-DP_CLONES static void heavy_ball(const dp_update *u, size_t n, const float *restrict sum,
-                                 float *restrict p, float *restrict v,
-                                 float *restrict buf) {
+DP_CLONES static void rmsprop_heavy_ball(const dp_update *u, size_t n,
+                                         const float *restrict sum, float *restrict p,
+                                         float *restrict v, float *restrict buf) {
     float scale = u->scale, lr = u->lr, wd = u->weight_decay, eps = u->eps;
     float alpha = u->alpha, one_alpha = u->one_alpha, mu = u->momentum;
     for (size_t i = 0; i < n; i++) {
@@ -38,9 +39,9 @@ DP_CLONES static void heavy_ball(const dp_update *u, size_t n, const float *rest
 static void update(const dp_update *u, size_t n, const float *sum, float *p,
                    float *const slot[2]) {
     if (slot[1]) {
-        heavy_ball(u, n, sum, p, slot[0], slot[1]);
+        rmsprop_heavy_ball(u, n, sum, p, slot[0], slot[1]);
     } else {
-        plain(u, n, sum, p, slot[0]);
+        rmsprop_plain(u, n, sum, p, slot[0]);
     }
 }
 

@@ -10,8 +10,8 @@ static int slots(const dp_config *config, const char *names[2]) {
     return config->optimizer.momentum > 0;
 }
 
-DP_CLONES static void plain(const dp_update *u, size_t n, const float *restrict sum,
-                            float *restrict p) {
+DP_CLONES static void sgd_plain(const dp_update *u, size_t n, const float *restrict sum,
+                                float *restrict p) {
     float scale = u->scale, lr = u->lr, wd = u->weight_decay;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
@@ -19,8 +19,9 @@ DP_CLONES static void plain(const dp_update *u, size_t n, const float *restrict 
     }
 }
 
-DP_CLONES static void heavy_ball(const dp_update *u, size_t n, const float *restrict sum,
-                                 float *restrict p, float *restrict buf) {
+DP_CLONES static void sgd_heavy_ball(const dp_update *u, size_t n,
+                                     const float *restrict sum, float *restrict p,
+                                     float *restrict buf) {
     float scale = u->scale, lr = u->lr, wd = u->weight_decay, mu = u->momentum;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
@@ -29,8 +30,9 @@ DP_CLONES static void heavy_ball(const dp_update *u, size_t n, const float *rest
     }
 }
 
-DP_CLONES static void nesterov(const dp_update *u, size_t n, const float *restrict sum,
-                               float *restrict p, float *restrict buf) {
+DP_CLONES static void sgd_nesterov(const dp_update *u, size_t n,
+                                   const float *restrict sum, float *restrict p,
+                                   float *restrict buf) {
     float scale = u->scale, lr = u->lr, wd = u->weight_decay, mu = u->momentum;
     for (size_t i = 0; i < n; i++) {
         float g = sum[i] * scale + wd * p[i];
@@ -42,11 +44,11 @@ DP_CLONES static void nesterov(const dp_update *u, size_t n, const float *restri
 static void update(const dp_update *u, size_t n, const float *sum, float *p,
                    float *const slot[2]) {
     if (!slot[0]) {
-        plain(u, n, sum, p);
+        sgd_plain(u, n, sum, p);
     } else if (u->nesterov) {
-        nesterov(u, n, sum, p, slot[0]);
+        sgd_nesterov(u, n, sum, p, slot[0]);
     } else {
-        heavy_ball(u, n, sum, p, slot[0]);
+        sgd_heavy_ball(u, n, sum, p, slot[0]);
     }
 }
 

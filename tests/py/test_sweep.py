@@ -317,9 +317,9 @@ def test_the_engine_costs_little(fake):
 # ---- bad input ----
 
 @pytest.mark.parametrize("keys, space, says", [
-    ({}, {"optimizer.lrr": "log 0.1 1"}, "did you mean 'lr'"),
+    ({}, {"optimizer.lrr": "log 0.1 1"}, "did you mean 'optimizer.lr'"),
     ({}, {**GRID, "train.epochs": "choice 1 0"}, "train.epochs"),
-    ({"metric": "val_loss"}, GRID, "checkpoint.best = val_loss"),
+    ({"metric": "val_loss"}, GRID, "checkpoint.best = 'val_loss'"),
     ({"metric": "test_r2"}, GRID, "no such metric"),
     ({"config": "nowhere.ini"}, GRID, "nowhere.ini can't be read"),
     ({"ranks": 2, "threads": 40}, GRID, "needs 160 cores"),
