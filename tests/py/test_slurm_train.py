@@ -106,15 +106,27 @@ class Slurm(Cluster):
                     for name, job in self.jobs.items())
             time.sleep(0.3)
 
+    def leaving(self, name):
+        """Whether Slurm's own processes of the job's last start are still on a node, with its files."""
+        own = f"slurmstepd: [{self.jobs[name]}.".encode()
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if own in (path / "cmdline").read_bytes() and \
+                        os.readlink(path / "cwd").startswith(f"{self.folder}/"):
+                    return True
+            except OSError:
+                continue
+        return False
+
     def ended(self):
-        """Whether all jobs have. A requeued one would wait for two minutes before it starts; some
-        seconds are needed, or the node still has the first start's files."""
+        """Whether all jobs have. A requeued one would wait for two minutes before it starts; it may
+        when the node is rid of the last start, and one that was cut off is not waited for."""
         states = {name: self.show(name, "JobState") for name in self.jobs}
         for name, state in states.items():
             since = self.pending.setdefault(name, time.monotonic())
             if state != "PENDING":
                 del self.pending[name]
-            elif time.monotonic() > since + 10:
+            elif time.monotonic() > since + (30 if self.leaving(name) else 10):
                 self.do("scontrol", "update", f"jobid={self.jobs[name]}", "StartTime=now")
                 self.do("scontrol", "release", self.jobs[name])
         bad = {name for name, state in states.items() if state in ("FAILED", "TIMEOUT")}
