@@ -69,6 +69,7 @@ typedef struct dp_config {
         bool shuffle, drop_last;
         int64_t log_every, log_from, eval_every, patience, max_steps;
         double max_time; /* seconds */
+        double ema;      /* decay of the averaged parameters; 0: none */
         bool zero_grad;  /* false: earlier steps' gradients stay in the sum */
     } train;
     struct {

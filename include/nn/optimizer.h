@@ -28,6 +28,7 @@ typedef struct dp_update {
     float decay;            /* decoupled: 1 - lr * weight_decay */
     double trust;           /* lars */
     float rate;             /* lr * ratio of the tensor, where `measure` is not NULL */
+    float average; /* the new parameters' weight in their average; 1: they replace it */
 } dp_update;
 
 typedef struct dp_optimizer {

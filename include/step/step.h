@@ -43,8 +43,9 @@ void dp_stepper_destroy(dp_stepper **stepper);
 /** Waits for the parameters of the last step. With overlap they may still be in flight
  *  when dp_step returns, and the communication thread is the MPI thread: so this comes
  *  before anything but the next dp_step reads parameters or optimizer state, or calls MPI
- *  (asserted there). The functions below that need it call it.
- *  MPI: local */
+ *  (asserted there). The functions below that need it call it. With train.ema it allgathers
+ *  the average, and model->params is the average until the next step.
+ *  MPI: local; with train.ema collective */
 void dp_stepper_wait_params(dp_stepper *stepper);
 
 /** Step t (from 1) at these rates on rows[0..n) of the training table, the same on
@@ -56,9 +57,10 @@ void dp_step(dp_stepper *stepper, const int32_t *rows, int n, dp_rates rates, in
 
 /** The names of the arrays of state that a run of this config keeps, and how many there
  *  are. The config is valid. MPI: local */
-int dp_stepper_slots(const dp_config *config, const char *name[3]);
+int dp_stepper_slots(const dp_config *config, const char *name[4]);
 
-/** The optimizer's state: slab k of model->floats (NULL past the last) and its name.
+/** The optimizer's state: slab k of model->floats (NULL past the last) and its name. With
+ *  train.ema the last one is "raw", the parameters that training goes on from.
  *  Complete on every rank between dp_stepper_gather and the next step.
  *  MPI: local */
 float *dp_stepper_slot(const dp_stepper *stepper, int k, const char **name);

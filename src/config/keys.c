@@ -197,6 +197,13 @@ const dp_key dp_keys[] = {
      "Stops with a checkpoint, exit code 75, after so many seconds of this start, those "
      "in which the job is suspended too; 0: no limit.",
      .hi = INFINITY},
+    {KEY(train, ema, real), "0", DP_FIXED,
+     "Decay of an exponential moving average of the parameters, such as 0.999, taken "
+     "after "
+     "each step from the first one's on: evaluation, best.h5 and a checkpoint's /model "
+     "are "
+     "the average's, and training goes on from /optimizer/raw; 0: no average.",
+     .hi = 1, .below = true},
     {KEY(train, zero_grad, bool), "true", DP_FIXED,
      "false leaves older gradients in the sum, as forgetting zero_grad() does."},
 

@@ -38,5 +38,6 @@ dp_update dp_optimizer_prepare(const dp_config *config, dp_rates rates, int64_t 
         .sqrt_bias2 = (float)sqrt(1 - dp_dpow(b2, (long)t)),
         .decay = (float)(1 - lr * wd),
         .trust = config->optimizer.trust,
+        .average = t == 1 ? 1.0F : (float)(1 - config->train.ema),
     };
 }

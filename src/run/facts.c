@@ -245,7 +245,7 @@ static dp_status check_rows(const exam *e) {
 
 static dp_status check_slots(const exam *e) {
     const dp_snapshot *s = e->s;
-    const char *names[3] = {NULL};
+    const char *names[DP_SLOTS] = {NULL};
     int n = dp_stepper_slots(&e->config, names);
     DP_TRY(check(e, s->nslots != n, "/optimizer: slots", "names %d, but %s has %d",
                  s->nslots, s->optimizer, n));

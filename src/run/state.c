@@ -9,13 +9,21 @@
 
 /* ---- out of a checkpoint ---- */
 
-dp_status dp_state_init(dp_session *session, dp_progress_state *progress) {
+dp_status dp_state_init(dp_session *session, dp_stepper *stepper,
+                        dp_progress_state *progress) {
+    const dp_model *model = session->model;
     bool root = dp_comm_rank(session->comm) == 0;
+    size_t bytes = model->floats * sizeof(float);
     *progress = (dp_progress_state){.best = NAN};
     DP_TRY(dp_comm_agree(session->comm,
                          root ? dp_model_init(session->model, &session->config) : DP_OK));
-    dp_comm_bcast(session->comm, session->model->params,
-                  session->model->floats * sizeof(float));
+    dp_comm_bcast(session->comm, model->params, bytes);
+    const char *name = NULL;
+    for (int k = 0; dp_stepper_slot(stepper, k, &name); k++) {
+        if (strcmp(name, "raw") == 0) {
+            memcpy(dp_stepper_slot(stepper, k, &name), model->params, bytes);
+        }
+    }
     return DP_OK;
 }
 

@@ -20,7 +20,8 @@ typedef struct dp_progress_state {
 } dp_progress_state;
 
 /* New parameters, as the config says. MPI: collective. Errors: agreed */
-dp_status dp_state_init(dp_session *session, dp_progress_state *progress);
+dp_status dp_state_init(dp_session *session, dp_stepper *stepper,
+                        dp_progress_state *progress);
 
 /* Parameters, optimizer state and progress of the checkpoint `from`, which rank 0 has
  * read. MPI: collective. Errors: agreed; DP_EDATA where the data has changed since */

@@ -121,12 +121,29 @@ static dp_status train_loop(void *arg) {
     return dp_saver_finish(saver, "complete", &test);
 }
 
+/* Why the run ends before its last epoch. */
+static void log_patience(const dp_run *run) {
+    const dp_progress_state *progress = &run->progress;
+    int64_t patience = run->config->train.patience;
+    if (patience > 0 && progress->patience >= patience &&
+        progress->epoch < run->config->train.epochs) {
+        dp_log(
+            "stopped after epoch %lld of %lld by train.patience = %lld: %s was best in "
+            "epoch %lld (%.6g)",
+            (long long)progress->epoch, (long long)run->config->train.epochs,
+            (long long)patience, run->metric,
+            (long long)(progress->epoch - patience * run->config->train.eval_every),
+            progress->best);
+    }
+}
+
 static void log_end(const dp_run *run, dp_status s) {
     const char *output = run->config->run.output;
     if (s == DP_STOPPED) {
         dp_log("stopped at step %lld, in epoch %lld; run the same command again to go on",
                (long long)run->progress.step, (long long)run->progress.epoch + 1);
     } else if (s == DP_OK) {
+        log_patience(run);
         dp_log("done    %lld epochs, %lld steps in %.1f s",
                (long long)run->progress.epoch,
                (long long)(run->progress.step - run->first_step),
@@ -176,7 +193,7 @@ static dp_status train(dp_run *run) {
                              dp_session_step_threads(session), &run->stepper));
     DP_TRY(
         run->start.how == DP_START_NEW
-            ? dp_state_init(session, &run->progress)
+            ? dp_state_init(session, run->stepper, &run->progress)
             : dp_state_restore(run->start.from, session, run->stepper, &run->progress));
     run->first_step = run->progress.step;
     dp_log("%s (%s), run %s -> %s", dp_version_program(), dp_version_commit(),

@@ -354,6 +354,9 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
     dp_update_plan plan = dp_step_plan(st, n, rates, t);
     st->correct = 0;
+    if (st->averaged) {
+        dp_step_exchange_average(st);
+    }
     job j = {.st = st,
              .rows = rows,
              .n = n,

@@ -38,10 +38,13 @@ static void count_gradients(dp_stepper *st, int batch, int rest) {
     st->partial_loss = dp_alloc((size_t)st->ngrads, sizeof *st->partial_loss);
 }
 
-int dp_stepper_slots(const dp_config *config, const char *name[3]) {
+int dp_stepper_slots(const dp_config *config, const char *name[4]) {
     int n = dp_optimizer_find(config->optimizer.name)->slots(config, name);
     if (!config->train.zero_grad) {
         name[n++] = "grad";
+    }
+    if (config->train.ema > 0) {
+        name[n++] = "raw";
     }
     return n;
 }
@@ -175,7 +178,12 @@ static dp_status create_shared(dp_stepper *st) {
     for (int k = 0; k < st->nslots; k++) {
         st->slot[k] = slab + (size_t)(k + 1) * floats;
     }
-    st->accumulated = st->config->train.zero_grad ? NULL : st->slot[st->nslots - 1];
+    int last = st->nslots - 1;
+    if (st->config->train.ema > 0) {
+        st->average = &st->slot[last--];
+        st->averaged = true;
+    }
+    st->accumulated = st->config->train.zero_grad ? NULL : st->slot[last];
     return DP_OK;
 }
 
@@ -282,20 +290,37 @@ float *dp_stepper_slot(const dp_stepper *st, int k, const char **name) {
     return st->slot[k];
 }
 
-void dp_stepper_wait_params(dp_stepper *st) {
-    if (st->overlap) {
-        double begin = dp_clock();
-        dp_overlap_wait_all(st->overlap);
-        st->times.reduce += dp_clock() - begin;
+static void gather(dp_stepper *st, float *slab) {
+    for (int b = 0; b < st->nbuckets; b++) {
+        dp_sliced_array array = {slab, sizeof(float), st->bucket[b].bound};
+        dp_exchange_gather(st->exchange, 1, &array);
     }
+}
+
+void dp_step_exchange_average(dp_stepper *st) {
+    float *other = *st->average;
+    *st->average = st->model->params;
+    st->model->params = other;
+    st->averaged = !st->averaged;
+}
+
+void dp_stepper_wait_params(dp_stepper *st) {
+    double begin = dp_clock();
+    if (st->overlap) {
+        dp_overlap_wait_all(st->overlap);
+    }
+    if (st->average && !st->averaged) {
+        gather(st, *st->average);
+        dp_step_exchange_average(st);
+    }
+    st->times.reduce += dp_clock() - begin;
 }
 
 void dp_stepper_gather(dp_stepper *st) {
     dp_stepper_wait_params(st);
     for (int k = 0; k < st->nslots; k++) {
-        for (int b = 0; b < st->nbuckets; b++) {
-            dp_sliced_array slot = {st->slot[k], sizeof(float), st->bucket[b].bound};
-            dp_exchange_gather(st->exchange, 1, &slot);
+        if (&st->slot[k] != st->average) { /* every step gathers the parameters */
+            gather(st, st->slot[k]);
         }
     }
 }

@@ -53,10 +53,15 @@ struct dp_stepper {
     bool *decays;       /* [ntensors] whether weight decay is for it; owner: this */
     double *measure[2]; /* [nchunks] squares of optimizer->measure; NULL without it */
     int nslots;
-    const char *slot_name[3];
-    float *slot[3];
+    const char *slot_name[4];
+    float *slot[4];
     /* zero_grad = false: the accumulated gradient; one of the slots */
     float *accumulated;
+    /* train.ema, else NULL: the last slot and model->params are the two slabs of the raw
+     * parameters and of their average. A step trains on the raw ones; between
+     * dp_stepper_wait_params and the next step they have changed places (`averaged`). */
+    float **average;
+    bool averaged;
     dp_times times;
 };
 
@@ -99,6 +104,9 @@ void dp_step_update_slice(dp_stepper *st, dp_team team, const dp_slice *slice,
 
 /* step_update.c: the first chunk of the slab that begins at or after `at`. */
 int dp_step_chunk_from(const dp_model *model, size_t at);
+
+/* step_create.c: the raw parameters and their average change places. */
+void dp_step_exchange_average(dp_stepper *st);
 
 /* step_update.c: the norm of the mean gradient, and clipping to optimizer.clip_norm. */
 double dp_step_norm(const dp_stepper *st);

@@ -1,5 +1,7 @@
 /* From a summed gradient to new parameters, chunk by chunk. */
+#include "base/clones.h"
 #include "step_impl.h"
+#include <string.h>
 
 dp_update_plan dp_step_plan(const dp_stepper *st, int n, dp_rates rates, int64_t t) {
     dp_update_plan plan = {.step = t,
@@ -46,7 +48,16 @@ static dp_update update_of(const dp_stepper *st, int t, const dp_update *u) {
 
 /* The optimizer's state at `at`; NULL: it has none. */
 static float *state_at(const dp_stepper *st, int k, size_t at) {
-    return st->slot[k] && st->slot[k] != st->accumulated ? st->slot[k] + at : NULL;
+    bool own = st->slot[k] != st->accumulated && &st->slot[k] != st->average;
+    return st->slot[k] && own ? st->slot[k] + at : NULL;
+}
+
+/* As torch.optim.swa_utils.AveragedModel with an EMA. */
+DP_CLONES static void add_to_average(float weight, size_t n, const float *restrict p,
+                                     float *restrict average) {
+    for (size_t i = 0; i < n; i++) {
+        average[i] += weight * (p[i] - average[i]);
+    }
 }
 
 void dp_step_measure_chunk(dp_stepper *st, int c, const dp_update *u) {
@@ -82,6 +93,11 @@ void dp_step_update_chunk(dp_stepper *st, int c, const dp_update *u) {
         mine.scale = 1;
     }
     st->optimizer->update(&mine, n, st->chunk_sum[c], model->params + at, slot);
+    if (st->average && u->average < 1) {
+        add_to_average(u->average, n, model->params + at, *st->average + at);
+    } else if (st->average) {
+        memcpy(*st->average + at, model->params + at, n * sizeof(float));
+    }
 }
 
 int dp_step_chunk_from(const dp_model *model, size_t at) {

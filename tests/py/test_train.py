@@ -335,6 +335,10 @@ def test_folder_that_cannot_be_made_is_exit_4(lab):
 # ---- ends early ----
 
 def test_patience_stops_when_nothing_improves(lab):
-    lab.train(train__epochs=20, train__patience=2, optimizer__lr=1e-30, data__validation=100)
+    result = lab.train(train__epochs=20, train__patience=2, optimizer__lr=1e-30,
+                       data__validation=100)
+    best = lab.out().table("epochs")["val_loss"][0]
+    assert (f"\nstopped after epoch 3 of 20 by train.patience = 2: val_loss was best in epoch 1 "
+            f"({best:.6g})\n") in result.out, result
     assert lab.out().table("epochs")["epoch"].tolist() == [1, 2, 3]
     assert lab.out().status() == "complete"
