@@ -24,7 +24,7 @@ typedef struct dp_config {
         bool overwrite;
     } run;
     struct {
-        char format[16]; /* auto | idx | csv | hdf5 */
+        char format[16]; /* auto | idx | csv | hdf5 | npy */
         char dir[DP_TEXT], train[DP_TEXT], test[DP_TEXT];
         char target[DP_TEXT];
         char columns[DP_TEXT], exclude[DP_TEXT]; /* names separated by commas */

@@ -1,4 +1,4 @@
-/** Data sets: a table of samples in memory, from IDX, CSV or HDF5 files.
+/** Data sets: a table of samples in memory, from IDX, CSV, HDF5 or NPY files.
  *  Bytes stay bytes: images are converted on the way into the model. */
 #ifndef DP_DATA_DATASET_H
 #define DP_DATA_DATASET_H

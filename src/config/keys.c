@@ -38,17 +38,21 @@ const dp_key dp_keys[] = {
 
     {KEY(data, format, choice), "auto", DP_FIXED,
      "Format of the files; auto tells it from their names.",
-     .choices = "auto | idx | csv | hdf5"},
+     .choices = "auto | idx | csv | hdf5 | npy"},
     {KEY(data, dir, path), "", DP_FREE,
      "Folder with the four IDX files under their standard names, .gz or not; this or "
      "train is required."},
     {KEY(data, train, path), "", DP_FREE,
-     "Training file, in place of dir's; IDX: the images, with their labels beside them.",
+     "Training file, in place of dir's. IDX and NPY: the samples, with their labels in "
+     "the "
+     "file beside them (images and labels, or x and y, in their names); HDF5: file.h5, "
+     "file.h5:/group or file.h5:/dataset, with datasets of these names.",
      .shown = "dir's"},
     {KEY(data, test, path), "", DP_FREE,
      "Test file, in place of dir's; a run without test set is fine.", .shown = "dir's"},
     {KEY(data, target, text), "", DP_FIXED,
-     "CSV and HDF5: the column or columns to predict."},
+     "CSV: the column or columns to predict; others: the dataset (HDF5), or the file "
+     "beside the samples, that holds the labels."},
     {KEY(data, columns, text), "", DP_FIXED,
      "CSV: the columns that are inputs, separated by commas; empty: all but the "
      "targets."},

@@ -171,7 +171,7 @@ dp_status dp_array_table(const dp_read_request *request, dp_array *samples,
 
 bool dp_array_labels_name(const char *name, char out[DP_MAX_PATH]) {
     const char *images = strstr(name, "images");
-    size_t n = strlen(name);
+    size_t n = strcspn(name, "."); /* without .npy */
     if (images) {
         snprintf(out, DP_MAX_PATH, "%.*slabels%s", (int)(images - name), name,
                  images + 6);
@@ -184,4 +184,38 @@ bool dp_array_labels_name(const char *name, char out[DP_MAX_PATH]) {
         out[first ? 0 : n - 1]++; /* y comes after x, Y after X */
     }
     return first || last;
+}
+
+dp_status dp_array_find_labels(const char *path, const dp_read_request *request,
+                               char out[DP_MAX_PATH], bool *found) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char folder[DP_MAX_PATH] = ".", name[DP_MAX_PATH];
+    if (slash) {
+        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    }
+    bool guessed = dp_array_labels_name(base, name);
+    char *kind = strstr(name, "idx");
+    if (kind && isdigit((unsigned char)kind[3])) {
+        kind[3] = '1';
+    }
+    if (request->target[0]) {
+        snprintf(name, sizeof name, "%s", request->target);
+        guessed = true;
+    }
+    if (dp_path_ends(name, ".gz")) {
+        name[strlen(name) - 3] = '\0';
+    }
+    *found = guessed && dp_path_find(folder, name, out);
+    if (*found || request->schema.optional) {
+        return DP_OK;
+    }
+    return guessed
+               ? dp_fail(DP_EDATA, "%s: no labels beside it: looked for %s/%s and %s.gz",
+                         path, folder, name, name)
+               : dp_fail(
+                     DP_EDATA,
+                     "%s: cannot tell the name of its labels: samples are to have "
+                     "\"images\" in their file's name and their labels \"labels\", or "
+                     "x and y as in x_train and y_train",
+                     path);
 }

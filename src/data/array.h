@@ -1,4 +1,4 @@
-/** Arrays, as IDX and HDF5 files hold them, and the table that two of them make: one of
+/** Arrays, as IDX, HDF5 and NPY files hold them, and the table that two of them make: one of
  *  samples, one of what goes with each. */
 #ifndef DP_DATA_ARRAY_H
 #define DP_DATA_ARRAY_H
@@ -41,8 +41,15 @@ void dp_array_free(dp_array *a);
 dp_status dp_array_table(const dp_read_request *request, dp_array *samples,
                          const dp_array *labels, dp_table *out);
 
+/** The file of the labels beside a file of samples, plain or .gz: that of the name
+ *  request->target, else the one that dp_array_labels_name gives, with idx1 in place of
+ *  idx<k>. *found: it is there. Errors: DP_EDATA where it isn't, unless it is optional */
+dp_status dp_array_find_labels(const char *path, const dp_read_request *request,
+                               char out[DP_MAX_PATH], bool *found);
+
 /** The name of the labels beside samples of that name: images -> labels ("train-images"),
- *  or x -> y where it stands alone ("x", "x_train", "train_X"). False: it doesn't say. */
+ *  or x -> y where it stands alone ("x", "x_train", "train_X",
+ *  whatever follows the first dot). False: it doesn't say. */
 bool dp_array_labels_name(const char *name, char out[DP_MAX_PATH]);
 
 #endif

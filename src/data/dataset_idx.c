@@ -57,35 +57,6 @@ static dp_status read_array(const char *path, bool images, dp_array *a) {
     return status;
 }
 
-/* Finds the labels beside an images file. *found: they are there. */
-static dp_status find_labels(const char *path, bool optional, char out[DP_MAX_PATH],
-                             bool *found) {
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    char folder[DP_MAX_PATH] = ".", name[DP_MAX_PATH];
-    if (slash) {
-        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
-    }
-    bool guessed = dp_array_labels_name(base, name);
-    char *kind = strstr(name, "idx");
-    if (kind && isdigit((unsigned char)kind[3])) {
-        kind[3] = '1';
-    }
-    if (dp_path_ends(name, ".gz")) {
-        name[strlen(name) - 3] = '\0';
-    }
-    *found = guessed && dp_path_find(folder, name, out);
-    if (*found || optional) {
-        return DP_OK;
-    }
-    return guessed
-               ? dp_fail(DP_EDATA, "%s: no labels beside it: looked for %s/%s and %s.gz",
-                         path, folder, name, name)
-               : dp_fail(DP_EDATA,
-                         "%s: cannot tell the name of its labels: an IDX file of images "
-                         "is to have \"images\" in its name, its labels \"labels\"",
-                         path);
-}
-
 /* data.classes is not set: a label that leaves most of the classes below it without a
  * sample is a damaged byte, not a class. */
 static dp_status check_range(const char *path, int n, const int32_t *label) {
@@ -109,7 +80,7 @@ static dp_status read_both(const char *path, const dp_read_request *request,
     char beside[DP_MAX_PATH];
     bool found = false;
     DP_TRY(read_array(path, true, images));
-    DP_TRY(find_labels(path, request->schema.optional, beside, &found));
+    DP_TRY(dp_array_find_labels(path, request, beside, &found));
     if (found) {
         DP_TRY(read_array(beside, false, labels));
     }

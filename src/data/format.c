@@ -10,6 +10,7 @@
 #define FORMATS_(ROW)                                                                    \
     ROW(idx)                                                                             \
     ROW(hdf5)                                                                            \
+    ROW(npy)                                                                             \
     ROW(csv)
 
 #define DECLARED(name) extern const dp_format dp_format_##name;
