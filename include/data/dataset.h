@@ -36,6 +36,8 @@ typedef struct dp_dataset {
     int outputs;          /* width of the model's output layer: classes, or targets */
     char **class_name;    /* [classes] (cross_entropy), [2] (bce) or NULL; one allocation;
                              owner: this */
+    float *class_weight;  /* [classes], with bce [2]: how much their samples count in the
+                             loss of training; NULL: all alike; owner: this */
     int32_t *train_row;   /* [train_n] rows of `train` that are trained on, ascending */
     int train_n;
     int32_t *val_row; /* [val_n] rows of `train` that are held out, ascending */
@@ -62,6 +64,11 @@ typedef struct dp_dataset {
 dp_status dp_dataset_open(const dp_config *config, dp_dataset **out);
 
 void dp_dataset_destroy(dp_dataset **data);
+
+/** The class of a sample: its label, or with bce whether its target is 1. */
+static inline int dp_table_class(const dp_table *table, int row) {
+    return table->label ? table->label[row] : table->target[row] > 0;
+}
 
 /** Rough memory of the tables in bytes. */
 size_t dp_dataset_bytes(const dp_dataset *data);

@@ -290,6 +290,10 @@ typedef struct dp_kernels {
                           const int32_t *label, float smoothing, float *loss,
                           uint8_t *correct, float *dzt);
 
+    /** After a loss, by the same team: loss[n] and dz of sample n times weight[N]. */
+    void (*weigh)(dp_team team, int N, int O, const float *weight, float *loss,
+                  float *dzt);
+
     /** Mean squared error over O outputs. target[N][O] (unpadded). dzt may be NULL.
      *    loss[n] = sum_o (z - y)^2 / O
      *    dz      = 2 (z - y) / O */

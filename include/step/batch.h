@@ -11,7 +11,10 @@ typedef struct dp_batch {
     int capacity, outputs;
     int32_t *label; /* [capacity]; owner: this */
     float *target;  /* [capacity][outputs]; owner: this */
-    float *loss;    /* [capacity]; owner: this */
+    /* of the classes, or NULL: samples have no weights; owner: who sets it */
+    const float *class_weight;
+    float *weight; /* [capacity]; owner: this */
+    float *loss;   /* [capacity]; owner: this */
     uint8_t *correct;
 } dp_batch;
 

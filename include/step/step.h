@@ -18,11 +18,11 @@ typedef struct dp_times {
 
 /** What a step returns. */
 typedef struct dp_step_result {
-    double loss;                  /* batch mean before the update */
-    double loss_sum;              /* of the batch */
-    int64_t correct;              /* predictions in it, before the update; 0 where the
+    double loss;      /* batch mean before the update, weighted if classes are */
+    double loss_sum;  /* of the batch: its mean times its samples */
+    int64_t correct;  /* predictions in it, before the update; 0 where the
                                      loss counts none */
-    double grad_norm;             /* of the mean gradient, before clipping */
+    double grad_norm; /* of the mean gradient, before clipping */
     double seconds, comm_seconds; /* comm: of these, waiting for other ranks */
     bool stop;                    /* some rank wants to stop */
     int bad; /* the first tensor with a gradient that is not finite, or -1 */

@@ -61,12 +61,19 @@ const dp_key dp_keys[] = {
     {KEY(data, validation, real), "0", DP_FIXED,
      "Samples of the training set to hold out: a count, or a fraction below 1.",
      .hi = COUNT},
+    {KEY(data, stratify, bool), "false", DP_FIXED,
+     "Holds out of each class its share of data.validation, not what chance gives."},
     {KEY(data, normalize, choice), "unit", DP_FIXED,
      "unit: bytes / 255, other data unchanged; standardize: mean 0 and deviation 1 over "
      "the training split (one pair for images, one a column for tables).",
      .choices = "unit | standardize | none"},
     {KEY(data, classes, text), "", DP_FIXED,
      "Names of the classes, separated by commas."},
+    {KEY(data, class_weights, text), "none", DP_FIXED,
+     "cross_entropy and bce: how much a sample of each class counts in training, a "
+     "number "
+     "a class, or balanced (samples / (classes * samples of the class)). A batch's loss "
+     "is the weighted mean, as with PyTorch's weight; scores count all samples alike."},
     {KEY(data, limit, whole), "0", DP_FIXED,
      "Uses the first n training samples only; 0: all of them.", .hi = COUNT},
 

@@ -3,6 +3,7 @@
 #include "data/dataset.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "class_weights.h"
 #include "names.h"
 #include "reader.h"
 #include "split.h"
@@ -220,6 +221,7 @@ static dp_status open_all(const dp_config *config, dp_dataset *data) {
     DP_TRY(read_train(data, config));
     DP_TRY(read_test(data, config));
     DP_TRY(dp_split(config, data));
+    DP_TRY(dp_class_weights_take(config, data));
     if (strcmp(config->data.normalize, "standardize") == 0) {
         DP_TRY(dp_statistics_take(data, (int)config->parallel.block));
     }
@@ -245,8 +247,8 @@ void dp_dataset_destroy(dp_dataset **data) {
     }
     dp_table_free(&d->train);
     dp_table_free(&d->test);
-    void *arrays[] = {&d->class_name, &d->train_row, &d->val_row,  &d->mean,
-                      &d->std,        &d->mean_f,    &d->inv_std_f};
+    void *arrays[] = {&d->class_name, &d->class_weight, &d->train_row, &d->val_row,
+                      &d->mean,       &d->std,          &d->mean_f,    &d->inv_std_f};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
         dp_memory_free(arrays[i]);
     }

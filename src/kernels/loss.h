@@ -169,6 +169,24 @@ static ALWAYS_INLINE void regress(regression r, dp_team team, int N, int O,
     }
 }
 
+/* Each sample's loss and gradient times its weight: the range of samples that this thread
+ * has in every loss, so there is no barrier between. */
+static void weigh(dp_team team, int N, int O, const float *weight, float *loss,
+                  float *dzt) {
+    int begin = 0, end = 0;
+    sample_range(team, N, &begin, &end);
+    for (int n = begin; n < end; n += LANES) {
+        int valid = valid_lanes(N, n);
+        size_t at = dp_strip_at(O, n, 0);
+        vf w = targets(weight + n, 1, 0, valid);
+        store_valid(loss + n, targets(loss + n, 1, 0, valid) * w, valid);
+        for (int o = 0; o < O; o++) {
+            float *dz = dzt + at + (size_t)o * DP_STRIP;
+            vf_store(dz, vf_load(dz) * w);
+        }
+    }
+}
+
 static void mse(dp_team team, int N, int O, const float *zt, const float *target,
                 float *loss, float *dzt) {
     regress((regression){.kind = SQUARED}, team, N, O, zt, target, loss, dzt);

@@ -112,6 +112,7 @@ const dp_kernels JOIN(dp_kernels_, DP_SET) = {
     .layernorm_dweight = layernorm_dweight,
     .dropout = dropout,
     .cross_entropy = cross_entropy,
+    .weigh = weigh,
     .mse = mse,
     .mae = mae,
     .huber = huber,

@@ -36,6 +36,14 @@ static const dp_loss table[] = {
     {"bce", false, true, bce},
 };
 
+void dp_loss_apply(const dp_loss *loss, const dp_kernels *set, dp_team team,
+                   const dp_targets *targets, const float *zt, float *dzt) {
+    loss->apply(set, team, targets, zt, dzt);
+    if (targets->weight) {
+        set->weigh(team, targets->N, targets->O, targets->weight, targets->loss, dzt);
+    }
+}
+
 const dp_loss *dp_loss_find(const char *name) {
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (strcmp(table[i].name, name) == 0) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARRAYS = 12, NAMES = 3 };
+enum { ARRAYS = 13, NAMES = 3 };
 
 typedef struct array {
     void **at; /* in a dp_dataset */
@@ -35,7 +35,9 @@ static void list_pointers(dp_dataset *d, array a[ARRAYS], names t[NAMES]) {
     a[k++] = (array){(void **)&d->std, means * sizeof(double)};
     a[k++] = (array){(void **)&d->mean_f, means * sizeof(float)};
     a[k++] = (array){(void **)&d->inv_std_f, means * sizeof(float)};
-    t[0] = (names){&d->class_name, d->classes > 0 ? d->classes : 2};
+    int classes = d->classes > 0 ? d->classes : 2;
+    a[k++] = (array){(void **)&d->class_weight, (size_t)classes * sizeof(float)};
+    t[0] = (names){&d->class_name, classes};
     t[1] = (names){&d->train.column, d->train.ncolumns};
     t[2] = (names){&d->test.column, d->test.ncolumns};
 }

@@ -9,6 +9,7 @@ static dp_status allocate(dp_batch *b) {
     size_t n = (size_t)b->capacity, targets = n * (size_t)b->outputs;
     DP_TRY(dp_memory_alloc(n, sizeof *b->label, (void **)&b->label));
     DP_TRY(dp_memory_alloc(targets, sizeof *b->target, (void **)&b->target));
+    DP_TRY(dp_memory_alloc(n, sizeof *b->weight, (void **)&b->weight));
     DP_TRY(dp_memory_alloc(n, sizeof *b->loss, (void **)&b->loss));
     return dp_memory_alloc(n, sizeof *b->correct, (void **)&b->correct);
 }
@@ -30,6 +31,7 @@ void dp_batch_destroy(dp_batch **batch) {
     if (*batch) {
         dp_memory_free(&(*batch)->label);
         dp_memory_free(&(*batch)->target);
+        dp_memory_free(&(*batch)->weight);
         dp_memory_free(&(*batch)->loss);
         dp_memory_free(&(*batch)->correct);
         free(*batch);
@@ -65,6 +67,9 @@ void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
             memcpy(batch->target + (size_t)n * width,
                    table->target + (size_t)rows[n] * width, width * sizeof(float));
         }
+        if (batch->class_weight) {
+            batch->weight[n] = batch->class_weight[dp_table_class(table, rows[n])];
+        }
     }
 }
 
@@ -73,6 +78,7 @@ dp_targets dp_batch_targets(const dp_batch *batch, int N, float smoothing, float
                         .O = batch->outputs,
                         .label = batch->label,
                         .target = batch->target,
+                        .weight = batch->class_weight ? batch->weight : NULL,
                         .smoothing = smoothing,
                         .delta = delta,
                         .loss = batch->loss,

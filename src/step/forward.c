@@ -36,7 +36,7 @@ static void work(dp_team team, void *arg) {
     dp_team_barrier(team);
     if (f->loss) {
         dp_targets targets = dp_batch_targets(f->batch, j->N, 0, f->delta);
-        f->loss->apply(model->set, team, &targets, logits->yt, NULL);
+        dp_loss_apply(f->loss, model->set, team, &targets, logits->yt, NULL);
     }
     if (f->probability) {
         model->set->softmax(team, j->N, logits->F, logits->yt, f->probability);

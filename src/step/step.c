@@ -146,7 +146,7 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
     }
     dp_net_forward(net, pass, &hooks);
     wait_for_team(w, team);
-    st->loss->apply(pass.set, team, &targets, logits->yt, logits->dzt);
+    dp_loss_apply(st->loss, pass.set, team, &targets, logits->yt, logits->dzt);
     w->times->forward += dp_lap(w->clock);
     w->busy = &w->times->backward;
     dp_net_backward(net, pass, &hooks);
@@ -344,6 +344,18 @@ static void step_thread(dp_team team, void *arg) {
     }
 }
 
+/* What the batch's sums are divided by: each rank adds the weights in the same order. */
+static double total_weight(const dp_stepper *st, const int32_t *rows, int n) {
+    if (!st->data->class_weight) {
+        return n;
+    }
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+        sum += (double)st->data->class_weight[dp_table_class(&st->data->train, rows[i])];
+    }
+    return sum;
+}
+
 void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t t,
              bool stop_requested, dp_step_result *out) {
     double start = dp_clock(), reduce_before = st->times.reduce;
@@ -352,7 +364,8 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t
     int nmicrobatches = dp_tree_partition(blocks, ranks, rank, st->max_blocks, NULL);
     dp_range *range = st->range;
     dp_tree_partition(blocks, ranks, rank, st->max_blocks, range);
-    dp_update_plan plan = dp_step_plan(st, n, rates, t);
+    double total = total_weight(st, rows, n);
+    dp_update_plan plan = dp_step_plan(st, n, total, rates, t);
     st->correct = 0;
     if (st->averaged) {
         dp_step_exchange_average(st);
@@ -372,8 +385,9 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t
     dp_team_run(st->threads, step_thread, &j);
     double now = dp_clock();
     st->times.idle += now - j.end;
-    *out = (dp_step_result){.loss = j.loss_sum / n,
-                            .loss_sum = j.loss_sum,
+    double loss = total > 0 ? j.loss_sum / total : 0;
+    *out = (dp_step_result){.loss = loss,
+                            .loss_sum = st->data->class_weight ? loss * n : j.loss_sum,
                             .correct = (int64_t)j.scalars.correct,
                             .grad_norm = dp_step_norm(st),
                             .seconds = now - start,

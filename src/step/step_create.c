@@ -208,6 +208,7 @@ static dp_status create_own(dp_stepper *st, int batch) {
     count_gradients(st, batch, st->data->train_n % batch);
     DP_TRY(dp_net_create(st->model, capacity, true, &st->net));
     DP_TRY(dp_batch_create(capacity, st->model->outputs, &st->batch));
+    st->batch->class_weight = st->data->class_weight;
     return find_optimizer(st);
 }
 

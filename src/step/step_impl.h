@@ -77,11 +77,13 @@ typedef struct dp_update_plan {
     int64_t step; /* from 1 */
     int blocks;   /* of the global batch */
     dp_update u;
-    float scale; /* 1 / batch: makes a sum the mean */
+    float scale; /* makes a sum the mean: 1 / batch, or 1 / the sum of its weights */
 } dp_update_plan;
 
-/* step_update.c: the plan of step t's update on a batch of n samples. */
-dp_update_plan dp_step_plan(const dp_stepper *st, int n, dp_rates rates, int64_t t);
+/* step_update.c: the plan of step t's update on a batch of n samples whose weights are
+ * `total` together. */
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, double total, dp_rates rates,
+                            int64_t t);
 
 /* step_update.c: the summed gradient of an owned chunk: accumulated where it is to be,
  * and its squared norm; and the chunk's update. */

@@ -3,11 +3,12 @@
 #include "step_impl.h"
 #include <string.h>
 
-dp_update_plan dp_step_plan(const dp_stepper *st, int n, dp_rates rates, int64_t t) {
+dp_update_plan dp_step_plan(const dp_stepper *st, int n, double total, dp_rates rates,
+                            int64_t t) {
     dp_update_plan plan = {.step = t,
                            .blocks = dp_tree_blocks(n, st->block),
                            .u = dp_optimizer_prepare(st->config, rates, t),
-                           .scale = (float)(1.0 / n)};
+                           .scale = total > 0 ? (float)(1.0 / total) : 0.0F};
     plan.u.scale = st->accumulated ? 1.0F : plan.scale; /* what is accumulated is means */
     return plan;
 }
