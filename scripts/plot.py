@@ -10,6 +10,11 @@
     kernels     images with hidden layers: the first layer's kernels, or its units' weights
     maps        the same: what the layers make of the first test image
 
+    python3 scripts/plot.py --data CONFIG [section.key=value ...]       -> <config>-data.png
+    python3 scripts/plot.py --augment CONFIG [section.key=value ...]    -> <config>-augment.png
+
+draw the first training images with their labels, and what [augment] makes of them.
+
 Call it in the folder in which the run was started: the paths in its config start there. The
 predictions are those of `trainer predict` ($TRAINER, ./trainer or this repository's) on the
 last checkpoint."""
@@ -35,6 +40,7 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 import numpy as np  # noqa: E402
 
 import plot_layers  # noqa: E402
+import plot_samples  # noqa: E402
 
 # Dark, light, middle: told apart in grey too, and by their line or marker.
 COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
@@ -353,6 +359,9 @@ def test_array(run):
             if isinstance(item, h5py.Group):
                 item = item["images" if "images" in item else "x"]
             return item[:]
+    if ".npy" in path:
+        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+            return np.load(file)
     return read_idx(path if os.path.exists(path) else f"{path}.gz")
 
 
@@ -439,6 +448,9 @@ def draw_layers(run):
 
 
 def main():
+    grids = {"--data": plot_samples.draw_data, "--augment": plot_samples.draw_augmented}
+    if len(sys.argv) > 2 and sys.argv[1] in grids:
+        return grids[sys.argv[1]](find_trainer(), sys.argv[2], sys.argv[3:])
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print(__doc__)
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)

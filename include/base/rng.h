@@ -17,6 +17,8 @@ typedef enum dp_purpose {
     DP_FOR_SPLIT = 3,   /* stream: 0; index: position */
     DP_FOR_LAYER =
         4, /* stream: step; index: layer << 56 | row of the sample << 24 | feature */
+    DP_FOR_AUGMENT =
+        5, /* stream: epoch; index: row of the sample << 24 | what is drawn */
 } dp_purpose;
 
 /** Four words for one index: Philox with the key (seed) and the counter (index, stream,

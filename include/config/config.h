@@ -67,6 +67,11 @@ typedef struct dp_config {
         double pct_start, div_factor, final_momentum; /* onecycle */
     } optimizer;
     struct {
+        double shift, rotate, scale, shear; /* largest amounts: pixels, degrees, parts */
+        double elastic, elastic_sigma;      /* pixels */
+        double erase;                       /* share of the samples */
+    } augment;
+    struct {
         int64_t epochs, batch_size; /* batch_size 0 = the whole training split */
         bool shuffle, drop_last;
         int64_t log_every, log_from, eval_every, patience, max_steps;

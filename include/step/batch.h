@@ -3,7 +3,7 @@
 #ifndef DP_STEP_BATCH_H
 #define DP_STEP_BATCH_H
 
-#include "data/dataset.h"
+#include "data/augment.h"
 #include "nn/loss.h"
 #include "nn/net.h"
 
@@ -16,10 +16,20 @@ typedef struct dp_batch {
     float *weight; /* [capacity]; owner: this */
     float *loss;   /* [capacity]; owner: this */
     uint8_t *correct;
+    /* NULL, or what changes the samples on their way in; owner: this */
+    dp_augment *augment;
+    int64_t epoch;    /* of the augmentation, from 1 */
+    void *augmented;  /* [capacity][features]; owner: this */
+    int32_t *own_row; /* [capacity] 0, 1, ...: the rows of `augmented`; owner: this */
 } dp_batch;
 
 dp_status dp_batch_create(int capacity, int outputs, dp_batch **out);
 void dp_batch_destroy(dp_batch **batch);
+
+/** What dp_batch_load loads from now on are augmented samples, if the config asks for
+ *  that. `table` has their shape. Borrows the config. */
+dp_status dp_batch_augment(dp_batch *batch, const dp_config *config,
+                           const dp_table *table, int threads);
 
 /** Loads rows[0..N) into the net's input. Whole team; barrier afterwards. */
 void dp_batch_load_input(dp_team team, const dp_net *net, const dp_scale *scale,

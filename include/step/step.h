@@ -48,12 +48,12 @@ void dp_stepper_destroy(dp_stepper **stepper);
  *  MPI: local; with train.ema collective */
 void dp_stepper_wait_params(dp_stepper *stepper);
 
-/** Step t (from 1) at these rates on rows[0..n) of the training table, the same on
- *  every rank; this rank computes its blocks. Afterwards, and after
+/** Step t (from 1) at these rates on rows[0..n) of the training table, in an epoch (from
+ *  1), the same on every rank; this rank computes its blocks. Afterwards, and after
  *  dp_stepper_wait_params, the parameters are the same on every rank.
  *  MPI: collective */
 void dp_step(dp_stepper *stepper, const int32_t *rows, int n, dp_rates rates, int64_t t,
-             bool stop_requested, dp_step_result *out);
+             int64_t epoch, bool stop_requested, dp_step_result *out);
 
 /** The names of the arrays of state that a run of this config keeps, and how many there
  *  are. The config is valid. MPI: local */

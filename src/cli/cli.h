@@ -13,6 +13,7 @@ typedef struct dp_cli {
     char **overrides;                   /* section.key=value */
     const char *index, *input, *output; /* options; NULL: not given */
     const char *split;                  /* as given, else what the command takes */
+    const char *augment; /* the epoch, as text; NULL: samples as they are */
     bool show, flat, params;
     dp_config config; /* train, check, show */
     dp_session

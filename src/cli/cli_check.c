@@ -100,12 +100,12 @@ static double sample_seconds(const dp_session *session, dp_stepper *stepper) {
     int64_t max = 1024 * (int64_t)dp_comm_size(session->comm);
     int n = session->batch < max ? session->batch : (int)max, steps = 0;
     dp_step_result step = {0};
-    dp_step(stepper, rows, n, (dp_rates){0}, 1, false, &step);
+    dp_step(stepper, rows, n, (dp_rates){0}, 1, 1, false, &step);
     dp_stepper_wait_params(stepper);
     double start = dp_clock(), first = step.seconds;
     for (; !step.stop; steps++) {
         bool last = first + dp_clock() - start > enough;
-        dp_step(stepper, rows, n, (dp_rates){0}, steps + 2, last, &step);
+        dp_step(stepper, rows, n, (dp_rates){0}, steps + 2, 1, last, &step);
     }
     dp_stepper_wait_params(stepper);
     return (dp_clock() - start) / steps / n;

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli.h"
+#include "data/augment.h"
 #include "run/predict.h"
 #include <math.h>
 #include <stdio.h>
@@ -86,7 +87,55 @@ static void print_sample(const dp_cli *cli, const dp_table *t, int i, int32_t ro
     }
 }
 
-static dp_status show_samples(const dp_cli *cli, int32_t **rows) {
+/* The samples of --augment, one at a time. */
+typedef struct augmented {
+    dp_augment *augment; /* NULL: as they are */
+    int64_t epoch;
+    void *raw;
+} augmented;
+
+static dp_status open_augmented(const dp_cli *cli, augmented *a) {
+    const dp_table *t = &cli->session->data->train;
+    char *end = NULL;
+    if (!cli->augment) {
+        return DP_OK;
+    }
+    a->epoch = strtol(cli->augment, &end, 10);
+    if (*end || end == cli->augment || a->epoch < 1) {
+        return dp_fail(DP_EUSAGE, "--augment %s: an epoch, from 1", cli->augment);
+    }
+    if (strcmp(cli->split, "train") != 0) {
+        return dp_fail(DP_EUSAGE,
+                       "--augment is for --split train: no other samples are changed");
+    }
+    DP_TRY(dp_augment_create(&cli->session->config, t, 1, &a->augment));
+    if (!a->augment) {
+        return dp_fail(DP_EUSAGE, "--augment: the config has no [augment] to show");
+    }
+    return dp_memory_alloc((size_t)t->features, t->bytes ? 1 : sizeof(float), &a->raw);
+}
+
+static void close_augmented(augmented *a) {
+    dp_augment_destroy(&a->augment);
+    dp_memory_free(&a->raw);
+}
+
+/* Sample i of the split, row `row` of the table, as it is or as it becomes. */
+static void show_sample(const dp_cli *cli, const dp_table *t, const augmented *a, int i,
+                        int32_t row) {
+    dp_table one = *t;
+    if (!a->augment) {
+        print_sample(cli, t, i, row);
+        return;
+    }
+    dp_augment_sample(a->augment, 0, t, a->epoch, row, a->raw);
+    one.raw = a->raw;
+    one.label = t->label ? t->label + row : NULL;
+    one.target = t->target ? t->target + (size_t)row * (size_t)t->ntargets : NULL;
+    print_sample(cli, &one, i, 0);
+}
+
+static dp_status show_samples(const dp_cli *cli, int32_t **rows, augmented *a) {
     const dp_dataset *data = cli->session->data;
     bool train = strcmp(cli->split, "train") == 0, val = strcmp(cli->split, "val") == 0;
     if (!train && !val && strcmp(cli->split, "test") != 0) {
@@ -104,9 +153,10 @@ static dp_status show_samples(const dp_cli *cli, int32_t **rows) {
     if (cli->index) {
         DP_TRY(dp_cli_index(cli->index, cli->split, samples, rows, &n));
     }
+    DP_TRY(open_augmented(cli, a));
     for (int k = 0; k < n; k++) {
         int i = *rows ? (*rows)[k] : k;
-        print_sample(cli, t, i, row ? row[i] : i);
+        show_sample(cli, t, a, i, row ? row[i] : i);
     }
     return DP_OK;
 }
@@ -171,8 +221,10 @@ static dp_status show_params(const dp_cli *cli) {
 
 dp_status dp_cli_show(const dp_cli *cli) {
     int32_t *rows = NULL;
+    augmented a = {0};
     dp_session_header(cli->session);
-    dp_status s = cli->params ? show_params(cli) : show_samples(cli, &rows);
+    dp_status s = cli->params ? show_params(cli) : show_samples(cli, &rows, &a);
     free(rows);
+    close_augmented(&a);
     return s;
 }

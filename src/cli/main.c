@@ -18,7 +18,10 @@ static const char usage[] =
     "                       [--split train|val|test]           --flat: the vector), or "
     "the initial parameters;\n"
     "                       [--index 0,5,9-12]                 trains nothing\n"
-    "                       [--flat] [--params]\n"
+    "                       [--flat] [--params]                --augment EPOCH: as "
+    "training "
+    "sees them then\n"
+    "                       [--augment EPOCH]\n"
     "       trainer eval    CHECKPOINT|RUN [section.key=value ...]\n"
     "                       [--split train|val|test]           loss and accuracy on the "
     "test set, or on a split\n"
@@ -77,7 +80,7 @@ typedef struct command {
 static const command commands[] = {
     {"train", train, CONFIG, "", NULL}, /* the first one's name may be left out */
     {"check", dp_cli_check, MODEL, "", NULL},
-    {"show", dp_cli_show, MODEL, "ntfp", "train"},
+    {"show", dp_cli_show, MODEL, "ntfpa", "train"},
     {"eval", dp_cli_eval, CHECKPOINT, "t", "test"},
     {"predict", dp_cli_predict, CHECKPOINT, "niots", "test"},
     {"help", help, WORDS, "", NULL},
@@ -104,11 +107,15 @@ static dp_status unknown_option(const command *c, const struct option *options,
  * The other words are moved to the beginning of argv. */
 static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
     enum { WORD = 1 }; /* what "-" makes of a word that is no option */
-    static const struct option options[] = {
-        {"index", required_argument, NULL, 'n'},  {"input", required_argument, NULL, 'i'},
-        {"output", required_argument, NULL, 'o'}, {"split", required_argument, NULL, 't'},
-        {"show", no_argument, NULL, 's'},         {"flat", no_argument, NULL, 'f'},
-        {"params", no_argument, NULL, 'p'},       {0}};
+    static const struct option options[] = {{"index", required_argument, NULL, 'n'},
+                                            {"input", required_argument, NULL, 'i'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {"split", required_argument, NULL, 't'},
+                                            {"show", no_argument, NULL, 's'},
+                                            {"flat", no_argument, NULL, 'f'},
+                                            {"params", no_argument, NULL, 'p'},
+                                            {"augment", required_argument, NULL, 'a'},
+                                            {0}};
     int option, nwords = 0;
     const char *word = argv[1];
     opterr = 0;
@@ -131,6 +138,7 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
         cli->show = option == 's' || cli->show;
         cli->flat = option == 'f' || cli->flat;
         cli->params = option == 'p' || cli->params;
+        cli->augment = option == 'a' ? optarg : cli->augment;
     }
     while (optind < argc) { /* behind "--" */
         argv[nwords++] = argv[optind++];

@@ -116,9 +116,6 @@ dp_status dp_config_resolve(const dp_origin *origin, dp_config *c) {
         return refuse(origin, c, "data", "validation",
                       "must be a whole number of samples, or a fraction below 1");
     }
-    if (c->data.stratify && validation == 0) {
-        return refuse(origin, c, "data", "stratify", "needs data.validation above 0");
-    }
     if (strcmp(c->model.init, "file") == 0 && *c->model.init_file == '\0') {
         return refuse(origin, c, "model", "init", "needs model.init_file, the file");
     }

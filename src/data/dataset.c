@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "class_weights.h"
+#include "data/augment.h"
 #include "names.h"
 #include "reader.h"
 #include "split.h"
@@ -222,6 +223,7 @@ static dp_status open_all(const dp_config *config, dp_dataset *data) {
     DP_TRY(read_test(data, config));
     DP_TRY(dp_split(config, data));
     DP_TRY(dp_class_weights_take(config, data));
+    DP_TRY(dp_augment_check(config, &data->train));
     if (strcmp(config->data.normalize, "standardize") == 0) {
         DP_TRY(dp_statistics_take(data, (int)config->parallel.block));
     }

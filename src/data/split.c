@@ -76,6 +76,9 @@ dp_status dp_split(const dp_config *config, dp_dataset *data) {
     DP_TRY(validation_count(config->data.validation, n, &held));
     bool of_one_class = data->classes > 0 || (strcmp(config->loss.name, "bce") == 0 &&
                                               data->train.ntargets == 1);
+    if (config->data.stratify && held == 0) {
+        return dp_fail(DP_EUSAGE, "data.stratify = true needs data.validation above 0");
+    }
     if (config->data.stratify && !of_one_class) {
         return dp_fail(DP_EUSAGE,
                        "data.stratify needs samples of one class each, which "

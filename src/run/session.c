@@ -117,6 +117,27 @@ int dp_session_step_threads(const dp_session *s) {
     return is_auto(&s->config) && max < s->threads ? (int)max : s->threads;
 }
 
+/* "augment shift 2  rotate 15", if there is any. */
+static void log_augmentation(const dp_config *config) {
+    const struct {
+        const char *name;
+        double amount;
+    } all[] = {{"shift", config->augment.shift},     {"rotate", config->augment.rotate},
+               {"scale", config->augment.scale},     {"shear", config->augment.shear},
+               {"elastic", config->augment.elastic}, {"erase", config->augment.erase}};
+    char text[256] = "";
+    size_t used = 0;
+    for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) {
+        if (all[k].amount > 0) {
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %g",
+                                     used > 0 ? "  " : "", all[k].name, all[k].amount);
+        }
+    }
+    if (used > 0) {
+        dp_log("augment %s", text);
+    }
+}
+
 void dp_session_header(const dp_session *s) {
     const dp_dataset *data = s->data;
     const dp_config *config = &s->config;
@@ -135,6 +156,7 @@ void dp_session_header(const dp_session *s) {
            config->data.dir[0] ? config->data.dir : config->data.train, data->train_n,
            splits, shape, data->train.features > 1 ? 7 : 6, inputs, data->outputs,
            data->outputs > 1 ? 7 : 6, outputs);
+    log_augmentation(config);
     char trained[64] = "";
     if (s->model->trained < s->model->parameters) {
         snprintf(trained, sizeof trained, " (%zu trained)", s->model->trained);

@@ -51,7 +51,8 @@ static dp_status train_step(dp_run *run, bool *stop) {
     bool stop_requested = dp_saver_failed(run->saver) || dp_signals_pending() ||
                           (max_time > 0 && dp_clock() - run->start_time >= max_time);
     dp_step_result r;
-    dp_step(run->stepper, rows, n, rates, progress->step + 1, stop_requested, &r);
+    dp_step(run->stepper, rows, n, rates, progress->step + 1, progress->epoch + 1,
+            stop_requested, &r);
     progress->step++;
     progress->position++;
     progress->samples += n;

@@ -34,9 +34,38 @@ void dp_batch_destroy(dp_batch **batch) {
         dp_memory_free(&(*batch)->weight);
         dp_memory_free(&(*batch)->loss);
         dp_memory_free(&(*batch)->correct);
+        dp_augment_destroy(&(*batch)->augment);
+        dp_memory_free(&(*batch)->augmented);
+        dp_memory_free(&(*batch)->own_row);
         free(*batch);
     }
     *batch = NULL;
+}
+
+dp_status dp_batch_augment(dp_batch *b, const dp_config *config, const dp_table *table,
+                           int threads) {
+    DP_TRY(dp_augment_create(config, table, threads, &b->augment));
+    if (!b->augment) {
+        return DP_OK;
+    }
+    size_t n = (size_t)b->capacity, width = table->bytes ? 1 : sizeof(float);
+    DP_TRY(dp_memory_alloc(n * (size_t)table->features, width, &b->augmented));
+    DP_TRY(dp_memory_alloc(n, sizeof *b->own_row, (void **)&b->own_row));
+    for (int i = 0; i < b->capacity; i++) {
+        b->own_row[i] = i;
+    }
+    return DP_OK;
+}
+
+/* Each thread makes its range of samples. */
+static void augment(const dp_batch *b, dp_team team, const dp_table *table,
+                    const int32_t *rows, int N) {
+    size_t bytes = (size_t)table->features * (table->bytes ? 1 : sizeof(float));
+    for (int n = N * team.id / team.n; n < N * (team.id + 1) / team.n; n++) {
+        dp_augment_sample(b->augment, team.id, table, b->epoch, rows[n],
+                          (char *)b->augmented + (size_t)n * bytes);
+    }
+    dp_team_barrier(team);
 }
 
 void dp_batch_load_input(dp_team team, const dp_net *net, const dp_scale *scale,
@@ -57,7 +86,13 @@ void dp_batch_load_input(dp_team team, const dp_net *net, const dp_scale *scale,
 void dp_batch_load(dp_batch *batch, dp_team team, const dp_net *net,
                    const dp_scale *scale, const dp_table *table, const int32_t *rows,
                    int N) {
-    dp_batch_load_input(team, net, scale, table, rows, N);
+    if (batch->augment) {
+        dp_table own = {.raw = batch->augmented};
+        augment(batch, team, table, rows, N);
+        dp_batch_load_input(team, net, scale, &own, batch->own_row, N);
+    } else {
+        dp_batch_load_input(team, net, scale, table, rows, N);
+    }
     size_t width = (size_t)batch->outputs;
     for (int n = N * team.id / team.n; n < N * (team.id + 1) / team.n; n++) {
         if (table->label) {

@@ -357,7 +357,7 @@ static double total_weight(const dp_stepper *st, const int32_t *rows, int n) {
 }
 
 void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t t,
-             bool stop_requested, dp_step_result *out) {
+             int64_t epoch, bool stop_requested, dp_step_result *out) {
     double start = dp_clock(), reduce_before = st->times.reduce;
     int ranks = dp_comm_size(st->comm), rank = dp_comm_rank(st->comm);
     int blocks = dp_tree_blocks(n, st->block);
@@ -367,6 +367,7 @@ void dp_step(dp_stepper *st, const int32_t *rows, int n, dp_rates rates, int64_t
     double total = total_weight(st, rows, n);
     dp_update_plan plan = dp_step_plan(st, n, total, rates, t);
     st->correct = 0;
+    st->batch->epoch = epoch;
     if (st->averaged) {
         dp_step_exchange_average(st);
     }

@@ -209,6 +209,7 @@ static dp_status create_own(dp_stepper *st, int batch) {
     DP_TRY(dp_net_create(st->model, capacity, true, &st->net));
     DP_TRY(dp_batch_create(capacity, st->model->outputs, &st->batch));
     st->batch->class_weight = st->data->class_weight;
+    DP_TRY(dp_batch_augment(st->batch, st->config, &st->data->train, st->threads));
     return find_optimizer(st);
 }
 

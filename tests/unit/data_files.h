@@ -61,6 +61,7 @@ static dp_config *config_for(const char *loss, const char *train) {
     config = (dp_config){.run.seed = 42, .parallel.block = 16};
     snprintf(config.data.format, sizeof config.data.format, "auto");
     snprintf(config.data.normalize, sizeof config.data.normalize, "unit");
+    snprintf(config.data.class_weights, sizeof config.data.class_weights, "none");
     snprintf(config.loss.name, sizeof config.loss.name, "%s", loss);
     snprintf(config.data.train, sizeof config.data.train, "%s", train ? train : "");
     return &config;

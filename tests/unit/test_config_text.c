@@ -12,7 +12,8 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "[run]\nname = t\noutput = runs/t\nseed = 42\nresume = auto\n"
         "overwrite = false\n\n"
         "[data]\nformat = auto\ndir = d\ntrain =\ntest =\ntarget =\n"
-        "columns =\nexclude =\nvalidation = 0\nnormalize = unit\nclasses =\nlimit = 0\n\n"
+        "columns =\nexclude =\nvalidation = 0\nstratify = false\nnormalize = unit\n"
+        "classes =\nclass_weights = none\nlimit = 0\n\n"
         "[model]\nlayers =\ninit = torch\ninit_weight = 0\ninit_bias = 0\n"
         "init_file =\ninit_partial = false\nfreeze =\n\n"
         "[loss]\nname = cross_entropy\nlabel_smoothing = 0\ndelta = 1\n\n"
@@ -22,9 +23,11 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "schedule = constant\nwarmup = 0\nmin_lr = 0\nstep_epochs = 10\n"
         "milestones = 0\nstep_gamma = 0.1\npower = 1\npct_start = 0.3\n"
         "div_factor = 25\nfinal_momentum = 0\n\n"
+        "[augment]\nshift = 0\nrotate = 0\nscale = 0\nshear = 0\nelastic = 0\n"
+        "elastic_sigma = 4\nerase = 0\n\n"
         "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
         "log_every = 100\nlog_from = 1\neval_every = 1\npatience = 0\n"
-        "max_steps = 0\nmax_time = 0\nzero_grad = true\n\n"
+        "max_steps = 0\nmax_time = 0\nema = 0\nzero_grad = true\n\n"
         "[checkpoint]\nevery = auto\nevery_steps = 0\nkeep = 3\nretries = 3\n"
         "best = auto\n\n"
         "[metrics]\nevery = 1\nflush = 10\n\n"
@@ -84,8 +87,10 @@ static const struct {
     {"data.columns=a, b", false},
     {"data.exclude=c", false},
     {"data.validation=0.1", false},
+    {"data.stratify=true", false},
     {"data.normalize=standardize", false},
     {"data.classes=T-shirt/top, Trouser", false},
+    {"data.class_weights=balanced", false},
     {"data.limit=2147483647", false},
     {"model.layers=dense:512 relu", false},
     {"model.init=constant", false},
@@ -119,6 +124,13 @@ static const struct {
     {"optimizer.pct_start=0.25", false},
     {"optimizer.div_factor=10", false},
     {"optimizer.final_momentum=0.95", false},
+    {"augment.shift=2", false},
+    {"augment.rotate=15", false},
+    {"augment.scale=0.1", false},
+    {"augment.shear=0.2", false},
+    {"augment.elastic=4", false},
+    {"augment.elastic_sigma=6", false},
+    {"augment.erase=0.5", false},
     {"train.epochs=3", true},
     {"train.batch_size=8", false},
     {"train.shuffle=off", false},
@@ -129,6 +141,7 @@ static const struct {
     {"train.patience=2", false},
     {"train.max_steps=5", true},
     {"train.max_time=0.5", true},
+    {"train.ema=0.999", false},
     {"train.zero_grad=no", false},
     {"checkpoint.every=2", true},
     {"checkpoint.every_steps=7", true},

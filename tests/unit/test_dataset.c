@@ -62,7 +62,7 @@ Test(dataset, says_what_cannot_be_a_data_set)
         {"none.csv", "none.csv: can't be opened: No such file"},
         {"none.h5:/x", "none.h5: "},
         {"empty", "it is empty"},
-        {"noise", "in none of the formats idx hdf5 csv"},
+        {"noise", "in none of the formats idx hdf5 npy csv"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_failed(dp_dataset_open(config_for("mse", in(bad[i][0])), &data), DP_EDATA,

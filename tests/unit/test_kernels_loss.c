@@ -184,6 +184,36 @@ Test(loss, has_the_same_bits_in_each_set_and_for_each_thread_count)
     }
 }
 
+Test(loss, and_gradient_are_weighed_by_the_thread_that_made_them)
+{
+    const dp_kernels *sets[3];
+    int nsets = kernel_sets(sets);
+    for (int k = 0; k < SIZES; k++) {
+        problem p = problem_create(sizes[k][0], sizes[k][1]);
+        float *weight = noise((size_t)p.N);
+        for (int i = 0; i < nsets * THREADS; i++) {
+            const dp_kernels *set = sets[i / THREADS];
+            outcome plain = run(set, 1, &p, MSE), r = run(set, 1, &p, MSE);
+            for (int t = i % THREADS; t >= 0; t--) {
+                set->weigh((dp_team){t, i % THREADS + 1}, p.N, p.C, weight, r.loss,
+                           r.dzt);
+            }
+            cr_assert_eq(r.loss[p.N], -7, "writes past the losses");
+            for (int n = 0; n < p.N; n++) {
+                cr_assert_eq(r.loss[n], plain.loss[n] * weight[n]);
+                for (int c = 0; c < p.C; c++) {
+                    size_t at = dp_strip_at(p.C, n, c);
+                    cr_assert_eq(r.dzt[at], plain.dzt[at] * weight[n]);
+                }
+            }
+            outcome_destroy(&plain);
+            outcome_destroy(&r);
+        }
+        dp_memory_free(&weight);
+        problem_destroy(&p);
+    }
+}
+
 Test(loss, needs_neither_gradient_nor_counts)
 {
     const dp_kernels *set = dp_kernels_find("auto");
