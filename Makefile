@@ -49,7 +49,7 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check torture bench format lint info clean help test-programs FORCE
+.PHONY: all run test check torture bench bench-check format lint info clean help test-programs FORCE
 all: trainer ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
@@ -127,6 +127,9 @@ torture: all ## kill runs N times (500) at random, SEED fixes how, and see that 
 
 bench: all $(BENCH) ## measure speed beside the machine's peak and the peers that are installed
 	@BUILD=$(BUILD) scripts/bench/run.sh
+
+bench-check: all ## compare the instructions of a step with the committed ones (valgrind)
+	@BUILD=$(BUILD) $(PYTHON) scripts/bench/check.py
 
 format: ## lay out the C code as .clang-format says
 	@scripts/lint.sh --format

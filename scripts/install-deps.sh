@@ -75,6 +75,7 @@ look() {
         need python3-pandas module pandas
         need python3-torch module torch
         need hdf5-tools program h5repack
+        need valgrind program valgrind
         need dataset-fashion-mnist package dataset-fashion-mnist
         need iproute2 program tc
         need wget program wget

@@ -1,6 +1,8 @@
 """`make bench`: a part that takes too long is ended, and the rest goes on."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,3 +126,32 @@ def test_our_gemms_are_right_and_end_with_more_threads_than_cores():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 2 * 2 + 2 * 3 * 4 * 2 and "nan" not in done.stdout, done.stdout
+
+
+def test_the_guard_of_instructions_fails_on_more_and_skips_another_compiler(tmp_path, monkeypatch, capsys):
+    """With counts of our own: 3% more pass, above that the step is named."""
+    import check
+    known = {"compiler": check.compiler(), "step": {"mlp, avx2": 1000, "cnn, avx2": 2000}}
+    (tmp_path / "instructions.json").write_text(json.dumps(known))
+    monkeypatch.setattr(check, "COUNTS", tmp_path / "instructions.json")
+    monkeypatch.setattr(check.shutil, "which", lambda name: name)
+    monkeypatch.setattr(sys, "argv", ["check.py"])
+
+    def outcome(**counts):
+        monkeypatch.setattr(check, "measure", lambda: {f"{k}, avx2": n for k, n in counts.items()})
+        return check.main(), capsys.readouterr().out
+    assert outcome(mlp=1030, cnn=1500)[0] == 0
+    code, said = outcome(mlp=1031, cnn=2000)
+    assert code == 1 and "above: mlp, avx2. If" in said
+    monkeypatch.setattr(check, "compiler", lambda: "another 1.0")
+    code, said = outcome(mlp=9999, cnn=2000)
+    assert code == 0 and "skipped" in said
+
+
+@pytest.mark.slow
+def test_a_step_takes_the_instructions_that_are_committed():
+    if not shutil.which("valgrind"):
+        pytest.skip("valgrind is not installed")
+    done = subprocess.run([sys.executable, REPO / "scripts/bench/check.py"], text=True,
+                          capture_output=True, env={**ENV, "BUILD": str(TRAINER.parent)})
+    assert done.returncode == 0, done.stdout + done.stderr
