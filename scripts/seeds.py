@@ -10,7 +10,6 @@ test set; with a validation split the test set is scored once a seed. The table 
 runs/sweeps/NAME/seeds.csv too. Needs Optuna and h5py."""
 
 import argparse
-import configparser
 import csv
 import io
 import os
@@ -33,12 +32,10 @@ MOST = 1_000_000  # seeds, of which the first n are run
 
 def settings(config, overrides):
     """(loss, whether something is held out), as the config and the command line say."""
-    ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";", "#"))
-    ini.read(config)
     given = dict(word.split("=", 1) for word in overrides)
 
     def value(section, key, default):
-        return given.get(f"{section}.{key}", ini.get(section, key, fallback=default)).strip()
+        return given.get(f"{section}.{key}") or engine.config_value(config, section, key, default)
     return value("loss", "name", "cross_entropy"), float(value("data", "validation", "0") or 0) > 0
 
 

@@ -8,6 +8,8 @@ usage: scripts/sweep.py run    SPEC.ini [--dry-run]    run the trials on this ma
        scripts/sweep.py resume SWEEP                   go on where it stopped, the same way
        scripts/sweep.py best   SWEEP                   the best config, and the command to train it
        scripts/sweep.py report SWEEP                   write report.html and its pictures
+       scripts/sweep.py lr-find CONFIG [section.key=value ...]
+                                                       one run with a rising learning rate: which to take
 
 SPEC.ini says what to try (configs/sweep_mlp.ini is one). SWEEP is its name, its folder
 runs/sweeps/NAME, or the SPEC.ini. Environment: TRAINER, the program (default: ./trainer of this
@@ -30,11 +32,14 @@ def main():
         usage=__doc__.split("usage: ")[1], add_help=False)
     parser.add_argument("command", choices=commands.COMMANDS)
     parser.add_argument("what")
+    parser.add_argument("overrides", nargs="*")
     parser.add_argument("--dry-run", action="store_true")
     if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return 0 if sys.argv[1:] else 2
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
+    if args.overrides and args.command != "lr-find":
+        parser.error(f"unrecognized arguments: {' '.join(args.overrides)}")
     try:
         return commands.COMMANDS[args.command](args)
     except SweepError as error:

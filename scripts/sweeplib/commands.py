@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sweeplib import engine, report, results, slurm
+from sweeplib import engine, lr_find, report, results, slurm
 from sweeplib.spec import SweepError, digest, read_regular, read_spec, same_config
 from sweeplib.study import Locks, Study, ended, failed
 
@@ -263,4 +263,4 @@ def draw(args):
 
 
 COMMANDS = {"run": run, "submit": submit, "status": status, "stop": stop, "resume": resume,
-            "best": best, "report": draw, "work": work}
+            "best": best, "report": draw, "work": work, "lr-find": lr_find.run}

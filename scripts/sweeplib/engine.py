@@ -12,6 +12,7 @@ What the end of a trainer says, where metrics.h5 does not say complete or diverg
     others         so too, but after TRIES of them without a newer checkpoint it has failed. KILL
                    is one of them: what ends a trainer alone is nearly always its own memory"""
 
+import configparser
 import ctypes
 import math
 import os
@@ -39,6 +40,13 @@ def trainer():
     if not os.access(path, os.X_OK):
         raise SweepError(f"there is no trainer at {path}: run make, or set TRAINER")
     return path
+
+
+def config_value(path, section, key, default):
+    """A key of a run's config as its file has it, or the default."""
+    ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";", "#"))
+    ini.read(path)
+    return ini.get(section, key, fallback=default).strip()
 
 
 def read_metrics(folder, metric):

@@ -21,11 +21,11 @@ NAMES = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "train-images-idx3-
          "train-labels-idx1-ubyte"]
 
 
-def run(*command, cwd=TOP, **env):
+def run(*command, cwd=TOP, timeout=100, **env):
     """Runs a command without the variables that could give it data; env adds some."""
     clean = {k: v for k, v in os.environ.items() if k not in ("MNIST_DIR", "TRAINER_MIRRORS")}
     return subprocess.run([str(c) for c in command], cwd=cwd, env={**clean, **env}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=100)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
 
 
 def passes(*command, **how):
@@ -384,7 +384,7 @@ def test_the_chosen_compiler_compiles_and_mpi_is_found(tmp_path, compiler):
 @pytest.mark.skipif(not shutil.which("clang"), reason="clang is not installed")
 def test_clang_builds_without_a_warning_and_trains_the_same_bits(lab):
     built = run("make", f"-j{len(os.sched_getaffinity(0))}", "CC=clang", f"BUILD={lab.dir}/build",
-                f"{lab.dir}/build/trainer", MAKEFLAGS="")
+                f"{lab.dir}/build/trainer", timeout=400, MAKEFLAGS="")
     assert built.returncode == 0 and built.stderr == "", built.stderr
     lab.config(model__layers="dense:24 relu dense:17 tanh", optimizer__name="adam",
                optimizer__lr=0.01)
