@@ -124,9 +124,11 @@ class Peer:
         self.name, self.threads = {"torch": "PyTorch", "jax": "JAX"}[library], threads
         self.version, *self.ways = self.child.stdout.readline().split() or [""]
 
-    def ways_for(self, network):
-        """Those that are of use for it: JAX has no convolutions here."""
-        unused = {"fused", "jit"} if network == CONV else {"channels_last"}
+    def ways_for(self, network, batch):
+        """Those that are of use for it: JAX has no convolutions here, and compiling them takes longest."""
+        unused = {"channels_last"}
+        if network == CONV:
+            unused = {"fused", "jit"} | ({"compiled"} if batch > 64 else set())
         return [way for way in self.ways if way not in unused]
 
     def ask(self, way, network, batch, seconds):
@@ -148,7 +150,7 @@ class Peer:
 
 def ready(peers, network, batch):
     """Has the peers make, side by side, what they compile for a network and batch."""
-    requests = [(peer, way) for peer in peers for way in peer.ways_for(network)]
+    requests = [(peer, way) for peer in peers for way in peer.ways_for(network, batch)]
     for peer, way in requests:
         peer.ask(way, network, batch, 0)
     for peer, way in requests:
@@ -180,7 +182,7 @@ def epochs(folder, data, kernels, narrow, peak, cores, workloads):
                     ready(rivals, name, batch)
                 turns = {"trainer": lambda: ours.turn(name, batch, threads, ranks)}
                 turns |= {f"{peer.name} {way}": functools.partial(peer.turn, way, name, batch)
-                          for peer in rivals if peer.threads == threads for way in peer.ways_for(name)}
+                          for peer in rivals if peer.threads == threads for way in peer.ways_for(name, batch)}
                 found = {who: [] for who in turns}
                 for _ in range(ROUNDS):
                     for who, turn in turns.items():
