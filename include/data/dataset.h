@@ -19,14 +19,16 @@ typedef struct dp_table {
     int nshape;   /* of a sample: [C,H,W] of an image, [1,28,28] or [3,32,32], or
                      [features] */
     int shape[DP_DATA_DIMS];
-    bool bytes;     /* raw is uint8_t[n][features], else float[n][features]; images have
+    bool bytes;      /* raw is uint8_t[n][features], else float[n][features]; images have
                        their channels first, whatever the file has */
-    void *raw;      /* owner: this table */
-    int32_t *label; /* [n] class labels (cross_entropy), or NULL; owner: this table */
-    float *target;  /* [n][ntargets] (regression, bce), or NULL; owner: this table */
-    int ntargets;   /* 0 without target */
-    int ncolumns;   /* CSV: features, then targets or the label; else 0 */
-    char **column;  /* [ncolumns] or NULL; one allocation; owner: this table */
+    void *raw;       /* owner: this table */
+    int32_t *label;  /* [n] class labels (cross_entropy), or NULL; owner: this table */
+    float *target;   /* [n][ntargets] (regression, bce), or NULL; owner: this table */
+    int ntargets;    /* 0 without target */
+    int ncolumns;    /* CSV: features, then targets or the label; else 0 */
+    char **column;   /* [ncolumns] or NULL; one allocation; owner: this table */
+    int nclass_name; /* of a training file whose labels are texts, else 0 */
+    char **class_name; /* [nclass_name] or NULL; one allocation; owner: this table */
 } dp_table;
 
 /** The data of a run: training and test tables, and the splits. */
@@ -55,8 +57,9 @@ typedef struct dp_dataset {
 /** Opens what the config names, cuts limit and validation, and takes the statistics of
  *  the training split if normalize = standardize (per-sample sums in double along the
  *  block tree over the split's index). `data.classes` names the classes, and then says
- *  how many there are (each but once; two with bce); without it there are (largest label
- *  of the whole training file) + 1. Notes (dp_warn): constant columns under standardize,
+ *  how many there are (each but once; two with bce); without it, where the labels are texts,
+ *  the different ones, sorted, are the classes, else there are (largest label of the whole
+ *  training file) + 1. Notes (dp_warn): constant columns under standardize,
  *  classes without a sample.
  *  Errors: DP_EDATA naming the file and what is wrong in it, DP_EUSAGE for a split that
  *  doesn't fit (validation >= n, ...). Owner: the caller, who frees with
@@ -64,6 +67,11 @@ typedef struct dp_dataset {
 dp_status dp_dataset_open(const dp_config *config, dp_dataset **out);
 
 void dp_dataset_destroy(dp_dataset **data);
+
+/** How many names class_name has. */
+static inline int dp_dataset_class_names(const dp_dataset *data) {
+    return !data->class_name ? 0 : data->classes > 0 ? data->classes : 2;
+}
 
 /** The class of a sample: its label, or with bce whether its target is 1. */
 static inline int dp_table_class(const dp_table *table, int row) {
@@ -78,8 +86,10 @@ typedef struct dp_schema {
     int features; /* width of a sample; 0: any */
     int nshape;   /* where it is an image: shape[nshape], else 0 or 1 */
     const int *shape;
-    int classes;  /* labels must be below it; 0: any */
-    int ncolumns; /* 0, or features + targets */
+    int classes; /* labels must be below it; 0: any */
+    int nclass_name;
+    char *const *class_name; /* [nclass_name] where data.classes is empty */
+    int ncolumns;            /* 0, or features + targets */
     /* [ncolumns] dp_table.column of the training file: the columns of a CSV file are
      * matched by these names, in this order, and others ignored */
     char *const *column;

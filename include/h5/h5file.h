@@ -25,7 +25,7 @@ typedef enum dp_h5_type {
     DP_H5_I64,
     DP_H5_I32,
     DP_H5_U8,
-    DP_H5_TEXT /* of attributes; in memory a char *, in the file variable-length UTF-8 */
+    DP_H5_TEXT /* in memory a char *; as we write them, variable-length UTF-8 */
 } dp_h5_type;
 
 /* ---- writing ---- */
@@ -147,13 +147,18 @@ dp_status dp_h5_get_attr(dp_h5 *file, const char *object, const char *name,
 dp_status dp_h5_get_attr_one(dp_h5 *file, const char *object, const char *name,
                              dp_h5_type type, size_t size, void *out);
 
-/** Shape of a numeric dataset; ndim up to 8. type: the nearest dp_h5_type to hold it. */
+/** Shape of a dataset of numbers or texts; ndim up to 8. type: the nearest dp_h5_type to
+ *  hold it. */
 dp_status dp_h5_shape(dp_h5 *file, const char *dataset, dp_h5_type *type, int *ndim,
                       int64_t dims[8]);
 
 /** Reads a whole dataset, converted to `type`; `count` must be its number of elements. */
 dp_status dp_h5_get(dp_h5 *file, const char *dataset, dp_h5_type type, int64_t count,
                     void *out);
+
+/** A dataset of `count` texts, of fixed or variable length: an array of char * and what
+ *  they point to in one allocation. Owner: the caller frees *out. */
+dp_status dp_h5_get_texts(dp_h5 *file, const char *dataset, int count, char ***out);
 
 /** Scalar string dataset. Owner: the caller frees *out. */
 dp_status dp_h5_get_text(dp_h5 *file, const char *dataset, char **out);

@@ -68,8 +68,17 @@ const dp_key dp_keys[] = {
      "unit: bytes / 255, other data unchanged; standardize: mean 0 and deviation 1 over "
      "the training split (one pair for images, one a column for tables).",
      .choices = "unit | standardize | none"},
+    {KEY(data, layout, choice), "auto", DP_FIXED,
+     "Arrays of four dimensions: channels_first (N x C x H x W) or channels_last (N x H "
+     "x "
+     "W x C); auto: as an HDF5 dataset's attribute layout (NCHW or NHWC) says, else the "
+     "first of the two axes that is 1, 3 or 4 long counts the channels.",
+     .choices = "auto | channels_first | channels_last"},
     {KEY(data, classes, text), "", DP_FIXED,
-     "Names of the classes, separated by commas."},
+     "Names of the classes, separated by commas, where labels are numbers; where they "
+     "are "
+     "texts, in the order that class numbers are to have.",
+     .shown = "the texts"},
     {KEY(data, class_weights, text), "none", DP_FIXED,
      "cross_entropy and bce: how much a sample of each class counts in training, a "
      "number "

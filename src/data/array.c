@@ -1,6 +1,7 @@
 /* From arrays to a table: which axis is what, which values may be there. */
 #include "array.h"
 #include "base/memory.h"
+#include "class_names.h"
 #include <ctype.h>
 #include <limits.h>
 #include <math.h>
@@ -51,8 +52,18 @@ static bool counts_channels(int length) {
     return length == 1 || length == 3 || length == 4;
 }
 
+/* Whether a sample of three axes has its channels last. */
+static bool is_channels_last(const char *layout, const dp_array *a, const int *shape) {
+    if (strcmp(layout, "auto") != 0) {
+        return strcmp(layout, "channels_last") == 0;
+    }
+    return a->channels_last || (!a->channels_first && !counts_channels(shape[0]) &&
+                                counts_channels(shape[2]));
+}
+
 /* Sets n, features and shape; *channels_last: the values lie in the order [H,W,C]. */
-static void take_shape(const dp_array *a, dp_table *out, bool *channels_last) {
+static void take_shape(const char *layout, const dp_array *a, dp_table *out,
+                       bool *channels_last) {
     out->n = (int)a->dim[0];
     out->features = (int)(a->count / (size_t)a->dim[0]);
     if (a->ndim == 1 || a->ndim == 3) { /* one number a sample; an image of one channel */
@@ -62,8 +73,7 @@ static void take_shape(const dp_array *a, dp_table *out, bool *channels_last) {
         out->shape[out->nshape++] = (int)a->dim[d];
     }
     int *shape = out->shape, last = shape[2];
-    *channels_last =
-        out->nshape == 3 && !counts_channels(shape[0]) && counts_channels(last);
+    *channels_last = a->ndim == 4 && is_channels_last(layout, a, shape);
     if (*channels_last) {
         memmove(shape + 1, shape, 2 * sizeof *shape);
         shape[0] = last;
@@ -129,7 +139,17 @@ static dp_status take_labels(const dp_read_request *request, const dp_array *a,
             "%s: has %d values a sample, but cross_entropy takes one class number",
             a->name, width);
     }
+    if (a->type == DP_TEXTS && (request->kind == DP_VALUES || width != 1)) {
+        return dp_fail(
+            DP_EDATA,
+            "%s: holds texts: names of classes are for loss.name = cross_entropy "
+            "or bce, one a sample",
+            a->name);
+    }
     DP_TRY(dp_table_alloc_targets(request, (size_t)out->n, width, out));
+    if (a->type == DP_TEXTS) {
+        return dp_class_names_take(request, a->name, out->n, a->value, out);
+    }
     for (size_t j = 0; j < a->count; j++) {
         double v =
             a->type == DP_BYTES ? ((uint8_t *)a->value)[j] : ((double *)a->value)[j];
@@ -156,7 +176,7 @@ dp_status dp_array_table(const dp_read_request *request, dp_array *samples,
                        (long long)labels->dim[0]);
     }
     bool channels_last = false;
-    take_shape(samples, out, &channels_last);
+    take_shape(request->layout, samples, out, &channels_last);
     out->bytes = samples->type == DP_BYTES;
     out->raw = samples->value;
     samples->value = NULL;

@@ -11,9 +11,11 @@ typedef struct dp_array {
     char *name; /* in messages: the file, and the dataset in it; owner: this */
     int ndim;   /* at least 1 */
     int64_t dim[DP_ARRAY_DIMS];
-    size_t count; /* values: the product of dim */
-    enum { DP_BYTES, DP_FLOATS, DP_DOUBLES } type;
-    void *value; /* row-major; owner: this */
+    size_t count;                       /* values: the product of dim */
+    bool channels_last, channels_first; /* what the file says of four dimensions */
+    enum { DP_BYTES, DP_FLOATS, DP_DOUBLES, DP_TEXTS } type; /* DP_TEXTS: of labels */
+    void *value; /* row-major; texts: a char *[count] and what they point to, in one
+                    allocation; owner: this */
 } dp_array;
 
 /** Sets count. Errors: DP_EDATA where a dimension is less than 1, there are more values
@@ -26,15 +28,15 @@ dp_status dp_array_alloc(dp_array *a);
 
 void dp_array_free(dp_array *a);
 
-/** The table of these samples, bytes or floats, and their labels, bytes or doubles (NULL:
- *  there are none). Takes the samples' `value`. A sample's shape follows from the
+/** The table of these samples, bytes or floats, and their labels, bytes, doubles or texts
+ *  (NULL: there are none). Takes the samples' `value`. A sample's shape follows from the
  *  dimensions:
  *      [n]                             one number a sample: [1]
  *      [n,F]                           F numbers
  *      [n,H,W]                         images of one channel: [1,H,W]
- *      [n,C,H,W] or [n,H,W,C]          images of 1, 3 or 4 channels: the first axis of
- *                                      that length of the two says which. In the table
- *                                      they are [C,H,W], the order of PyTorch
+ *      [n,C,H,W] or [n,H,W,C]          images: data.layout says which, or the file, or the
+ *                                      first axis of the two that is 1, 3 or 4 long. In
+ *                                      the table they are [C,H,W], the order of PyTorch
  *      others of four, or five         as they are
  *  Errors: DP_EDATA for a value that isn't finite, another number of labels, or a label
  *  or target that the request doesn't allow. */

@@ -9,6 +9,12 @@
 
 /* ---- header ---- */
 
+/* Whether it numbers the rows, as pandas and R write it before the others. */
+static bool is_index(const dp_csv_columns *columns, int c) {
+    const char *name = columns->name[c];
+    return c == 0 && (!name[0] || strcmp(name, "Unnamed: 0") == 0);
+}
+
 static int by_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -32,7 +38,7 @@ static dp_status check_names(const dp_csv_text *text, int line,
     int numbers = 0;
     for (int c = 0; c < columns->n; c++) {
         double v;
-        if (!columns->name[c][0]) {
+        if (!columns->name[c][0] && c > 0) {
             return dp_fail(DP_EDATA, "%s:%d: column %d has no name", text->path, line,
                            c + 1);
         }
@@ -144,14 +150,22 @@ static dp_status choose_features(const dp_csv_text *text, const dp_csv_columns *
     const name_list *only = &list[0], *exclude = &list[1];
     DP_TRY(check_list(text, columns, only, ntargets, target));
     DP_TRY(check_list(text, columns, exclude, ntargets, target));
-    int n = only->n > 0 ? only->n : columns->n;
-    char *const *name = only->n > 0 ? only->name : columns->name;
+    bool all = only->n == 0;
+    int n = all ? columns->n : only->n;
+    char *const *name = all ? columns->name : only->name;
     *features = 0;
     for (int c = 0; c < n; c++) {
-        if (dp_names_find(ntargets, target, name[c]) < 0 &&
-            dp_names_find(exclude->n, exclude->name, name[c]) < 0) {
-            feature[(*features)++] = name[c];
+        if (dp_names_find(ntargets, target, name[c]) >= 0 ||
+            dp_names_find(exclude->n, exclude->name, name[c]) >= 0) {
+            continue;
         }
+        if (all && is_index(columns, c)) {
+            dp_warn("%s: the first column, '%s', is taken for the rows' numbers and left "
+                    "out; data.columns names the inputs",
+                    text->path, name[c]);
+            continue;
+        }
+        feature[(*features)++] = name[c];
     }
     return *features > 0
                ? DP_OK
@@ -210,7 +224,7 @@ static dp_status take_known(const dp_csv_text *text, const dp_read_request *requ
     DP_TRY(dp_names_split(request->exclude, &n, &exclude));
     int unused = 0;
     while (unused < columns->n &&
-           (columns->role[unused] >= 0 ||
+           (columns->role[unused] >= 0 || is_index(columns, unused) ||
             dp_names_find(n, exclude, columns->name[unused]) >= 0)) {
         unused++;
     }

@@ -9,6 +9,7 @@
 #include "reader.h"
 #include "split.h"
 #include "statistics.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,7 +83,8 @@ static dp_status check_class_names(const dp_read_request *request) {
     return DP_OK;
 }
 
-/* Reads a file; *nnames and *names: data.classes, which is the caller's. */
+/* Reads a file; *nnames and *names: data.classes, which is the caller's. Where it is empty,
+ * the schema's names are known. */
 static dp_status read_file(const dp_config *config, const char *path,
                            const dp_schema *schema, int *nnames, char ***names,
                            dp_table *out) {
@@ -90,10 +92,11 @@ static dp_status read_file(const dp_config *config, const char *path,
                                .target = config->data.target,
                                .columns = config->data.columns,
                                .exclude = config->data.exclude,
+                               .layout = config->data.layout,
                                .schema = *schema};
     DP_TRY(dp_names_split(config->data.classes, nnames, names));
-    request.nclass_name = *nnames;
-    request.class_name = *names;
+    request.nclass_name = *nnames > 0 ? *nnames : schema->nclass_name;
+    request.class_name = *nnames > 0 ? *names : schema->class_name;
     DP_TRY(check_class_names(&request));
     if (request.kind == DP_CLASSES && schema->classes == 0) {
         request.schema.classes = *nnames;
@@ -121,12 +124,29 @@ dp_status dp_dataset_read(const dp_config *config, const char *path,
 
 /* ---- classes ---- */
 
+/* Whole numbers of a table that are too far apart for classes: scores, years, numbers. */
+static dp_status check_range(const dp_table *t, int min, int max, int empty,
+                             const char *path) {
+    enum { MANY = 20 };
+    int classes = max + 1, present = classes - empty;
+    return t->ncolumns == 0 || classes < MANY || empty < present
+               ? DP_OK
+               : dp_fail(
+                     DP_EDATA,
+                     "%s: '%s' has %d different values from %d to %d, which would make "
+                     "%d classes, %d of them without a sample: to predict the value "
+                     "set loss.name = mse; if they are classes list them in "
+                     "data.classes",
+                     path, t->column[t->features], present, min, max, classes, empty);
+}
+
 /* Counts the classes of the training file, and refuses a file of one class. */
 static dp_status count_classes(dp_dataset *data, int named, const char *path) {
     const dp_table *t = &data->train;
-    int max = 0;
+    int max = 0, min = INT_MAX;
     for (int i = 0; i < t->n; i++) {
         max = t->label[i] > max ? t->label[i] : max;
+        min = t->label[i] < min ? t->label[i] : min;
     }
     data->classes = named > 0 ? named : max + 1;
     data->outputs = data->classes;
@@ -144,6 +164,9 @@ static dp_status count_classes(dp_dataset *data, int named, const char *path) {
         return dp_fail(DP_EDATA,
                        "%s: all %d samples are of class %d: nothing to tell apart", path,
                        t->n, max);
+    }
+    if (named == 0) {
+        DP_TRY(check_range(t, min, max, empty, path));
     }
     if (empty > 0) {
         dp_warn(
@@ -178,6 +201,8 @@ static dp_status read_test(dp_dataset *data, const dp_config *config) {
                               .nshape = t->nshape,
                               .shape = t->shape,
                               .classes = data->classes,
+                              .nclass_name = dp_dataset_class_names(data),
+                              .class_name = data->class_name,
                               .ncolumns = t->ncolumns,
                               .column = t->column};
     DP_TRY(dp_dataset_read(config, NULL, &schema, &data->test));
@@ -205,6 +230,11 @@ static dp_status read_train(dp_dataset *data, const dp_config *config) {
     dp_target_kind kind = kind_of(config);
     if (named == 0 || kind == DP_VALUES) {
         dp_memory_free(&data->class_name);
+    }
+    if (data->train.class_name) {
+        data->class_name = data->train.class_name;
+        named = data->train.nclass_name;
+        data->train.class_name = NULL;
     }
     data->outputs = data->train.ntargets;
     switch (kind) {

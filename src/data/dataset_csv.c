@@ -1,13 +1,15 @@
 /* CSV: text with a header line of names; separated by comma, tab or semicolon, found by
  * itself; plain or .gz. Each cell of a used column is a number with a decimal point, or True
  * or False, which is 1 or 0; a column of classes, two of them with bce, holds their numbers
- * from 0, or names of data.classes. Without data.target the last column is the target. */
+ * from 0, or their names: those of data.classes, else all that are there. Without data.target the last column is the target. */
 #include "base/memory.h"
+#include "class_names.h"
 #include "csv_columns.h"
 #include "csv_text.h"
 #include "names.h"
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -25,6 +27,8 @@ typedef struct csv {
     dp_csv_columns columns;
     const dp_read_request *request;
     dp_table *out;
+    char **
+        label; /* [out->n] of a file that names its classes: into the text; owner: this */
 } csv;
 
 /* ---- cells ---- */
@@ -72,7 +76,23 @@ static const char *parse(const csv *f, bool feature, const char *cell, double *v
                              : " is not a number";
 }
 
-static dp_status read_cell(const csv *f, int line, int c, const char *cell) {
+/* The label of a row of a file that names its classes itself: a text, where the first row has
+ * one. *taken: it is kept until all are there. */
+static dp_status keep_label(csv *f, int line, int c, char *cell, bool *taken) {
+    double v;
+    bool number = parse(f, false, cell, &v) == NULL;
+    if (number && f->out->n == 0) {
+        dp_memory_free(&f->label);
+        return DP_OK;
+    }
+    f->label[f->out->n] = cell;
+    *taken = true;
+    return number ? bad_cell(f, line, c, cell,
+                             " is a number among names: list all classes in data.classes")
+                  : DP_OK;
+}
+
+static dp_status read_cell(csv *f, int line, int c, char *cell) {
     int k = f->columns.role[c];
     bool feature = k < f->columns.features;
     double v = 0;
@@ -82,6 +102,13 @@ static dp_status read_cell(const csv *f, int line, int c, const char *cell) {
     if (!*cell) {
         return dp_fail(DP_EDATA, "%s:%d: column '%s' is empty", f->text.path, line,
                        f->columns.name[c]);
+    }
+    bool kept = false;
+    if (!feature && f->label) {
+        DP_TRY(keep_label(f, line, c, cell, &kept));
+    }
+    if (kept) {
+        return DP_OK;
     }
     dp_table *out = f->out;
     size_t row = (size_t)out->n;
@@ -155,9 +182,21 @@ static dp_status allocate_rows(const csv *f) {
         return dp_fail(DP_EDATA, "%s: more than %d rows", f->text.path, INT_MAX);
     }
     DP_TRY(dp_memory_alloc(max * (size_t)columns->features, sizeof(float), &f->out->raw));
+    if (columns->targets == 1 && dp_class_names_open(f->request)) {
+        DP_TRY(dp_memory_alloc(max, sizeof *f->label, (void **)&f->label));
+    }
     return columns->targets == 0
                ? DP_OK
                : dp_table_alloc_targets(f->request, max, columns->targets, f->out);
+}
+
+static dp_status name_classes(const csv *f) {
+    const dp_table *out = f->out;
+    char *where =
+        dp_printed("%s: column '%.60s'", f->text.path, out->column[out->features]);
+    dp_status status = dp_class_names_take(f->request, where, out->n, f->label, f->out);
+    free(where);
+    return status;
 }
 
 static dp_status read_table(const char *path, csv *f) {
@@ -170,13 +209,15 @@ static dp_status read_table(const char *path, csv *f) {
     out->column = f->columns.taken;
     f->columns.taken = NULL;
     DP_TRY(allocate_rows(f));
-    return read_rows(f);
+    DP_TRY(read_rows(f));
+    return f->label ? name_classes(f) : DP_OK;
 }
 
 static dp_status read_csv(const char *path, const dp_read_request *request,
                           dp_table *out) {
     csv f = {.request = request, .out = out};
     dp_status status = read_table(path, &f);
+    dp_memory_free(&f.label);
     dp_csv_close(&f.text);
     dp_csv_columns_free(&f.columns);
     return status;

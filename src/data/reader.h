@@ -20,7 +20,8 @@ typedef struct dp_read_request {
     dp_target_kind kind;
     const char *target;            /* data.target: names separated by commas, or "" */
     const char *columns, *exclude; /* CSV: data.columns, data.exclude, likewise */
-    int nclass_name;               /* names of data.classes; 0: none */
+    const char *layout;            /* data.layout */
+    int nclass_name;               /* names of classes that are known; 0: none */
     char *const *class_name;
     dp_schema schema;
 } dp_read_request;

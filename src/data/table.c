@@ -10,6 +10,7 @@ void dp_table_free(dp_table *table) {
     dp_memory_free(&table->label);
     dp_memory_free(&table->target);
     dp_memory_free(&table->column);
+    dp_memory_free(&table->class_name);
     *table = (dp_table){0};
 }
 

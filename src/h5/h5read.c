@@ -74,6 +74,7 @@ dp_status dp_h5_get_text(dp_h5 *file, const char *name, char **out) {
     dp_h5_request q = request(DP_H5_ASK_TEXT, name, "");
     dp_h5_answer a = {0};
     int n = 0;
+    q.count = 1;
     dp_status status = ask_texts(file, &q, &a, &n);
     if (status == DP_OK && n != 1) {
         status = dp_h5_bad_answer(file, name);
@@ -108,6 +109,23 @@ static dp_status get_texts(dp_h5 *file, const dp_h5_request *q, dp_h5_answer *a,
     for (int i = 0; i < *n; i++, text += strlen(text) + 1) {
         pointer[i] = text;
     }
+    return DP_OK;
+}
+
+dp_status dp_h5_get_texts(dp_h5 *file, const char *name, int count, char ***out) {
+    dp_h5_request q = request(DP_H5_ASK_TEXT, name, "");
+    dp_h5_answer a = {0};
+    int n = 0;
+    q.count = count;
+    dp_status status = get_texts(file, &q, &a, &n);
+    if (status == DP_OK && n != count) {
+        status = dp_h5_bad_answer(file, name);
+    }
+    if (status != DP_OK) {
+        free(a.bytes);
+        return status;
+    }
+    *out = a.bytes;
     return DP_OK;
 }
 

@@ -13,17 +13,17 @@
 typedef struct dp_h5_request {
     enum {
         DP_H5_ASK_HAS,     /* bool: whether there is such an object, or attribute */
-        DP_H5_ASK_SHAPE,   /* dp_h5_extent of a dataset of numbers */
+        DP_H5_ASK_SHAPE,   /* dp_h5_extent of a dataset of numbers or texts */
         DP_H5_ASK_ROWS,    /* int64_t: of a table */
         DP_H5_ASK_VALUES,  /* of a dataset */
         DP_H5_ASK_COLUMN,  /* values of a table's column; none where it has no such */
         DP_H5_ASK_NUMBERS, /* of an attribute */
         DP_H5_ASK_TEXTS,   /* of an attribute, each with its end */
-        DP_H5_ASK_TEXT     /* of a dataset, with its end */
+        DP_H5_ASK_TEXT     /* of a dataset, each with its end */
     } what;
     char object[1200], name[128]; /* name: of an attribute or column */
     dp_h5_type type;              /* that values are converted to */
-    int64_t count;                /* of values that are expected in a dataset or column */
+    int64_t count;                /* that is expected in a dataset or column */
 } dp_h5_request;
 
 typedef struct dp_h5_extent {

@@ -142,6 +142,9 @@ static dp_status read_failed(const dp_h5 *f, const char *name, const dataset *d)
 
 static dp_h5_type nearest(const dataset *d) {
     size_t size = H5Tget_size(d->type);
+    if (d->class == H5T_STRING) {
+        return DP_H5_TEXT;
+    }
     if (d->class == H5T_FLOAT) {
         return size <= 4 ? DP_H5_F32 : DP_H5_F64;
     }
@@ -244,7 +247,7 @@ static herr_t read_dataset(hid_t id, hid_t type, void *out) {
 }
 
 static dp_status send_text(dp_h5 *f, const dp_h5_request *q, dataset *d) {
-    return dp_h5_send_texts(f, q->object, d->id, d->type, 1, read_dataset);
+    return dp_h5_send_texts(f, q->object, d->id, d->type, d->n, read_dataset);
 }
 
 /* ---- tables ---- */
@@ -285,9 +288,14 @@ static dp_status send_column(dp_h5 *f, const dp_h5_request *q, dataset *d) {
 static dp_status check_class(dp_h5 *f, const dp_h5_request *q, const dataset *d) {
     switch (q->what) {
     case DP_H5_ASK_TEXT:
-        return d->class == H5T_STRING && d->n == 1
+        return d->class == H5T_STRING && d->n == (uint64_t)q->count
                    ? DP_OK
-                   : dp_h5_wrong(f, "%s is not one text", q->object);
+                   : dp_h5_wrong(f, "%s is not %s", q->object,
+                                 q->count == 1 ? "one text" : "of texts");
+    case DP_H5_ASK_SHAPE:
+        return d->class == H5T_STRING || dp_h5_is_number(d->class)
+                   ? DP_OK
+                   : dp_h5_wrong(f, "%s does not hold numbers", q->object);
     case DP_H5_ASK_ROWS:
     case DP_H5_ASK_COLUMN:
         return d->class == H5T_COMPOUND && d->ndim == 1

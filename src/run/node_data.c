@@ -37,7 +37,7 @@ static void list_pointers(dp_dataset *d, array a[ARRAYS], names t[NAMES]) {
     a[k++] = (array){(void **)&d->inv_std_f, means * sizeof(float)};
     int classes = d->classes > 0 ? d->classes : 2;
     a[k++] = (array){(void **)&d->class_weight, (size_t)classes * sizeof(float)};
-    t[0] = (names){&d->class_name, classes};
+    t[0] = (names){&d->class_name, dp_dataset_class_names(d)};
     t[1] = (names){&d->train.column, d->train.ncolumns};
     t[2] = (names){&d->test.column, d->test.ncolumns};
 }

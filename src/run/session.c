@@ -138,6 +138,38 @@ static void log_augmentation(const dp_config *config) {
     }
 }
 
+static void put_names(FILE *out, int n, char *const *name) {
+    enum { SHOWN = 8 };
+    for (int k = 0; k < n && k < SHOWN; k++) {
+        fprintf(out, "%s%s", k > 0 ? ", " : "", name[k]);
+    }
+    if (n > SHOWN) {
+        fprintf(out, " ... (%d)", n);
+    }
+}
+
+/* "target  species (setosa, versicolor, virginica) from width, length", of a table. */
+static void log_target(const dp_dataset *data) {
+    const dp_table *t = &data->train;
+    if (!t->column) {
+        return;
+    }
+    dp_strbuf line;
+    FILE *out = dp_strbuf_open(&line);
+    fputs("target  ", out);
+    put_names(out, t->ncolumns - t->features, t->column + t->features);
+    if (data->class_name) {
+        fputs(" (", out);
+        put_names(out, dp_dataset_class_names(data), data->class_name);
+        fputc(')', out);
+    }
+    fputs(" from ", out);
+    put_names(out, t->features, t->column);
+    dp_strbuf_close(&line);
+    dp_log("%s", line.text);
+    free(line.text);
+}
+
 void dp_session_header(const dp_session *s) {
     const dp_dataset *data = s->data;
     const dp_config *config = &s->config;
@@ -156,6 +188,7 @@ void dp_session_header(const dp_session *s) {
            config->data.dir[0] ? config->data.dir : config->data.train, data->train_n,
            splits, shape, data->train.features > 1 ? 7 : 6, inputs, data->outputs,
            data->outputs > 1 ? 7 : 6, outputs);
+    log_target(data);
     log_augmentation(config);
     char trained[64] = "";
     if (s->model->trained < s->model->parameters) {

@@ -164,6 +164,8 @@ static dp_status read_table(dp_session *s, const char *path, bool optional) {
                               .nshape = t->nshape,
                               .shape = t->shape,
                               .classes = data->classes,
+                              .nclass_name = dp_dataset_class_names(data),
+                              .class_name = data->class_name,
                               .ncolumns = t->ncolumns,
                               .column = t->column,
                               .optional = optional};

@@ -112,7 +112,7 @@ void dp_state_snapshot(const dp_session *session, const dp_stepper *stepper, cha
     snprintf(s->loss, sizeof s->loss, "%s", session->config.loss.name);
     s->nshape = data->train.nshape;
     memcpy(s->shape, data->train.shape, sizeof s->shape);
-    s->nclasses = data->classes > 0 ? data->classes : data->class_name ? 2 : 0;
+    s->nclasses = data->classes > 0 ? data->classes : dp_dataset_class_names(data);
     s->classes = data->class_name ? data->class_name : classes;
     if (data->train.column) {
         s->ntargets = data->train.ntargets > 0 ? data->train.ntargets : 1;

@@ -3,6 +3,7 @@
 import gzip
 import io
 
+import h5py
 import numpy as np
 import pytest
 
@@ -74,6 +75,27 @@ def test_colour_images_in_both_orders(lab, arrays):
     lab.train("run.name=last", **{**net, **write_both(
         lab, arrays, change=lambda x: np.ascontiguousarray(colour(x).transpose(0, 2, 3, 1)))})
     assert_same_bits(lab.out("last").bits(), lab.out("first").bits(), "channels last")
+
+
+@pytest.mark.parametrize("order, layout, shape", [
+    ((0, 1, 2, 3), "auto", [4, 28, 3]), ((0, 1, 2, 3), "channels_first", [4, 28, 3]),
+    ((0, 2, 3, 1), "channels_last", [4, 28, 3]), ((0, 1, 2, 3), "channels_last", [3, 4, 28])])
+def test_layout_says_which_axis_counts_the_channels(lab, arrays, order, layout, shape):
+    """Images that are three pixels wide, of four channels; in HDF5 an attribute says it as well."""
+    def thin(x):
+        x = x.reshape(len(x), 28, 28)[:, :, 13:16]
+        return np.ascontiguousarray(np.stack([x, 255 - x, x // 2, x // 3], 1).transpose(order))
+    lab.train("run.name=npy", **{**RUN, **write_both(lab, arrays, change=thin)}, data__layout=layout)
+    assert list(lab.out("npy").attr("model", "input_shape")) == shape
+    with h5py.File(lab.dir / "train.h5", "w") as file:
+        file["x"], file["y"] = map(np.asarray, (thin(arrays["train"][0]), arrays["train"][1]))
+        if layout != "auto":
+            file["x"].attrs["layout"] = {"channels_first": "NCHW", "channels_last": "NHWC"}[layout]
+    lab.train("run.name=h5", **{**RUN, "data__train": "train.h5"})
+    assert_same_bits(lab.out("h5").model(), lab.out("npy").model(), "an attribute")
+    with h5py.File(lab.dir / "train.h5", "a") as file:
+        file["x"].attrs["layout"] = "NWHC"
+    lab.run("run.ini", "run.name=odd").fails(3, "'NWHC'", "NCHW or NHWC")
 
 
 def test_regression_gz_and_a_file_that_data_target_names(lab):

@@ -134,7 +134,8 @@ Test(csv, names_line_and_column_of_a_bad_cell)
         {"", "empty"},
         {"\n \r\n", "the file is empty"},
         {"1,2\n3,4\n", "data.csv:1: numbers where the columns' names"},
-        {",y\n3,4\n", "column 1 has no name"},
+        {"x,,y\n3,4,5\n", "column 2 has no name"},
+        {",y\n3,4\n", "no column is left to predict from"},
         {"x,y,\n3,4,\n", "column 3 has no name"},
         {"x,y,x\n3,4,5\n", "two columns are named 'x'"},
         {"y\n3\n", "no column is left to predict from"},
@@ -201,7 +202,10 @@ Test(csv, class_labels_are_numbers_or_names)
     cr_assert_arr_eq(table.label, ((int32_t[]){2, 0, 1, 1}), 16);
     dp_table_free(&table);
     static const char *const bad[][3] = {
-        {"", "x,kind\n0,cat\n", "data.csv:2: column 'kind': 'cat' is not a class number"},
+        {"", "x,kind\n0,1\n0,cat\n",
+         "data.csv:3: column 'kind': 'cat' is not a class number"},
+        {"", "x,kind\n0,cat\n0,1\n",
+         "data.csv:3: column 'kind': '1' is a number among names"},
         {"cat,dog", "x,kind\n0,cow\n",
          "'cow' is neither a class number nor in data.classes"},
         {"cat,dog", "x,kind\n0,1\n0,2\n",
@@ -233,7 +237,7 @@ Test(csv, bce_takes_zero_and_one_or_the_two_names_of_its_classes)
     dp_table_free(&table);
     assert_failed(read_as("bce", "", "x,passed\n1,0\n2,2\n"), DP_EDATA,
                   "data.csv:3: column 'passed': '2' is neither 0 nor 1");
-    assert_failed(read_as("bce", "", "x,end\n1,failed\n"), DP_EDATA,
+    assert_failed(read_as("bce", "", "x,end\n1,0\n1,failed\n"), DP_EDATA,
                   "'failed' is neither 0 nor 1, which loss.name = bce takes: list the "
                   "names of 0 and 1 in data.classes");
     assert_failed(read_classes("bce", "", names, "x,end\n1,failed\n2,Passed\n"), DP_EDATA,
