@@ -78,12 +78,12 @@ def test_colour_images_in_both_orders(lab, arrays):
 
 
 @pytest.mark.parametrize("order, layout, shape", [
-    ((0, 1, 2, 3), "auto", [4, 28, 3]), ((0, 1, 2, 3), "channels_first", [4, 28, 3]),
-    ((0, 2, 3, 1), "channels_last", [4, 28, 3]), ((0, 1, 2, 3), "channels_last", [3, 4, 28])])
+    ((0, 1, 2, 3), "auto", [4, 16, 3]), ((0, 1, 2, 3), "channels_first", [4, 16, 3]),
+    ((0, 2, 3, 1), "channels_last", [4, 16, 3]), ((0, 1, 2, 3), "channels_last", [3, 4, 16])])
 def test_layout_says_which_axis_counts_the_channels(lab, arrays, order, layout, shape):
     """Images that are three pixels wide, of four channels; in HDF5 an attribute says it as well."""
     def thin(x):
-        x = x.reshape(len(x), 28, 28)[:, :, 13:16]
+        x = x[:, :, 6:9]
         return np.ascontiguousarray(np.stack([x, 255 - x, x // 2, x // 3], 1).transpose(order))
     lab.train("run.name=npy", **{**RUN, **write_both(lab, arrays, change=thin)}, data__layout=layout)
     assert list(lab.out("npy").attr("model", "input_shape")) == shape
@@ -92,7 +92,8 @@ def test_layout_says_which_axis_counts_the_channels(lab, arrays, order, layout, 
         if layout != "auto":
             file["x"].attrs["layout"] = {"channels_first": "NCHW", "channels_last": "NHWC"}[layout]
     lab.train("run.name=h5", **{**RUN, "data__train": "train.h5"})
-    assert_same_bits(lab.out("h5").model(), lab.out("npy").model(), "an attribute")
+    h5, npy = lab.out("h5").model(), lab.out("npy").model()
+    assert all((h5[name] == npy[name]).all() for name in npy)
     with h5py.File(lab.dir / "train.h5", "a") as file:
         file["x"].attrs["layout"] = "NWHC"
     lab.run("run.ini", "run.name=odd").fails(3, "'NWHC'", "NCHW or NHWC")
