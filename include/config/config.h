@@ -30,6 +30,7 @@ typedef struct dp_config {
         char columns[DP_TEXT], exclude[DP_TEXT]; /* names separated by commas */
         double validation;                       /* count, or fraction below 1 */
         char normalize[16];                      /* unit | standardize | none */
+        char memory[16];                         /* auto | copy | map */
         char layout[16];             /* auto | channels_first | channels_last */
         bool stratify;               /* the validation split by class */
         char classes[DP_TEXT];       /* names separated by commas */

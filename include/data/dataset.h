@@ -3,6 +3,7 @@
 #ifndef DP_DATA_DATASET_H
 #define DP_DATA_DATASET_H
 
+#include "base/map.h"
 #include "base/status.h"
 #include "base/tensor.h"
 #include "config/config.h"
@@ -22,6 +23,7 @@ typedef struct dp_table {
     bool bytes;      /* raw is uint8_t[n][features], else float[n][features]; images have
                        their channels first, whatever the file has */
     void *raw;       /* owner: this table */
+    dp_map map;      /* where raw lies in a file, else zeros */
     int32_t *label;  /* [n] class labels (cross_entropy), or NULL; owner: this table */
     float *target;   /* [n][ntargets] (regression, bce), or NULL; owner: this table */
     int ntargets;    /* 0 without target */
@@ -51,7 +53,8 @@ typedef struct dp_dataset {
     float *inv_std_f;     /* [nmean] 1 / std */
     char fingerprint[72]; /* hex digest over both tables as used (after data.limit):
                              shapes, values, labels, targets; no names. The
-                             first 16 digits are of `train` alone */
+                             first 16 digits are of `train` alone. Of a table of
+                             more than 1 GiB, 256 stretches of its rows count */
 } dp_dataset;
 
 /** Opens what the config names, cuts limit and validation, and takes the statistics of
@@ -73,12 +76,20 @@ static inline int dp_dataset_class_names(const dp_dataset *data) {
     return !data->class_name ? 0 : data->classes > 0 ? data->classes : 2;
 }
 
+/** Bytes of a row of raw. */
+static inline size_t dp_table_row_bytes(const dp_table *table) {
+    return (size_t)table->features * (table->bytes ? 1 : sizeof(float));
+}
+
 /** The class of a sample: its label, or with bce whether its target is 1. */
 static inline int dp_table_class(const dp_table *table, int row) {
     return table->label ? table->label[row] : table->target[row] > 0;
 }
 
-/** Rough memory of the tables in bytes. */
+/** Errors: DP_EDATA where a file that a table maps is another one by now. MPI: local */
+dp_status dp_dataset_check(const dp_dataset *data);
+
+/** Rough memory of the tables in bytes, without what is mapped. */
 size_t dp_dataset_bytes(const dp_dataset *data);
 
 /** What a trained model expects of a file; zeros: any file will do. Borrows. */
@@ -110,6 +121,9 @@ void dp_shape_text(int nshape, const int *shape, char out[DP_SHAPE_TEXT]);
 
 /** Feature f of a row as the file has it. */
 double dp_table_value(const dp_table *table, int32_t row, int f);
+
+/** Frees or unmaps raw. */
+void dp_table_drop_raw(dp_table *table);
 
 /** Frees what a reader allocated and zeroes the table. */
 void dp_table_free(dp_table *table);

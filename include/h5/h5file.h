@@ -152,6 +152,10 @@ dp_status dp_h5_get_attr_one(dp_h5 *file, const char *object, const char *name,
 dp_status dp_h5_shape(dp_h5 *file, const char *dataset, dp_h5_type *type, int *ndim,
                       int64_t dims[8]);
 
+/** Where the row-major values of a dataset lie in the file: *at, or -1 where they don't lie
+ *  in one piece, as `type` has them in memory. */
+dp_status dp_h5_where(dp_h5 *file, const char *dataset, dp_h5_type type, int64_t *at);
+
 /** Reads a whole dataset, converted to `type`; `count` must be its number of elements. */
 dp_status dp_h5_get(dp_h5 *file, const char *dataset, dp_h5_type type, int64_t count,
                     void *out);

@@ -68,6 +68,12 @@ const dp_key dp_keys[] = {
      "unit: bytes / 255, other data unchanged; standardize: mean 0 and deviation 1 over "
      "the training split (one pair for images, one a column for tables).",
      .choices = "unit | standardize | none"},
+    {KEY(data, memory, choice), "auto", DP_FREE,
+     "Samples of IDX, NPY and contiguous HDF5 files that need no conversion: copy reads "
+     "them; map takes them from the file as they are needed, so that they may be more "
+     "than "
+     "the memory; auto maps from 1 GiB on.",
+     .choices = "auto | copy | map"},
     {KEY(data, layout, choice), "auto", DP_FIXED,
      "Arrays of four dimensions: channels_first (N x C x H x W) or channels_last (N x H "
      "x "

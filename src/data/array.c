@@ -37,6 +37,34 @@ static size_t value_size(const dp_array *a) {
     return size[a->type];
 }
 
+dp_status dp_array_map_file(const dp_read_request *request, const char *file, int64_t at,
+                            const char *why_not, dp_array *a) {
+    const size_t large = (size_t)1 << 30;
+    size_t size = value_size(a), bytes = a->count * size;
+    bool asked = strcmp(request->memory, "map") == 0;
+    if (!asked && (strcmp(request->memory, "copy") == 0 || bytes < large)) {
+        return DP_OK;
+    }
+    if (!why_not && at % (int64_t)size != 0) {
+        why_not = "its values lie at odd places";
+    }
+    if (why_not) {
+        return asked ? dp_fail(DP_EDATA,
+                               "%s: data.memory = map takes a file as it is, but %s",
+                               a->name, why_not)
+                     : DP_OK;
+    }
+    return dp_map_open(file, at, bytes, &a->map);
+}
+
+dp_status dp_array_map(const dp_read_request *request, dp_stream *s, const char *why_not,
+                       dp_array *a) {
+    int64_t at = dp_stream_place(s);
+    why_not = at < 0 ? "it is packed: gunzip it" : why_not;
+    DP_TRY(dp_array_map_file(request, a->name, at, why_not, a));
+    return a->map.bytes > 0 ? dp_stream_skip(s, a->map.bytes) : DP_OK;
+}
+
 dp_status dp_array_alloc(dp_array *a) {
     return dp_memory_alloc(a->count, value_size(a), &a->value);
 }
@@ -44,6 +72,7 @@ dp_status dp_array_alloc(dp_array *a) {
 void dp_array_free(dp_array *a) {
     free(a->name);
     dp_memory_free(&a->value);
+    dp_map_close(&a->map);
 }
 
 /* ---- samples ---- */
@@ -97,9 +126,26 @@ static void move_floats(int pixels, int C, const float *from, float *to) {
     }
 }
 
+/* In memory, where it may be changed. */
+static dp_status copy_map(const dp_read_request *request, const char *name, dp_table *t) {
+    void *copy = NULL;
+    if (strcmp(request->memory, "map") == 0) {
+        return dp_fail(
+            DP_EDATA,
+            "%s: data.memory = map takes a file as it is, but its channels come "
+            "last: write x.transpose(0, 3, 1, 2)",
+            name);
+    }
+    DP_TRY(dp_memory_alloc(t->map.bytes, 1, &copy));
+    memcpy(copy, t->raw, t->map.bytes);
+    dp_table_drop_raw(t);
+    t->raw = copy;
+    return DP_OK;
+}
+
 static dp_status move_channels_first(dp_table *t) {
     int C = t->shape[0], pixels = t->features / C;
-    size_t bytes = (size_t)t->features * (t->bytes ? 1 : sizeof(float));
+    size_t bytes = dp_table_row_bytes(t);
     void *copy = NULL;
     DP_TRY(dp_memory_alloc(bytes, 1, &copy));
     for (int i = 0; i < t->n; i++) {
@@ -118,11 +164,15 @@ static dp_status move_channels_first(dp_table *t) {
 static dp_status check_finite(const char *name, const dp_table *t) {
     const float *v = t->raw;
     size_t width = (size_t)t->features;
-    for (size_t i = 0; i < (size_t)t->n * width; i++) {
-        if (!isfinite(v[i])) {
-            return dp_fail(DP_EDATA,
-                           "%s: value %zu of sample %zu (from 0) is %g as a float", name,
-                           i % width, i / width, (double)v[i]);
+    for (int k = 0; k < dp_table_stretches(t); k++) {
+        int begin = 0, end = 0;
+        dp_table_stretch(t, k, &begin, &end);
+        for (size_t i = (size_t)begin * width; i < (size_t)end * width; i++) {
+            if (!isfinite(v[i])) {
+                return dp_fail(DP_EDATA,
+                               "%s: value %zu of sample %zu (from 0) is %g as a float",
+                               name, i % width, i / width, (double)v[i]);
+            }
         }
     }
     return DP_OK;
@@ -178,10 +228,15 @@ dp_status dp_array_table(const dp_read_request *request, dp_array *samples,
     bool channels_last = false;
     take_shape(request->layout, samples, out, &channels_last);
     out->bytes = samples->type == DP_BYTES;
-    out->raw = samples->value;
+    out->map = samples->map;
+    out->raw = out->map.bytes > 0 ? out->map.memory : samples->value;
+    samples->map = (dp_map){0};
     samples->value = NULL;
     if (!out->bytes) {
         DP_TRY(check_finite(samples->name, out));
+    }
+    if (channels_last && out->map.bytes > 0) {
+        DP_TRY(copy_map(request, samples->name, out));
     }
     if (channels_last) {
         DP_TRY(move_channels_first(out));

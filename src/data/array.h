@@ -4,6 +4,7 @@
 #define DP_DATA_ARRAY_H
 
 #include "reader.h"
+#include "stream.h"
 
 enum { DP_ARRAY_DIMS = 8 };
 
@@ -16,12 +17,25 @@ typedef struct dp_array {
     enum { DP_BYTES, DP_FLOATS, DP_DOUBLES, DP_TEXTS } type; /* DP_TEXTS: of labels */
     void *value; /* row-major; texts: a char *[count] and what they point to, in one
                     allocation; owner: this */
+    dp_map map;  /* where the samples' values lie in a file, and `value` is NULL; owner:
+                    this */
 } dp_array;
 
 /** Sets count. Errors: DP_EDATA where a dimension is less than 1, there are more values
  *  or samples than an int can number, or more than a file of `length` bytes can hold,
  *  packed or not: a damaged header is to allocate nothing. */
 dp_status dp_array_count(dp_array *a, size_t length);
+
+/** Maps the samples' values, as they lie in the file from byte `at` on, if data.memory says
+ *  so: a->map has bytes then. why_not: NULL, or why they can't be taken as they are.
+ *  Errors: DP_EDATA, for data.memory = map also where they can't */
+dp_status dp_array_map_file(const dp_read_request *request, const char *file, int64_t at,
+                            const char *why_not, dp_array *a);
+
+/** The same for the values that a stream of the file a->name would read next, which it
+ *  passes then. */
+dp_status dp_array_map(const dp_read_request *request, dp_stream *s, const char *why_not,
+                       dp_array *a);
 
 /** Allocates `value`. */
 dp_status dp_array_alloc(dp_array *a);

@@ -93,6 +93,7 @@ static dp_status read_file(const dp_config *config, const char *path,
                                .columns = config->data.columns,
                                .exclude = config->data.exclude,
                                .layout = config->data.layout,
+                               .memory = config->data.memory,
                                .schema = *schema};
     DP_TRY(dp_names_split(config->data.classes, nnames, names));
     request.nclass_name = *nnames > 0 ? *nnames : schema->nclass_name;
@@ -270,6 +271,11 @@ dp_status dp_dataset_open(const dp_config *config, dp_dataset **out) {
     }
     *out = data;
     return DP_OK;
+}
+
+dp_status dp_dataset_check(const dp_dataset *data) {
+    DP_TRY(dp_map_check(&data->train.map));
+    return dp_map_check(&data->test.map);
 }
 
 void dp_dataset_destroy(dp_dataset **data) {

@@ -106,8 +106,8 @@ static dp_status read_layout(const source *s, const char *dataset, dp_array *a) 
                          a->name, layout);
 }
 
-static dp_status read_array(const source *s, const char *dataset, bool samples,
-                            dp_array *a) {
+static dp_status read_array(const source *s, const dp_read_request *request,
+                            const char *dataset, bool samples, dp_array *a) {
     dp_h5_type type;
     struct stat info = {0};
     a->name = dp_printed("%s: '%s'", s->path, dataset);
@@ -129,6 +129,19 @@ static dp_status read_array(const source *s, const char *dataset, bool samples,
     a->type = !samples ? DP_DOUBLES : type == DP_H5_U8 ? DP_BYTES : DP_FLOATS;
     static const dp_h5_type as[] = {
         [DP_BYTES] = DP_H5_U8, [DP_FLOATS] = DP_H5_F32, [DP_DOUBLES] = DP_H5_F64};
+    if (samples) {
+        int64_t at = 0;
+        DP_TRY(dp_h5_where(s->h5, dataset, as[a->type], &at));
+        DP_TRY(dp_array_map_file(request, s->file, at,
+                                 at < 0
+                                     ? "it is chunked, packed or of another type: write "
+                                       "it contiguous, as uint8 or float32"
+                                     : NULL,
+                                 a));
+    }
+    if (a->map.bytes > 0) {
+        return DP_OK;
+    }
     DP_TRY(dp_array_alloc(a));
     return dp_h5_get(s->h5, dataset, as[a->type], (int64_t)a->count, a->value);
 }
@@ -224,9 +237,9 @@ static dp_status read_source(source *s, const dp_read_request *request, dp_table
     DP_TRY(dp_h5_open_any(s->file, DP_EDATA, &s->h5));
     DP_TRY(find_samples(s, object));
     DP_TRY(find_labels(s, request));
-    DP_TRY(read_array(s, s->data, true, &s->samples));
+    DP_TRY(read_array(s, request, s->data, true, &s->samples));
     if (s->label[0]) {
-        DP_TRY(read_array(s, s->label, false, &s->labels));
+        DP_TRY(read_array(s, request, s->label, false, &s->labels));
     }
     dp_status status = read_classes(s, request, &nclasses, &class);
     status = status ? status : make_table(s, request, nclasses, class, out);

@@ -24,7 +24,8 @@ static uint32_t big_endian(const unsigned char b[4]) {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-static dp_status read_stream(dp_stream *s, bool images, dp_array *a) {
+static dp_status read_stream(dp_stream *s, const dp_read_request *request, bool images,
+                             dp_array *a) {
     enum { BYTES = 8 }; /* the type */
     unsigned char magic[4] = {0}, dim[4];
     DP_TRY(dp_stream_read_all(s, magic, sizeof magic));
@@ -43,16 +44,22 @@ static dp_status read_stream(dp_stream *s, bool images, dp_array *a) {
         a->dim[d] = big_endian(dim);
     }
     DP_TRY(dp_array_count(a, dp_stream_size(s)));
-    DP_TRY(dp_array_alloc(a));
-    DP_TRY(dp_stream_read_all(s, a->value, a->count));
+    if (images) {
+        DP_TRY(dp_array_map(request, s, NULL, a));
+    }
+    if (a->map.bytes == 0) {
+        DP_TRY(dp_array_alloc(a));
+        DP_TRY(dp_stream_read_all(s, a->value, a->count));
+    }
     return dp_stream_read_end(s);
 }
 
-static dp_status read_array(const char *path, bool images, dp_array *a) {
+static dp_status read_array(const char *path, const dp_read_request *request, bool images,
+                            dp_array *a) {
     dp_stream *s = NULL;
     a->name = dp_strdup(path);
     DP_TRY(dp_stream_open(path, NULL, &s));
-    dp_status status = read_stream(s, images, a);
+    dp_status status = read_stream(s, request, images, a);
     dp_stream_close(&s);
     return status;
 }
@@ -79,10 +86,10 @@ static dp_status read_both(const char *path, const dp_read_request *request,
                            dp_array *images, dp_array *labels, dp_table *out) {
     char beside[DP_MAX_PATH];
     bool found = false;
-    DP_TRY(read_array(path, true, images));
+    DP_TRY(read_array(path, request, true, images));
     DP_TRY(dp_array_find_labels(path, request, beside, &found));
     if (found) {
-        DP_TRY(read_array(beside, false, labels));
+        DP_TRY(read_array(beside, request, false, labels));
     }
     DP_TRY(dp_array_table(request, images, found ? labels : NULL, out));
     return out->label && request->schema.classes == 0

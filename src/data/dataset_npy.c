@@ -147,22 +147,38 @@ static dp_status read_values(dp_stream *s, const element *e, dp_array *a) {
     return DP_OK;
 }
 
-static dp_status read_stream(dp_stream *s, bool samples, dp_array *a) {
+/* Why values can't be taken as they are, or NULL. */
+static const char *unlike_memory(const dp_array *a, const element *e) {
+    bool floats = e->kind == 'f' && e->size == 4 && !e->swap;
+    return a->type == DP_BYTES || floats
+               ? NULL
+               : "its values must be converted: save x.astype('<f4')";
+}
+
+static dp_status read_stream(dp_stream *s, const dp_read_request *request, bool samples,
+                             dp_array *a) {
     element e;
     DP_TRY(read_header(s, a, &e));
     bool bytes = e.size == 1 && e.kind != 'i';
     a->type = bytes ? DP_BYTES : samples ? DP_FLOATS : DP_DOUBLES;
     DP_TRY(dp_array_count(a, dp_stream_size(s)));
+    if (samples) {
+        DP_TRY(dp_array_map(request, s, unlike_memory(a, &e), a));
+    }
+    if (a->map.bytes > 0) {
+        return dp_stream_read_end(s);
+    }
     DP_TRY(dp_array_alloc(a));
     DP_TRY(bytes ? dp_stream_read_all(s, a->value, a->count) : read_values(s, &e, a));
     return dp_stream_read_end(s);
 }
 
-static dp_status read_array(const char *path, bool samples, dp_array *a) {
+static dp_status read_array(const char *path, const dp_read_request *request,
+                            bool samples, dp_array *a) {
     dp_stream *s = NULL;
     a->name = dp_strdup(path);
     DP_TRY(dp_stream_open(path, NULL, &s));
-    dp_status status = read_stream(s, samples, a);
+    dp_status status = read_stream(s, request, samples, a);
     dp_stream_close(&s);
     return status;
 }
@@ -171,10 +187,10 @@ static dp_status read_both(const char *path, const dp_read_request *request,
                            dp_array *samples, dp_array *labels, dp_table *out) {
     char beside[DP_MAX_PATH];
     bool found = false;
-    DP_TRY(read_array(path, true, samples));
+    DP_TRY(read_array(path, request, true, samples));
     DP_TRY(dp_array_find_labels(path, request, beside, &found));
     if (found) {
-        DP_TRY(read_array(beside, false, labels));
+        DP_TRY(read_array(beside, request, false, labels));
     }
     return dp_array_table(request, samples, found ? labels : NULL, out);
 }

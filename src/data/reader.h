@@ -20,7 +20,7 @@ typedef struct dp_read_request {
     dp_target_kind kind;
     const char *target;            /* data.target: names separated by commas, or "" */
     const char *columns, *exclude; /* CSV: data.columns, data.exclude, likewise */
-    const char *layout;            /* data.layout */
+    const char *layout, *memory;   /* data.layout, data.memory */
     int nclass_name;               /* names of classes that are known; 0: none */
     char *const *class_name;
     dp_schema schema;
@@ -44,6 +44,13 @@ typedef struct dp_format {
  *  its shape. *out is unchanged on an error. */
 dp_status dp_format_read(const char *name, const char *path,
                          const dp_read_request *request, dp_table *out);
+
+/** How many stretches of rows stand for a table where all of it may be too much: one, of all
+ *  rows, up to 1 GiB, else 256 of a MiB, evenly spaced. */
+int dp_table_stretches(const dp_table *table);
+
+/** Rows [*begin, *end) of stretch k. */
+void dp_table_stretch(const dp_table *table, int k, int *begin, int *end);
 
 /** Whether the path ends so, in capitals or not. */
 bool dp_path_ends(const char *path, const char *ending);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/tree.h"
+#include "reader.h"
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -204,9 +205,14 @@ static uint64_t digest_table(uint64_t h, const dp_table *t) {
     const int64_t facts[] = {t->n,        t->features,     t->nshape,   t->shape[0],
                              t->shape[1], t->shape[2],     t->shape[3], t->bytes,
                              t->ntargets, t->label != NULL};
-    size_t n = (size_t)t->n;
+    size_t n = (size_t)t->n, row = dp_table_row_bytes(t);
     h = digest(h, facts, sizeof facts);
-    h = digest(h, t->raw, n * t->features * (t->bytes ? 1 : sizeof(float)));
+    for (int k = 0; k < dp_table_stretches(t); k++) {
+        int begin = 0, end = 0;
+        dp_table_stretch(t, k, &begin, &end);
+        h = digest(h, (const char *)t->raw + (size_t)begin * row,
+                   (size_t)(end - begin) * row);
+    }
     h = digest(h, t->label, t->label ? n * sizeof *t->label : 0);
     return digest(h, t->target, t->target ? n * t->ntargets * sizeof *t->target : 0);
 }

@@ -149,6 +149,17 @@ dp_status dp_stream_read_end(dp_stream *s) {
                               s->path, promised);
 }
 
+int64_t dp_stream_place(const dp_stream *s) {
+    return s->packed ? -1 : (int64_t)s->given;
+}
+
+dp_status dp_stream_skip(dp_stream *s, size_t n) {
+    s->given += n;
+    return lseek(s->fd, (off_t)s->given, SEEK_SET) >= 0
+               ? DP_OK
+               : dp_fail(DP_EDATA, "%s: cannot read: %s", s->path, strerror(errno));
+}
+
 /* The first bytes tell what it is; a plain file is read past the buffer. */
 static dp_status begin(dp_stream *s, const char *path, const char *hint) {
     enum { GZIP_ONLY = 16 };

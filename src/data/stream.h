@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct dp_stream dp_stream;
 
@@ -27,6 +28,12 @@ dp_status dp_stream_read_all(dp_stream *s, void *out, size_t n);
 /** Errors: DP_EDATA where there is anything left to read. With it all of gzip's checksums
  *  have been compared. */
 dp_status dp_stream_read_end(dp_stream *s);
+
+/** The place in the file of what is read next, or -1 where it is packed. */
+int64_t dp_stream_place(const dp_stream *s);
+
+/** Passes n bytes of a file that isn't packed. */
+dp_status dp_stream_skip(dp_stream *s, size_t n);
 
 /** Bytes of the file as it lies on the disk. */
 size_t dp_stream_size(const dp_stream *s);

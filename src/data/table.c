@@ -5,8 +5,16 @@
 #include <math.h>
 #include <stdio.h>
 
-void dp_table_free(dp_table *table) {
+void dp_table_drop_raw(dp_table *table) {
+    if (table->map.bytes > 0) {
+        dp_map_close(&table->map);
+        table->raw = NULL;
+    }
     dp_memory_free(&table->raw);
+}
+
+void dp_table_free(dp_table *table) {
+    dp_table_drop_raw(table);
     dp_memory_free(&table->label);
     dp_memory_free(&table->target);
     dp_memory_free(&table->column);
@@ -28,8 +36,22 @@ void dp_shape_text(int nshape, const int *shape, char out[DP_SHAPE_TEXT]) {
     }
 }
 
+int dp_table_stretches(const dp_table *t) {
+    const size_t most = (size_t)1 << 30;
+    return (size_t)t->n * dp_table_row_bytes(t) <= most ? 1 : 256;
+}
+
+void dp_table_stretch(const dp_table *t, int k, int *begin, int *end) {
+    int n = dp_table_stretches(t);
+    int64_t rows =
+        n == 1 ? t->n : (int64_t)(((size_t)1 << 20) / dp_table_row_bytes(t)) + 1;
+    int64_t first = (int64_t)t->n * k / n, next = (int64_t)t->n * (k + 1) / n;
+    *begin = (int)first;
+    *end = (int)(first + rows < next ? first + rows : next);
+}
+
 static size_t table_bytes(const dp_table *t) {
-    size_t sample = (size_t)t->features * (t->bytes ? 1 : sizeof(float)) +
+    size_t sample = (t->map.bytes > 0 ? 0 : dp_table_row_bytes(t)) +
                     (t->label ? sizeof *t->label : 0) +
                     (size_t)t->ntargets * sizeof *t->target;
     return (size_t)t->n * sample;

@@ -49,6 +49,12 @@ dp_status dp_h5_shape(dp_h5 *file, const char *name, dp_h5_type *type, int *ndim
     return DP_OK;
 }
 
+dp_status dp_h5_where(dp_h5 *file, const char *name, dp_h5_type type, int64_t *at) {
+    dp_h5_request q = request(DP_H5_ASK_WHERE, name, "");
+    q.type = type;
+    return ask_exactly(file, &q, at, sizeof *at);
+}
+
 dp_status dp_h5_get(dp_h5 *file, const char *name, dp_h5_type type, int64_t count,
                     void *out) {
     dp_h5_request q = request(DP_H5_ASK_VALUES, name, "");

@@ -12,10 +12,11 @@
 
 typedef struct dp_h5_request {
     enum {
-        DP_H5_ASK_HAS,     /* bool: whether there is such an object, or attribute */
-        DP_H5_ASK_SHAPE,   /* dp_h5_extent of a dataset of numbers or texts */
-        DP_H5_ASK_ROWS,    /* int64_t: of a table */
-        DP_H5_ASK_VALUES,  /* of a dataset */
+        DP_H5_ASK_HAS,    /* bool: whether there is such an object, or attribute */
+        DP_H5_ASK_SHAPE,  /* dp_h5_extent of a dataset of numbers or texts */
+        DP_H5_ASK_ROWS,   /* int64_t: of a table */
+        DP_H5_ASK_VALUES, /* of a dataset */
+        DP_H5_ASK_WHERE, /* int64_t: the place of a dataset's values in the file, or -1 */
         DP_H5_ASK_COLUMN,  /* values of a table's column; none where it has no such */
         DP_H5_ASK_NUMBERS, /* of an attribute */
         DP_H5_ASK_TEXTS,   /* of an attribute, each with its end */
@@ -71,7 +72,8 @@ void dp_h5_send_end(dp_h5 *file, dp_status status);
  *  beyond it, it spins. */
 void dp_h5_allow(uint64_t bytes);
 
-/** Answers from a dataset or table: SHAPE, ROWS, VALUES, COLUMN and TEXT. */
+/** Answers from a dataset or table: SHAPE, ROWS, VALUES, WHERE, COLUMN and
+ *  TEXT. */
 dp_status dp_h5_send_dataset(dp_h5 *file, const dp_h5_request *request);
 
 /** Whether the file has the object. */

@@ -242,6 +242,18 @@ static dp_status send_values(dp_h5 *f, const dp_h5_request *q, dataset *d) {
     return good ? DP_OK : read_failed(f, q->object, d);
 }
 
+static dp_status send_where(dp_h5 *f, const dp_h5_request *q, dataset *d) {
+    hid_t list = H5Dget_create_plist(d->id);
+    bool plain = H5Pget_layout(list) == H5D_CONTIGUOUS &&
+                 H5Pget_external_count(list) == 0 &&
+                 H5Tequal(d->type, dp_h5_type_ids(q->type).memory) > 0;
+    haddr_t place = plain ? H5Dget_offset(d->id) : HADDR_UNDEF;
+    int64_t at = place == HADDR_UNDEF ? -1 : (int64_t)place;
+    H5Pclose(list);
+    dp_h5_send(f, &at, sizeof at);
+    return DP_OK;
+}
+
 static herr_t read_dataset(hid_t id, hid_t type, void *out) {
     return H5Dread(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
 }
@@ -311,8 +323,8 @@ static dp_status check_class(dp_h5 *f, const dp_h5_request *q, const dataset *d)
 dp_status dp_h5_send_dataset(dp_h5 *f, const dp_h5_request *q) {
     static dp_status (*const answers[])(dp_h5 *, const dp_h5_request *, dataset *) = {
         [DP_H5_ASK_SHAPE] = send_shape,   [DP_H5_ASK_ROWS] = send_rows,
-        [DP_H5_ASK_VALUES] = send_values, [DP_H5_ASK_COLUMN] = send_column,
-        [DP_H5_ASK_TEXT] = send_text,
+        [DP_H5_ASK_VALUES] = send_values, [DP_H5_ASK_WHERE] = send_where,
+        [DP_H5_ASK_COLUMN] = send_column, [DP_H5_ASK_TEXT] = send_text,
     };
     dataset d;
     DP_TRY(open_dataset(f, q->object, &d));

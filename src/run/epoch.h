@@ -18,6 +18,8 @@ typedef struct dp_run {
     const char *metric; /* that decides on the best epoch */
     dp_progress_state progress;
     int64_t first_step; /* taken before this start */
+    long major_faults;  /* pages that this process has waited for the disk for, lately */
+    int64_t ask_until;  /* the step until which rows are asked for ahead */
     double start_time;  /* clock */
     /* of the open epoch since this start: training time, samples, steps */
     double epoch_seconds;

@@ -17,13 +17,17 @@ typedef struct names {
     int n;
 } names;
 
+static void *none; /* in place of what is mapped, which every rank maps itself */
+
 /* Everything that a data set points to. */
 static void list_pointers(dp_dataset *d, array a[ARRAYS], names t[NAMES]) {
     int k = 0;
     dp_table *tables[] = {&d->train, &d->test};
     for (int i = 0; i < 2; i++) {
         size_t n = (size_t)tables[i]->n, width = tables[i]->bytes ? 1 : sizeof(float);
-        a[k++] = (array){&tables[i]->raw, n * (size_t)tables[i]->features * width};
+        bool mapped = tables[i]->map.bytes > 0;
+        a[k++] = (array){mapped ? &none : &tables[i]->raw,
+                         n * (size_t)tables[i]->features * width};
         a[k++] = (array){(void **)&tables[i]->label, n * sizeof(int32_t)};
         a[k++] = (array){(void **)&tables[i]->target,
                          n * (size_t)tables[i]->ntargets * sizeof(float)};
@@ -91,6 +95,17 @@ static void move_in(dp_dataset *d, const header *h, char *memory) {
     }
 }
 
+/* What the first rank has mapped. */
+static dp_status map_again(dp_table *t) {
+    if (t->map.bytes == 0) {
+        return DP_OK;
+    }
+    t->map.memory = t->raw = NULL;
+    DP_TRY(dp_map_again(&t->map));
+    t->raw = t->map.memory;
+    return DP_OK;
+}
+
 /* The data set of a rank that has not opened it, on the shared arrays. */
 static dp_status attach(const header *h, char *memory, dp_dataset **out) {
     DP_TRY(dp_memory_alloc(1, sizeof **out, (void **)out));
@@ -109,7 +124,8 @@ static dp_status attach(const header *h, char *memory, dp_dataset **out) {
             (*t[k].at)[i] = text;
         }
     }
-    return DP_OK;
+    dp_status train = map_again(&d->train), test = map_again(&d->test);
+    return train != DP_OK ? train : test;
 }
 
 /* Each host has opened its own files. */

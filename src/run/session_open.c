@@ -151,7 +151,7 @@ static dp_status to_bytes(dp_table *table, const char *path) {
     for (size_t i = 0; i < n; i++) {
         bytes[i] = (uint8_t)from[i];
     }
-    dp_memory_free(&table->raw);
+    dp_table_drop_raw(table);
     table->raw = bytes;
     table->bytes = true;
     return DP_OK;

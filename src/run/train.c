@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* What training needs and a rank makes alone. */
@@ -39,6 +40,40 @@ static dp_status diverged(dp_run *run, int bad) {
     return dp_saver_diverged(run->saver, where);
 }
 
+/* Where the disk had to be waited for lately, asks for the rows of a later batch: those of
+ * a rank's share, so that the ranks ask for all of them. */
+static void ask_ahead(dp_run *run) {
+    enum { BATCHES = 4, STEPS = 1000 };
+    const dp_table *t = &run->session->data->train;
+    int64_t later = run->progress.position + BATCHES;
+    if (t->map.bytes == 0 || later >= run->sampler->steps) {
+        return;
+    }
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    if (usage.ru_majflt != run->major_faults) {
+        run->major_faults = usage.ru_majflt;
+        run->ask_until = run->progress.step + STEPS;
+    }
+    if (run->progress.step >= run->ask_until) {
+        return;
+    }
+    int n = 0, ranks = dp_comm_size(run->comm), rank = dp_comm_rank(run->comm);
+    const int32_t *rows = dp_sampler_batch(run->sampler, (int)later, &n);
+    size_t bytes = dp_table_row_bytes(t);
+    for (int64_t i = (int64_t)n * rank / ranks; i < (int64_t)n * (rank + 1) / ranks;
+         i++) {
+        dp_map_ask(&t->map, (size_t)rows[i] * bytes, bytes);
+    }
+}
+
+/* A file that is mapped is the same still. */
+static dp_status check_data(const dp_run *run) {
+    const dp_dataset *data = run->session->data;
+    bool mapped = data->train.map.bytes > 0 || data->test.map.bytes > 0;
+    return mapped ? dp_comm_agree(run->comm, dp_dataset_check(data)) : DP_OK;
+}
+
 /* One step, its metrics row and its log line. */
 static dp_status train_step(dp_run *run, bool *stop) {
     const dp_config *config = run->config;
@@ -50,6 +85,7 @@ static dp_status train_step(dp_run *run, bool *stop) {
     int64_t max_steps = config->train.max_steps;
     bool stop_requested = dp_saver_failed(run->saver) || dp_signals_pending() ||
                           (max_time > 0 && dp_clock() - run->start_time >= max_time);
+    ask_ahead(run);
     dp_step_result r;
     dp_step(run->stepper, rows, n, rates, progress->step + 1, progress->epoch + 1,
             stop_requested, &r);
@@ -98,6 +134,7 @@ static dp_status train_loop(void *arg) {
         if (progress->position == steps) {
             dp_score score;
             wait_params(run);
+            DP_TRY(check_data(run));
             progress->epoch++;
             progress->position = 0;
             DP_TRY(dp_epoch_evaluate(run, &score));

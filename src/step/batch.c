@@ -60,7 +60,7 @@ dp_status dp_batch_augment(dp_batch *b, const dp_config *config, const dp_table 
 /* Each thread makes its range of samples. */
 static void augment(const dp_batch *b, dp_team team, const dp_table *table,
                     const int32_t *rows, int N) {
-    size_t bytes = (size_t)table->features * (table->bytes ? 1 : sizeof(float));
+    size_t bytes = dp_table_row_bytes(table);
     for (int n = N * team.id / team.n; n < N * (team.id + 1) / team.n; n++) {
         dp_augment_sample(b->augment, team.id, table, b->epoch, rows[n],
                           (char *)b->augmented + (size_t)n * bytes);
