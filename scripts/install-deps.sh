@@ -73,6 +73,7 @@ look() {
         need python3-matplotlib module matplotlib
         need python3-optuna module optuna
         need python3-pandas module pandas
+        need python3-pil module PIL
         need python3-torch module torch
         need hdf5-tools program h5repack
         need valgrind program valgrind

@@ -45,8 +45,10 @@ static dp_status check_names(const dp_csv_text *text, int line,
         numbers += dp_csv_number(text, columns->name[c], &v);
     }
     if (numbers == columns->n) {
-        return dp_fail(DP_EDATA, "%s:%d: numbers where the columns' names are expected",
-                       text->path, line);
+        return dp_fail(DP_EDATA,
+                       "%s:%d: numbers where the columns' names are expected; "
+                       "scripts/prepare.py %s -o OUT.h5 takes files without a header",
+                       text->path, line, text->path);
     }
     const char *duplicate = find_duplicate(columns);
     return duplicate ? dp_fail(DP_EDATA, "%s:%d: two columns are named '%s'", text->path,

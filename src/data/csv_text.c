@@ -47,7 +47,11 @@ dp_status dp_csv_open(const char *path, dp_csv_text *f) {
     dp_stream_close(&stream);
     DP_TRY(status);
     if (memchr(f->text, '\0', f->length)) {
-        return dp_fail(DP_EDATA, "%s: not UTF-8 text: there are zero bytes in it", path);
+        return dp_fail(DP_EDATA,
+                       "%s: not UTF-8 text: there are zero bytes in it; "
+                       "scripts/prepare.py %s -o OUT.h5 "
+                       "reads UTF-16",
+                       path, path);
     }
     f->at = f->text + (strncmp(f->text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0);
     dp_csv_skip_blank(f);

@@ -52,6 +52,8 @@ static const char *not_a_label(const dp_read_request *r) {
                   : " is not a class number: list the classes' names in data.classes";
 }
 
+#define TO_NUMBERS "; scripts/prepare.py makes numbers of texts, dates and decimal commas"
+
 /* A number, or the name of a class. NULL, or why it is none. */
 static const char *parse(const csv *f, bool feature, const char *cell, double *v) {
     const dp_read_request *r = f->request;
@@ -72,8 +74,8 @@ static const char *parse(const csv *f, bool feature, const char *cell, double *v
     if (label) {
         return not_a_label(r);
     }
-    return strchr(cell, ',') ? " is not a number (write 1.5, not 1,5)"
-                             : " is not a number";
+    return strchr(cell, ',') ? " is not a number (write 1.5, not 1,5)" TO_NUMBERS
+                             : " is not a number" TO_NUMBERS;
 }
 
 /* The label of a row of a file that names its classes itself: a text, where the first row has
@@ -100,8 +102,10 @@ static dp_status read_cell(csv *f, int line, int c, char *cell) {
         return DP_OK;
     }
     if (!*cell) {
-        return dp_fail(DP_EDATA, "%s:%d: column '%s' is empty", f->text.path, line,
-                       f->columns.name[c]);
+        return dp_fail(DP_EDATA,
+                       "%s:%d: column '%s' is empty; scripts/prepare.py %s -o OUT.h5 "
+                       "--missing median fills such cells",
+                       f->text.path, line, f->columns.name[c], f->text.path);
     }
     bool kept = false;
     if (!feature && f->label) {

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Makes an HDF5 file that the trainer reads of tables, arrays and images as people have them.
+
+    scripts/prepare.py IN... -o OUT.h5 [options]          the recipe is made, used, and kept in OUT.h5
+    scripts/prepare.py --like OUT.h5 NEW... -o NEW.h5     new rows by the same recipe
+    scripts/prepare.py --like OUT.h5 --unscale PREDICTIONS.csv -o PREDICTIONS2.csv
+                                                          predictions of a scaled target in its unit
+
+IN: CSV of any dialect (found by itself: separator, decimal comma, encoding, header or none), Parquet,
+Excel; x.npy with y.npy, .npz; a folder with a folder of images for each class; IDX images by EMNIST's,
+KMNIST's or QMNIST's names. Several tables are put one behind the other; of arrays one may be the
+training set, another, with test or t10k in its name, the test set. It prints what it does with each
+column, and the config lines to use."""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+
+import packages
+
+packages.need("numpy", "h5py")
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from preplib import PrepareError, images, tables  # noqa: E402
+
+
+def say(text):
+    print(text)
+
+
+# ---- reading ----
+
+def read_tables(paths, args):
+    import pandas
+    frames = []
+    for path in paths:
+        frame, decimal = tables.read_file(path, args, say)
+        frames.append(tables.clean(frame, decimal))
+        if list(frames[0].columns) != list(frames[-1].columns):
+            raise PrepareError(f"{path}: its columns are not those of {paths[0]}")
+    return pandas.concat(frames, ignore_index=True)
+
+
+def from_tables(paths, args, recipe):
+    frame = read_tables(paths, args)
+    if recipe is None:
+        recipe = {"kind": "table", **tables.make_recipe(frame, args)}
+    tables.tell(recipe, say)
+    return {"train": tables.apply(recipe, frame, str(paths[0]), say)}, recipe
+
+
+def array_set(x, y, classes):
+    """An array with its labels or values; texts become classes."""
+    if len(x) != len(y):
+        raise PrepareError(f"{len(x)} samples, but {len(y)} labels")
+    y = np.squeeze(y, 1) if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.dtype.kind in "US":
+        classes = classes or sorted(set(map(str, y.astype(str))))
+        y = np.array([classes.index(v) if v in classes else -1 for v in y.astype(str)])
+        if (y < 0).any():
+            raise PrepareError("a label is none of the recipe's classes")
+    return {"x": x, "y": y, "columns": None, "targets": None, "classes": classes}
+
+
+def from_arrays(paths, args, recipe):
+    kinds = {images.kind(path) for path in paths}
+    if len(kinds) > 1:
+        raise PrepareError(f"{', '.join(map(str, paths))}: are of different kinds: prepare them one by one")
+    kind, splits, classes = kinds.pop(), {}, recipe and recipe["classes"]
+    known = recipe
+    for path in paths:
+        split = "test" if images.is_test(path) and len(paths) > 1 else "train"
+        if kind == "npz":
+            found = images.read_npz(path, say)
+        elif kind == "npy":
+            found = {split: images.read_npy(path, say)}
+        else:
+            x, y, known = images.read_folder(path, args, known, say) if kind == "folder" else \
+                images.read_idx_set(path, say)
+            classes, found = known["classes"], {split: (x, y)}
+        for name, (x, y) in found.items():
+            if name in splits:
+                raise PrepareError(f"{path}: a second {name} set")
+            splits[name] = array_set(x, y, classes)
+            classes = splits[name]["classes"]
+    return splits, {"kind": kind, **(known or {}), "classes": classes}
+
+
+# ---- splitting and writing ----
+
+def split_off(data, fraction, seed):
+    """(training part, test part), the latter with each class in its share."""
+    n, y, rng = len(data["x"]), data["y"], np.random.default_rng(seed)
+    if y is None:
+        raise PrepareError("--test: the target is not there")
+    groups = [np.where(y.reshape(n, -1)[:, 0] == c)[0] for c in range(len(data["classes"]))] \
+        if data["classes"] else [np.arange(n)]
+    chosen = np.zeros(n, bool)
+    for rows in groups:
+        chosen[rng.permutation(rows)[:round(fraction * len(rows))]] = True
+    if not chosen.any() or chosen.all():
+        raise PrepareError(f"--test {fraction:g}: of {n} rows that leaves nothing on one side")
+    return [{**data, "x": data["x"][rows], "y": y[rows]} for rows in (~chosen, chosen)]
+
+
+def write_set(group, data):
+    x, y = data["x"], data["y"]
+    x = x if x.dtype in (np.uint8, np.float32) else x.astype("f4")
+    spatial = x.ndim > 2
+    sample = group.create_dataset("images" if spatial else "x", data=x)
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4):
+        sample.attrs["layout"] = "NCHW"
+    if data["columns"]:
+        sample.attrs["columns"] = data["columns"]
+    if y is None:
+        return
+    classes = data["classes"]
+    whole = classes or (np.asarray(y).dtype.kind in "iub" and np.ndim(y) == 1)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    label = group.create_dataset("labels" if spatial else "y", data=y.astype("i8" if whole else "f4"))
+    if data["targets"]:
+        label.attrs["columns"] = data["targets"]
+    if classes:
+        label.attrs["classes"] = classes
+
+
+def write(path, splits, recipe):
+    """Beside its place and renamed, so that it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with h5py.File(beside, "w") as file:
+            for name, data in splits.items():
+                write_set(file if len(splits) == 1 else file.create_group(name), data)
+            file.attrs["recipe"] = json.dumps(recipe)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def config_lines(path, splits):
+    data = splits["train"]
+    one = len(splits) == 1
+    y = data["y"]
+    classes = data["classes"] or (y is not None and y.dtype.kind in "iub")
+    lines = ["[data]", f"train = {path}{'' if one else ':/train'}"]
+    lines += [] if one else [f"test = {path}:/test"]
+    lines += [] if one is False else ["validation = 0.2"]
+    lines += ["normalize = standardize" if data["x"].dtype != np.uint8 else "normalize = unit"]
+    return [*lines, "", "[loss]", f"name = {'cross_entropy' if classes else 'mse'}"]
+
+
+# ---- the commands ----
+
+def load_recipe(path):
+    try:
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs["recipe"])
+    except (OSError, KeyError, ValueError):
+        raise PrepareError(f"{path}: no HDF5 file that scripts/prepare.py has written") from None
+
+
+def unscale(recipe, source, out):
+    """Columns <target> and <target>_predicted of the trainer's CSV, in the target's unit."""
+    scale = {step["column"]: step for step in recipe.get("targets", []) if "mean" in step}
+    if not scale:
+        raise PrepareError("the recipe scales no target")
+    with open(source, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    for k, name in enumerate(rows[0] if rows else []):
+        step = scale.get(name.removesuffix("_predicted"))
+        for row in rows[1:] if step else []:
+            row[k] = f"{float(row[k]) * step['std'] + step['mean']:.9g}" if row[k] else ""
+    with open(out, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    say(f"{out}: {len(rows) - 1} predictions in the target's unit")
+
+
+def prepare(args):
+    recipe = load_recipe(args.like) if args.like else None
+    if args.unscale:
+        if recipe is None:
+            raise PrepareError("--unscale needs --like OUT.h5")
+        return unscale(recipe, args.unscale, args.output)
+    paths = [Path(name) for name in args.inputs]
+    if not paths:
+        raise PrepareError("name the files to prepare (--help)")
+    if args.output.resolve() in [path.resolve() for path in paths]:
+        raise PrepareError(f"{args.output} is one of the inputs")
+    array = images.kind(paths[0]) is not None
+    if recipe and (recipe["kind"] == "table") == array:
+        raise PrepareError(f"{args.like} was made of {recipe['kind']}s: {paths[0]} is none")
+    splits, recipe = (from_arrays if array else from_tables)(paths, args, recipe)
+    if args.test and "test" not in splits:
+        splits["train"], splits["test"] = split_off(splits["train"], args.test, args.seed)
+    write(args.output, splits, recipe)
+    for name, data in splits.items():
+        say(f"{args.output}{f':/{name}' if len(splits) > 1 else ''}: {len(data['x'])} samples of "
+            f"{'x'.join(map(str, data['x'].shape[1:])) or 1}")
+    if args.like:
+        return say(f"use it with: trainer predict RUN --input {args.output}, or trainer eval RUN "
+                   f"data.test={args.output}")
+    return say("\n".join(["", "Config lines:", "", *config_lines(args.output, splits)]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="IN")
+    add("-o", "--output", required=True, type=Path, metavar="OUT.h5")
+    add("--like", metavar="OUT.h5", help="use the recipe of that file")
+    add("--unscale", metavar="CSV", help="predictions, of a target that --scale-target scaled")
+    add("--target", help="column or columns (with commas) to predict; default: the last one")
+    add("--exclude", help="columns to leave out, with commas between them")
+    add("--task", choices=["auto", "classes", "values"], default="auto",
+        help=f"what the target is; auto: classes where it is a text, or up to {tables.FEW} whole numbers")
+    add("--missing", choices=["drop", "mean", "median", "most_frequent"],
+        help="what becomes of cells that are missing")
+    add("--indicator", action="store_true", help="with a column of 0 and 1 for each that has such cells")
+    add("--categories", choices=["onehot", "codes"], default="onehot", help="of texts (default: onehot)")
+    add("--scale-target", action="store_true", help="to mean 0 and deviation 1")
+    add("--test", type=float, metavar="FRACTION", help="hold so much out as the test set")
+    add("--seed", type=int, default=42, help="of that choice (default: 42)")
+    add("--sep", help="separator of CSV files, else found")
+    add("--decimal", choices=[".", ","], help="decimal mark, else found")
+    add("--encoding", help="of CSV files, else found")
+    add("--no-header", action="store_true", help="the first line of a CSV file is a row")
+    add("--gray", action="store_true", help="images without colour")
+    add("--size", metavar="WxH", help="of images; default: the first one's")
+    args = parser.parse_args()
+    try:
+        if args.test is not None and not 0 < args.test < 1:
+            raise PrepareError(f"--test {args.test:g}: must be between 0 and 1")
+        prepare(args)
+    except PrepareError as error:
+        print(f"prepare.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"prepare.py: {error.filename or args.output}: {error.strerror or error}", file=sys.stderr)
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
