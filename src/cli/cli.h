@@ -14,7 +14,7 @@ typedef struct dp_cli {
     const char *index, *input, *output; /* options; NULL: not given */
     const char *split;                  /* as given, else what the command takes */
     const char *augment; /* the epoch, as text; NULL: samples as they are */
-    bool show, flat, params;
+    bool show, flat, params, gradient;
     dp_config config; /* train, check, show */
     dp_session
         *session; /* check, show: of the config; eval, predict: of the checkpoint */
@@ -27,6 +27,9 @@ dp_status dp_cli_check(const dp_cli *cli);
 dp_status dp_cli_show(const dp_cli *cli);
 dp_status dp_cli_eval(const dp_cli *cli);
 dp_status dp_cli_predict(const dp_cli *cli);
+
+/* cli_params.c: show --params and --gradient. */
+dp_status dp_cli_params(const dp_cli *cli);
 
 /* ---- samples.c: what show and predict share ---- */
 

@@ -1,5 +1,4 @@
-/* trainer show: samples as the files have them, or the parameters that training would begin
- * with. */
+/* trainer show: samples as the files have them. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli.h"
@@ -10,9 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Samples, inputs of one, and values of a tensor, where not all are asked for; numbers on
- * a line. */
-enum { SAMPLES = 5, INPUTS = 24, VALUES = 64, LINE = 14 };
+/* Samples and inputs of one, where not all are asked for; numbers on a line. */
+enum { SAMPLES = 5, INPUTS = 24, LINE = 14 };
 
 /* ---- samples ---- */
 
@@ -161,69 +159,12 @@ static dp_status show_samples(const dp_cli *cli, int32_t **rows, augmented *a) {
     return DP_OK;
 }
 
-/* ---- parameters ---- */
-
-/* Values [begin, end) on one line. */
-static void print_values(const float *v, size_t begin, size_t end, bool more) {
-    dp_strbuf line;
-    FILE *out = dp_strbuf_open(&line);
-    for (size_t i = begin; i < end; i++) {
-        fprintf(out, " %g", (double)v[i]);
-    }
-    fputs(more ? " ..." : "", out);
-    dp_strbuf_close(&line);
-    dp_log("%s", line.text);
-    free(line.text);
-}
-
-/* "  -0.0357 to 0.0357, mean 4.67e-06, deviation 0.0206" */
-static void spread_text(const float *v, size_t n, char *out, size_t size) {
-    double low = (double)v[0], high = low, sum = 0, squares = 0;
-    for (size_t i = 0; i < n; i++) {
-        double x = (double)v[i];
-        low = x < low ? x : low;
-        high = x > high ? x : high;
-        sum += x;
-        squares += x * x;
-    }
-    double mean = sum / (double)n, variance = squares / (double)n - mean * mean;
-    snprintf(out, size, "  %.3g to %.3g, mean %.3g, deviation %.3g", low, high, mean,
-             variance > 0 ? sqrt(variance) : 0.0);
-}
-
-/* All values of a small one, a row a line. */
-static void print_tensor(const dp_tensor *t, const float *v) {
-    char shape[DP_SHAPE_TEXT], spread[128] = "";
-    bool small = t->count <= VALUES;
-    if (!small) {
-        spread_text(v, t->count, spread, sizeof spread);
-    }
-    dp_log("%s %s%s", t->name, dp_tensor_shape(t, shape), spread);
-    size_t row = t->ndim > 1 ? t->count / (size_t)t->dim[0] : t->count;
-    for (size_t i = 0; small && i < t->count; i += row) {
-        print_values(v, i, i + row, false);
-    }
-    if (!small) {
-        print_values(v, 0, LINE, true);
-    }
-}
-
-static dp_status show_params(const dp_cli *cli) {
-    dp_session *s = cli->session;
-    bool root = dp_comm_rank(cli->comm) == 0;
-    DP_TRY(dp_comm_agree(cli->comm, root ? dp_model_init(s->model, &s->config) : DP_OK));
-    for (int t = 0; root && t < s->model->ntensors; t++) {
-        const dp_tensor *tensor = &s->model->tensors[t];
-        print_tensor(tensor, s->model->params + tensor->offset);
-    }
-    return DP_OK;
-}
-
 dp_status dp_cli_show(const dp_cli *cli) {
     int32_t *rows = NULL;
     augmented a = {0};
     dp_session_header(cli->session);
-    dp_status s = cli->params ? show_params(cli) : show_samples(cli, &rows, &a);
+    dp_status s =
+        cli->params || cli->gradient ? dp_cli_params(cli) : show_samples(cli, &rows, &a);
     free(rows);
     close_augmented(&a);
     return s;

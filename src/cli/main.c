@@ -18,10 +18,10 @@ static const char usage[] =
     "                       [--split train|val|test]           --flat: the vector), or "
     "the initial parameters;\n"
     "                       [--index 0,5,9-12]                 trains nothing\n"
-    "                       [--flat] [--params]                --augment EPOCH: as "
-    "training "
-    "sees them then\n"
-    "                       [--augment EPOCH]\n"
+    "                       [--flat] [--params] [--gradient]   --gradient: that of the "
+    "first batch;\n"
+    "                       [--augment EPOCH]                  --augment EPOCH: as "
+    "training sees them then\n"
     "       trainer eval    CHECKPOINT|RUN [section.key=value ...]\n"
     "                       [--split train|val|test]           loss and accuracy on the "
     "test set, or on a split\n"
@@ -80,7 +80,7 @@ typedef struct command {
 static const command commands[] = {
     {"train", train, CONFIG, "", NULL}, /* the first one's name may be left out */
     {"check", dp_cli_check, MODEL, "", NULL},
-    {"show", dp_cli_show, MODEL, "ntfpa", "train"},
+    {"show", dp_cli_show, MODEL, "ntfpga", "train"},
     {"eval", dp_cli_eval, CHECKPOINT, "t", "test"},
     {"predict", dp_cli_predict, CHECKPOINT, "niots", "test"},
     {"help", help, WORDS, "", NULL},
@@ -114,6 +114,7 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
                                             {"show", no_argument, NULL, 's'},
                                             {"flat", no_argument, NULL, 'f'},
                                             {"params", no_argument, NULL, 'p'},
+                                            {"gradient", no_argument, NULL, 'g'},
                                             {"augment", required_argument, NULL, 'a'},
                                             {0}};
     int option, nwords = 0;
@@ -138,6 +139,7 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
         cli->show = option == 's' || cli->show;
         cli->flat = option == 'f' || cli->flat;
         cli->params = option == 'p' || cli->params;
+        cli->gradient = option == 'g' || cli->gradient;
         cli->augment = option == 'a' ? optarg : cli->augment;
     }
     while (optind < argc) { /* behind "--" */

@@ -137,3 +137,25 @@ def test_what_can_not_be_shown_is_refused(lab, args, code, mentions):
 
 def test_no_test_set_is_exit_3(tables):
     tables.run("show", "configs/linear.ini", "--split", "test", ranks=2).fails(3, "data.test")
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_the_gradient_of_the_first_batch(tables, ranks):
+    """Of mse at w = 0.5, -1, b = 2: 2/n sum (w x + b - y) x. Nothing of the optimizer is in it."""
+    (tables.dir / "t.csv").write_text("a,b,y\n" + "".join(
+        f"{a},{b},{y}\n" for a, b, y in [(1, 2, 3), (2, 0.5, 1), (0, 4, -1), (3, 1, 2.5), (-1, 2, 0)]))
+    x = np.array([(1, 2), (2, 0.5), (0, 4), (3, 1), (-1, 2)])
+    error = x @ [0.5, -1] + 2 - np.array([3, 1, -1, 2.5, 0])
+    config = tables.config(data__dir=None, data__train="t.csv", model__layers=None, model__init="constant",
+                           model__init_weight="0.5 -1", model__init_bias=2, loss__name="mse",
+                           train__batch_size=0, optimizer__name="adamw", optimizer__lr=0.1,
+                           optimizer__clip_norm=0.01, optimizer__weight_decay=0.1, train__ema=0.9)
+    out = tables.run("show", config, "--gradient", "--params", ranks=ranks).expect(0).out.splitlines()
+    at = out.index("0.weight [1,2]"), out.index("0.weight [1,2]", out.index("0.weight [1,2]") + 1)
+    assert numbers([out[at[0] + 1]]).tolist() == [0.5, -1] and numbers([out[at[0] + 3]]).tolist() == [2]
+    np.testing.assert_allclose(numbers([out[at[1] + 1]]), 2 / 5 * error @ x, rtol=1e-5)
+    np.testing.assert_allclose(numbers([out[at[1] + 3]]), 2 / 5 * error.sum(), rtol=1e-5)
+    norm = np.hypot(np.linalg.norm(2 / 5 * error @ x), 2 / 5 * error.sum())
+    line = re.match(r"gradient of the first batch: 5 samples, loss (\S+), norm (\S+)", out[at[1] - 1])
+    np.testing.assert_allclose([float(v) for v in line.groups()], [(error ** 2).mean(), norm], rtol=1e-5)
+    assert not (tables.dir / "runs").exists()
