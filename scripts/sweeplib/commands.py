@@ -211,6 +211,7 @@ def dry_run(spec, launcher):
         for number in range(known):
             points.append(study.point(number, points))
             output = SWEEPS / spec.name / f"{number:04d}-{digest(points[-1])}"
+            output = output / "seed-1" if spec.seeds > 1 else output
             command = launcher.command() + engine.trial_arguments(
                 spec, output, points[-1])
             print(f"trial {number}: {shlex.join(command)}")
@@ -248,7 +249,7 @@ def best(args):
         raise SweepError(f"{study.folder}: no trial is complete yet")
     spec, folder = study.spec, study.folder_of(trial)
     print(f"# {spec.metric} {trial.value:.6g}, trial {trial.number} of {spec.trials}: {folder}")
-    print((folder / "config.ini").read_text())
+    print((study.runs_of(trial)[0] / "config.ini").read_text())
     ranks, name = ["mpirun", "-np", str(spec.ranks)] if spec.ranks > 1 else [], f"{spec.name}-best"
     print("# to train it: " + shlex.join([*ranks, "./trainer", *engine.arguments(
         spec, study.folder / "config.ini", name, f"runs/{name}", trial.params)]))

@@ -18,6 +18,7 @@ import math
 import os
 import select
 import signal
+import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -83,12 +84,34 @@ def arguments(spec, config, name, output, point):
 
 
 def trial_arguments(spec, folder, point):
-    """The same for a trial in its folder, which goes on from there whatever the config wants of a
-    run; a pruner wants to see epochs soon."""
-    name = f"{spec.name}-{folder.name.split('-')[0]}"
+    """The same for a trial in its folder, or a run of it in seed-<k> there, which goes on from there
+    whatever the config wants of a run; a pruner wants to see epochs soon."""
+    seed = folder.name.removeprefix("seed-") if spec.seeds > 1 else ""
+    trial = folder.parent if seed else folder
+    name = f"{spec.name}-{trial.name.split('-')[0]}{f'-{seed}' if seed else ''}"
     soon = [] if spec.pruner == "none" else [f"metrics.flush={LOOK}"]
-    return [*arguments(spec, folder.parent / "config.ini", name, folder, point), *soon,
+    return [*arguments(spec, trial.parent / "config.ini", name, folder, point), *soon,
+            *([f"run.seed={seed}"] if seed else []),
             "run.resume=auto", f"parallel.threads={spec.threads}"]
+
+
+def mean_curve(folders, metric):
+    """{epoch: mean} over the runs of a trial, of the epochs that all have which have begun."""
+    curves = [curve for folder in folders if (curve := read_metrics(folder, metric)[1])]
+    return {epoch: statistics.fmean(curve[epoch] for curve in curves)
+            for epoch in (curves[0] if curves else {}) if all(epoch in curve for curve in curves)}
+
+
+def score_of(folders, spec):
+    """(value, epoch, what is to be said of the seeds) of a trial whose runs have ended: the mean of
+    their best epochs."""
+    found = [best_of(read_metrics(folder, spec.metric)[1], spec.goal) for folder in folders]
+    found = [(value, epoch) for value, epoch in found if value is not None]
+    if not found:
+        return None, None, ""
+    values = [value for value, _ in found]
+    said = "" if len(folders) == 1 else f"{len(values)} seeds: {' '.join(f'{v:.6g}' for v in values)}"
+    return statistics.fmean(values), round(statistics.fmean(epoch for _, epoch in found)), said
 
 
 def last_words(folder, start=0):
@@ -159,7 +182,7 @@ class Running:
         self.trial, self.slot, self.folder = trial, slot, folder
         self.began, self.told, self.order, self.seen = time.monotonic(), None, None, None
         self.retry_at = None  # when to try again, after a failure
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         libc = ctypes.CDLL(None)
         parent = os.getpid()
 
@@ -262,7 +285,8 @@ class Worker:
         for running in list(self.running):
             if running.has_ended():
                 self.end(running)
-            elif self.study.prunes(running.trial, running.curve(self.spec.metric)):
+            elif running.folder in self.study.runs_of(running.trial)[:1] and \
+                    self.study.prunes(running.trial, running.curve(self.spec.metric)):
                 running.tell("prune")
         return True
 
@@ -280,12 +304,11 @@ class Worker:
         return True
 
     def start(self, trial):
-        folder = self.study.folder_of(trial)
+        folder, status = self.next_run(trial)
         if self.study.failures(trial) >= TRIES:
             message = f"no progress in {TRIES} attempts: {last_words(folder)}"
             self.finish(trial, 0, "failed", message)
             return
-        status, _ = read_metrics(folder, self.spec.metric)
         if status in ("complete", "diverged"):
             self.finish(trial, 0, status)  # its worker died before it could say so
             return
@@ -299,6 +322,14 @@ class Worker:
         self.say(trial, "started" if new else f"goes on from {step}" if step else "starts again",
                  shown(trial.params))
 
+    def next_run(self, trial):
+        """(folder, status) of the first of its runs that isn't complete, else of the last one."""
+        for folder in self.study.runs_of(trial):
+            status, _ = read_metrics(folder, self.spec.metric)
+            if status != "complete":
+                break
+        return folder, status
+
     def end(self, running):
         """A trainer has ended: what it left decides what became of the trial."""
         trial, seconds, code = running.trial, running.seconds(), running.process.returncode
@@ -306,7 +337,9 @@ class Worker:
         why = f"exit code {code}: {last_words(running.folder, running.log_start)}".rstrip(": ")
         if self.study.progress(trial) != trial.user_attrs["work"]["tries"][-1]:
             self.outage = None
-        if status in ("complete", "diverged"):
+        if status == "complete" and self.next_run(trial)[1] != "complete":
+            self.study.put_back(trial, seconds, False)  # for its next seed
+        elif status in ("complete", "diverged"):
             self.finish(trial, seconds, status)
         elif running.order == "prune":
             self.finish(trial, seconds, "pruned")
@@ -341,9 +374,8 @@ class Worker:
 
     def finish(self, trial, seconds, status, message=""):
         self.outage = None
-        folder = self.study.folder_of(trial)
-        curve = read_metrics(folder, self.spec.metric)[1]
-        value, epoch = best_of(curve, self.spec.goal)
+        value, epoch, seeds = score_of(self.study.runs_of(trial), self.spec)
+        message = message or seeds
         if status == "complete" and value is None:
             status, message = "failed", f"{self.spec.metric} is not a number"
         if status in ("diverged", "failed"):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from sweeplib import results
-from sweeplib.engine import read_metrics
+from sweeplib.engine import mean_curve
 from sweeplib.spec import is_number, shown
 
 BLUE, GREY, RED = "#2563a8", "#b8b8b8", "#c0392b"
@@ -140,6 +140,28 @@ def draw_curves(figure, spec, rows, curves):
         axes.legend(frameon=False)
 
 
+def pareto(points, goal):
+    """Those (seconds, value) that none is both faster and better than, by seconds."""
+    front, best = [], None
+    for seconds, value in sorted(points, key=lambda p: (p[0], -p[1] if goal == "max" else p[1])):
+        if best is None or (value > best if goal == "max" else value < best):
+            front.append((seconds, value))
+            best = value
+    return front
+
+
+def draw_pareto(figure, spec, rows, curves):
+    axes = figure.subplots()
+    points = [(r["seconds"], r["value"]) for r in rows if r["status"] == "complete"]
+    front = pareto(points, spec.goal)
+    axes.plot(*zip(*points) if points else ([], []), "o", ms=4, color=GREY, label="complete trials")
+    axes.step(*zip(*front) if front else ([], []), where="post", marker="o", ms=5, color=BLUE,
+              label="none is both faster and better")
+    axes.set(xlabel="seconds of training", ylabel=spec.metric, xscale="log")
+    focus(axes, [value for _, value in points], spec)
+    axes.legend(frameon=False)
+
+
 def draw_importance(figure, spec, rows, curves):
     done = [r for r in rows if r["status"] == "complete"]
     found = sorted((*importance([r["parameters"][k] for r in having(done, k)],
@@ -157,6 +179,7 @@ PICTURES = {
     "best": ("Best so far", draw_best, ""),
     "parameters": ("Each parameter", draw_parameters,
                    "Complete trials blue, pruned ones grey at their best epoch."),
+    "pareto": ("Metric and time", draw_pareto, ""),
     "curves": ("Learning curves", draw_curves, ""),
     "importance": ("Parameter importance", draw_importance,
                    "Spearman's rank correlation of each parameter with the metric, over complete "
@@ -221,7 +244,7 @@ def summary_html(study, spec, rows):
 def write(study):
     """-> the page's path."""
     spec, rows = study.spec, results.rows(study)
-    curves = {r["trial"]: read_metrics(r["folder"], spec.metric)[1] for r in rows}
+    curves = {r["trial"]: mean_curve(r["runs"], spec.metric) for r in rows}
     name = html.escape(spec.name)
     parts = ["<!DOCTYPE html>", f'<html lang="en"><meta charset="utf-8"><title>{name}</title>',
              f"<style>{STYLE}</style><h1>{name}</h1>", summary_html(study, spec, rows)]

@@ -30,7 +30,7 @@ def rows(study, trials=None):
                       "epoch": result["epoch"] if result else None,
                       "seconds": spent["seconds"], "parameters": trial.params,
                       "message": spent.get("message", ""),
-                      "folder": study.folder_of(trial)})
+                      "folder": study.folder_of(trial), "runs": study.runs_of(trial)})
     return found
 
 

@@ -69,6 +69,20 @@ class Dimension:
             return self.args
         return range(self.args[0], self.args[1] + 1) if self.kind == "int" else None
 
+    def parse(self, where, key, text):
+        """The value that a text names, if it is one of the dimension's."""
+        if self.kind == "choice":
+            if text in self.args:
+                return text
+            raise SweepError(f"{where}: {key}={text}: it is one of {shlex.join(self.args)}")
+        try:
+            value = self.type(text)
+            if self.args[0] <= value <= self.args[1]:
+                return value
+        except ValueError:
+            pass
+        raise SweepError(f"{where}: {key}={text}: it is between {self.args[0]} and {self.args[1]}")
+
     def tidy(self, value):
         """A sampled value, floats with six digits, still inside the range."""
         if self.kind in ("log", "uniform"):
@@ -77,8 +91,8 @@ class Dimension:
 
 
 class Spec(SimpleNamespace):
-    """path; the keys of [sweep]; space {key: Dimension}; slurm {key: value}; identity {what: text}:
-    all that decides on the trials."""
+    """path; the keys of [sweep]; space {key: Dimension}; points, to be tried first; slurm {key: value};
+    identity {what: text}: all that decides on the trials."""
 
     @property
     def size(self):
@@ -213,6 +227,7 @@ SWEEP = {  # name: (parse, default as text or None where it must be given, what 
     "threads": (COUNT, "1", "threads a rank"),
     "parallel": (auto_or(COUNT), "auto", "trials at a time, or auto"),
     "seed": (number_in(0, 2**63), "1", "a whole number"),
+    "seeds": (number_in(1, 1000), "1", "runs a trial, with run.seed = 1, 2, ..."),
     "pruner": (one_of("none", "halving", "median"), "none", "none, halving or median"),
     "max_time": (number_in(0, real=True), "0", "seconds until it stops, 0: no limit"),
     "wait": (number_in(0, real=True), "600",
@@ -303,6 +318,34 @@ def check_choice(where, key, text, args):
     return args
 
 
+def read_point(where, text, space):
+    """A point that is given as key=value words: one of the space, with each key that it has."""
+    try:
+        given = dict(word.split("=", 1) for word in shlex.split(text))
+    except ValueError:
+        raise SweepError(f"{where}: {text}: write key=value words, as in optimizer.lr=0.1") from None
+    point = {}
+    for key, dimension in space.items():
+        if not dimension.active(point):
+            continue
+        if key not in given:
+            raise SweepError(f"{where}: {key} is missing: it is in [space]")
+        point[key] = dimension.parse(where, key, given.pop(key))
+    if given:
+        raise SweepError(f"{where}: {next(iter(given))} is not in [space], or not of this point")
+    return point
+
+
+def read_points(path, section, spec):
+    points = [read_point(f"{path}: [points] {name}", text, spec.space) for name, text in section.items()]
+    if points and spec.method == "grid":
+        raise SweepError(f"{path}: [points] is for random and tpe: a grid has all points")
+    twice = next((name for n, name in enumerate(section) if points[n] in points[:n]), None)
+    if twice:
+        raise SweepError(f"{path}: [points] {twice}: this point stands above already")
+    return points
+
+
 def check_trials(path, spec):
     listed = spec.size < math.inf
     if spec.method == "grid" and not listed:
@@ -313,6 +356,8 @@ def check_trials(path, spec):
         if spec.method != "grid":
             raise SweepError(f"{path}: [sweep] trials is missing: how many to run")
         spec.trials = spec.size
+    if spec.trials < len(spec.points):
+        raise SweepError(f"{path}: trials = {spec.trials}, but [points] holds {len(spec.points)}")
     if spec.trials > spec.size:
         raise SweepError(f"{path}: trials = {spec.trials}, but the space holds {spec.size} "
                          "points only, and none is run twice")
@@ -333,9 +378,9 @@ def read_spec(path, name=None):
         text = error.strerror if isinstance(error, OSError) else str(error).replace("\n", " ")
         raise SweepError(f"{path}: can't be read: {text}") from None
     for section in ini:
-        if section not in ("sweep", "space", "slurm"):
-            raise SweepError(f"{path}: unknown section [{section}]: a spec has [sweep], [space] "
-                             "and [slurm]")
+        if section not in ("sweep", "space", "points", "slurm"):
+            raise SweepError(f"{path}: unknown section [{section}]: a spec has [sweep], [space], "
+                             "[points] and [slurm]")
     for section in ("sweep", "space"):
         if not ini.get(section):
             raise SweepError(f"{path}: section [{section}] is missing: see configs/sweep_mlp.ini")
@@ -346,14 +391,16 @@ def read_spec(path, name=None):
     space = {}
     for key, text in ini["space"].items():
         where = f"{path}: [space] {key}"
-        if key in OURS:
+        if key in OURS or (key == "run.seed" and sweep["seeds"] > 1):
             raise SweepError(f"{where}: the sweep sets this key itself: take it out")
         space[key] = read_dimension(where, key, text, space)
     slurm = read_section(path, "slurm", SLURM, ini.get("slurm", {}))
     spec = Spec(path=str(path), **sweep, space=space, slurm=slurm)
+    spec.points = read_points(path, ini.get("points", {}), spec)
     check_trials(path, spec)
     spec.identity = {f"[sweep] {k}": str(getattr(spec, k)) for k in SWEEP if k not in FREE}
     spec.identity |= {f"[space] {k}": str(dimension) for k, dimension in space.items()}
+    spec.identity |= {f"[points] {n}": shown(point) for n, point in enumerate(spec.points)}
     return spec
 
 

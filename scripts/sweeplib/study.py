@@ -197,6 +197,12 @@ class Study:
     def folder_of(self, trial):
         return self.folder / f"{trial.number:04d}-{digest(trial.params)}"
 
+    def runs_of(self, trial):
+        """The folders of its runs: its own, or one for each seed."""
+        folder = self.folder_of(trial)
+        return [folder] if self.spec.seeds == 1 else \
+            [folder / f"seed-{k}" for k in range(1, self.spec.seeds + 1)]
+
     def best(self, trials):
         found = [t for t in trials if t.state == TrialState.COMPLETE]
         pick = max if self.spec.goal == "max" else min
@@ -249,6 +255,8 @@ class Study:
         for tpe also from the results there are."""
         if self.spec.method == "grid":
             return self.spec.grid_point(number)
+        if number < len(self.spec.points):
+            return self.spec.points[number]
         used = {digest(point) for point in earlier}
         for redraw in range(REDRAWS):
             point = self.draw(number, seed_of(self.spec.seed, number, redraw))
@@ -317,9 +325,11 @@ class Study:
         return owner is None or has_ended(owner)
 
     def progress(self, trial):
-        """The newest checkpoint's name, "" before the first."""
-        with contextlib.suppress(OSError):
-            return os.readlink(self.folder_of(trial) / "checkpoints" / "last.h5")
+        """The newest checkpoint's name, "" before the first; of several runs the last one's that has
+        begun."""
+        for folder in reversed(self.runs_of(trial)):
+            with contextlib.suppress(OSError):
+                return os.readlink(folder / "checkpoints" / "last.h5")
         return ""
 
     def failures(self, trial):

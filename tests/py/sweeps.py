@@ -35,10 +35,11 @@ class Bench:
         config = {"train__epochs": 4, "train__batch_size": 32, "checkpoint__every": 1, **config}
         write_config(folder / "base.ini", data, **config)
 
-    def spec(self, stem="s", space=SPACE, slurm=None, **keys):
+    def spec(self, stem="s", space=SPACE, slurm=None, points=None, **keys):
         keys = {"config": "base.ini", "method": "random", "trials": 6, "metric": "test_loss",
                 "parallel": 2, **keys}
-        sections = {"sweep": keys, "space": space, **({"slurm": slurm} if slurm else {})}
+        sections = {"sweep": keys, "space": space, **({"points": points} if points else {}),
+                    **({"slurm": slurm} if slurm else {})}
         text = "".join(f"[{s}]\n" + "".join(f"{k} = {v}\n" for k, v in items.items()
                                             if v is not None) for s, items in sections.items())
         (self.dir / f"{stem}.ini").write_text(text)

@@ -95,13 +95,13 @@ def test_the_report_is_one_page_of_its_own(done):
     sweep = done.sweep()
     page = (sweep.path / "report.html").read_text()
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert sum(link.startswith("data:image/png;base64,") for link in links) == 4
+    assert sum(link.startswith("data:image/png;base64,") for link in links) == 5
     assert sorted(k for k in links if not k.startswith("data:")) == [t + "/" for t in
                                                                       sweep.trials()]
     table = re.findall(r'<tr class="complete"><td><a href="\d+-\w+/">(\d+)</a>', page)
     rows = sorted(sweep.results(), key=lambda row: float(row["test_loss"]))
     assert table == [row["trial"] for row in rows]
-    for name in ("best", "parameters", "curves", "importance"):
+    for name in ("best", "parameters", "pareto", "curves", "importance"):
         assert (sweep.path / f"report-{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -130,6 +130,53 @@ def test_the_seed_decides(done, bench):
     assert first[0] != points(bench, bench.spec("u", seed=2))[0]
     planned = done.run("run", "s.ini", "--dry-run")
     assert all(f"/{name} " in planned for name in done.sweep().trials())
+
+
+# ---- seeds and points ----
+
+def test_a_trial_of_several_seeds_is_their_mean(bench):
+    """The runs are those of run.seed = 1, 2, 3, alone; killed in between, the sweep goes on."""
+    spec = bench.spec(space={"optimizer.lr": "choice 0.05 0.2"}, method="grid", trials="auto", seeds=3)
+    out = bench.run("run", spec)
+    sweep = bench.sweep()
+    assert len(sweep.trials()) == 2 and sweep.endings() == [1, 1] and "[2/2 done" in out
+    for row in sweep.results():
+        folder, values = sweep.path / row["folder"], []
+        for seed in 1, 2, 3:
+            with h5py.File(folder / f"seed-{seed}/metrics.h5") as file:
+                values.append(file["epochs"]["test_loss"].min())
+            assert f"\nseed = {seed}\n" in (folder / f"seed-{seed}/config.ini").read_text()
+        assert len(set(values)) == 3
+        assert float(row["test_loss"]) == pytest.approx(sum(values) / 3, rel=1e-12)
+        assert row["message"] == "3 seeds: " + " ".join(f"{v:.6g}" for v in values)
+    assert f"trial {min(sweep.results(), key=lambda r: float(r['test_loss']))['trial']} of 2" in \
+        bench.run("best", "s")
+    bench.run("report", "s")
+    assert "3 seeds: " in (sweep.path / "report.html").read_text()
+
+
+def test_seeds_are_stopped_and_go_on(bench):
+    spec = bench.spec(space={"optimizer.lr": "choice 0.05 0.2"}, method="grid", trials="auto", seeds=2)
+    whole = bench.run("run", spec) and bench.sweep().values()
+    other = bench.spec("other", {"optimizer.lr": "choice 0.05 0.2"}, method="grid", trials="auto", seeds=2)
+    process = bench.start("run", other)
+    wait_for(lambda: list((bench.dir / "runs/sweeps/other").glob("*/seed-*/checkpoints/last.h5")), 30,
+             lambda: "a checkpoint")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    bench.run("resume", "other")
+    assert bench.sweep("other").values() == whole
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_points_that_are_given_come_first(fake, method):
+    points = {"mine": "optimizer.lr=0.5 train.batch_size=32 'model.layers=dense:16 tanh'",
+              "theirs": "optimizer.lr=0.001 train.batch_size=64 model.layers="}
+    fake.run("run", fake.spec(method=method, points=points, trials=4))
+    rows = fake.sweep().results()
+    assert [(row["optimizer.lr"], row["train.batch_size"], row["model.layers"]) for row in rows[:2]] == [
+        ("0.5", "32", "dense:16 tanh"), ("0.001", "64", '""')]
+    assert len({row["folder"] for row in rows}) == 4
 
 
 def test_optuna_has_nothing_to_warn_of(bench):

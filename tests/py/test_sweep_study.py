@@ -37,6 +37,24 @@ def test_a_time_limit_is_read_as_slurm_reads_it(limit, seconds):
     assert slurm.seconds(limit) == seconds
 
 
+def test_the_pareto_front_is_what_none_is_faster_and_better_than():
+    points = [(3, 0.9), (1, 0.5), (2, 0.8), (2, 0.7), (4, 0.85), (5, 0.95)]
+    assert report.pareto(points, "max") == [(1, 0.5), (2, 0.8), (3, 0.9), (5, 0.95)]
+    assert report.pareto(points, "min") == [(1, 0.5)] and report.pareto([], "min") == []
+
+
+@pytest.mark.parametrize("point, says", [
+    ("optimizer.lr=0.1", "train.batch_size is missing"), ("optimizer.lr=2 train.batch_size=16", "between 0.001 and 1"),
+    ("optimizer.lr=0.1 train.batch_size=17", "one of 16 32"), ("optimizer.lr train.batch_size=16", "key=value"),
+    ("optimizer.lr=0.1 train.batch_size=16 run.x=1", "run.x is not in [space]")])
+def test_wrong_points_are_refused(tmp_path, point, says):
+    (tmp_path / "s.ini").write_text(
+        "[sweep]\nconfig = base.ini\nmethod = random\nmetric = test_loss\ntrials = 3\n"
+        f"[space]\noptimizer.lr = log 1e-3 1\ntrain.batch_size = choice 16 32\n[points]\na = {point}\n")
+    with pytest.raises(SweepError, match=re.escape(says)):
+        read_spec(tmp_path / "s.ini")
+
+
 def test_importance_is_rank_correlation():
     metric = [1.0, 4.0, 9.0, 16.0, 25.0]
     assert report.importance([1, 2, 3, 4, 5], metric) == pytest.approx((1, 1))
