@@ -4,6 +4,7 @@
 #define DP_RUN_PREDICT_H
 
 #include "run/session.h"
+#include <stdio.h>
 
 /** Predictions for rows of a table, in the order of `row`. */
 typedef struct dp_prediction {
@@ -27,6 +28,10 @@ const char *dp_predict_name(const dp_session *session, int c, char buffer[12]);
 /** The name of input column (or target, behind the inputs) k: the table's, else x0, x1,
  *  ..., y or y0, y1, ... in buffer[16]. */
 const char *dp_predict_column(const dp_session *session, int k, char buffer[16]);
+
+/** Writes a name into CSV, text before and behind it, quoted where it must be. */
+void dp_predict_put_name(FILE *file, const char *before, const char *name,
+                         const char *behind);
 
 /** Writes `index,label,prediction,name,p0,p1,...`; regression:
  *  `index,<inputs>,<target>_predicted`. What is unknown is empty. Several yes-or-no

@@ -28,6 +28,10 @@ dp_status dp_cli_show(const dp_cli *cli);
 dp_status dp_cli_eval(const dp_cli *cli);
 dp_status dp_cli_predict(const dp_cli *cli);
 
+/* cli_scores.c: eval's figures of each class or target, of rows[0..n) (NULL: all n) of the
+ * test table; to --output too. MPI: collective. Errors: agreed */
+dp_status dp_cli_scores(const dp_cli *cli, const int32_t *rows, int n);
+
 /* cli_params.c: show --params and --gradient. */
 dp_status dp_cli_params(const dp_cli *cli);
 

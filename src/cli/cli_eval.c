@@ -1,5 +1,6 @@
-/* trainer eval: loss and accuracy of a checkpoint. */
+/* trainer eval: loss and accuracy of a checkpoint, then the figures of cli_scores.c. */
 #include "base/log.h"
+#include "base/open.h"
 #include "cli.h"
 #include "run/evaluate.h"
 #include "step/team.h"
@@ -50,7 +51,11 @@ static dp_status eval(const dp_cli *cli, job *j) {
     if (j->n == 0) {
         return dp_fail(DP_EDATA, "there is no test set to evaluate on: set data.test");
     }
-    return dp_team_open(cli->session->threads, in_team, j);
+    bool writes = cli->output && dp_comm_rank(cli->comm) == 0;
+    DP_TRY(dp_comm_agree(cli->comm,
+                         writes ? dp_open_check_target(cli->output, DP_EFILE) : DP_OK));
+    DP_TRY(dp_team_open(cli->session->threads, in_team, j));
+    return dp_cli_scores(cli, j->rows, j->n);
 }
 
 dp_status dp_cli_eval(const dp_cli *cli) {

@@ -24,7 +24,9 @@ static const char usage[] =
     "training sees them then\n"
     "       trainer eval    CHECKPOINT|RUN [section.key=value ...]\n"
     "                       [--split train|val|test]           loss and accuracy on the "
-    "test set, or on a split\n"
+    "test set, or on a split;\n"
+    "                       [--output FILE.csv|FILE.h5]        each class, confusion; or "
+    "each target\n"
     "       trainer predict CHECKPOINT|RUN [section.key=value ...]\n"
     "                       [--index 0,5,9-12 | --input FILE | --split train|val|test]\n"
     "                       [--output FILE.csv] [--show]       RUN: a run's folder, its "
@@ -81,7 +83,7 @@ static const command commands[] = {
     {"train", train, CONFIG, "", NULL}, /* the first one's name may be left out */
     {"check", dp_cli_check, MODEL, "", NULL},
     {"show", dp_cli_show, MODEL, "ntfpga", "train"},
-    {"eval", dp_cli_eval, CHECKPOINT, "t", "test"},
+    {"eval", dp_cli_eval, CHECKPOINT, "to", "test"},
     {"predict", dp_cli_predict, CHECKPOINT, "niots", "test"},
     {"help", help, WORDS, "", NULL},
     {"--help", help, WORDS, "", NULL},

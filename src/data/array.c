@@ -83,8 +83,9 @@ static bool counts_channels(int length) {
 
 /* Whether a sample of three axes has its channels last. */
 static bool is_channels_last(const char *layout, const dp_array *a, const int *shape) {
-    if (strcmp(layout, "auto") != 0) {
-        return strcmp(layout, "channels_last") == 0;
+    bool first = strcmp(layout, "channels_first") == 0;
+    if (first || strcmp(layout, "channels_last") == 0) {
+        return !first;
     }
     return a->channels_last || (!a->channels_first && !counts_channels(shape[0]) &&
                                 counts_channels(shape[2]));

@@ -190,7 +190,8 @@ static void put_number(FILE *f, double v) {
     fputs(text, f);
 }
 
-static void put_name(FILE *f, const char *before, const char *name, const char *behind) {
+void dp_predict_put_name(FILE *f, const char *before, const char *name,
+                         const char *behind) {
     fputs(before, f);
     if (!strpbrk(name, ",\"\r\n")) {
         fprintf(f, "%s%s", name, behind);
@@ -208,10 +209,11 @@ static void put_values(FILE *f, const dp_session *s, const dp_prediction *p) {
     int features = s->data->train.features;
     fputs("index", f);
     for (int k = 0; k < features; k++) {
-        put_name(f, ",", dp_predict_column(s, k, text), "");
+        dp_predict_put_name(f, ",", dp_predict_column(s, k, text), "");
     }
     for (int o = 0; o < p->outputs; o++) {
-        put_name(f, ",", dp_predict_column(s, features + o, text), "_predicted");
+        dp_predict_put_name(f, ",", dp_predict_column(s, features + o, text),
+                            "_predicted");
     }
     fputc('\n', f);
     for (int i = 0; i < p->n; i++) {
@@ -263,7 +265,7 @@ static void put_classes(FILE *f, const dp_session *s, const dp_prediction *p) {
                 fprintf(f, "%d", t->label ? t->label[row] : t->target[row] > 0);
             }
             fprintf(f, ",%d", p->top[i]);
-            put_name(f, ",", dp_predict_name(s, p->top[i], text), "");
+            dp_predict_put_name(f, ",", dp_predict_name(s, p->top[i], text), "");
         }
         if (one) {
             fputc(',', f);

@@ -33,7 +33,8 @@ static dp_status check_data(const dp_snapshot *from, const dp_session *session) 
         return dp_fail(
             DP_EDATA,
             "the data has changed since the run in %s began (fingerprint %.12s, was "
-            "%.12s): give it the same data, or start anew with run.overwrite=true",
+            "%.12s): give it the same data, or start anew with run.overwrite=true "
+            "run.resume=never",
             session->config.run.output, now, from->fingerprint);
     }
     return DP_OK;

@@ -61,7 +61,7 @@ def test_option_like_nonsense_is_exit_2(lab):
 
 def test_an_option_of_another_command_is_named(lab):
     lab.config()
-    lab.run("eval", "run.ini", "--index", "0").fails(2, "unknown option '--index': eval takes --split")
+    lab.run("eval", "run.ini", "--index", "0").fails(2, "unknown option '--index': eval takes --output --split")
     lab.run("run.ini", "optimizer.lr=-1").fails(2, "optimizer.lr")
 
 

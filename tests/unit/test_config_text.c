@@ -13,7 +13,7 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "overwrite = false\n\n"
         "[data]\nformat = auto\ndir = d\ntrain =\ntest =\ntarget =\n"
         "columns =\nexclude =\nvalidation = 0\nstratify = false\nnormalize = unit\n"
-        "classes =\nclass_weights = none\nlimit = 0\n\n"
+        "memory = auto\nlayout = auto\nclasses =\nclass_weights = none\nlimit = 0\n\n"
         "[model]\nlayers =\ninit = torch\ninit_weight = 0\ninit_bias = 0\n"
         "init_file =\ninit_partial = false\nfreeze =\n\n"
         "[loss]\nname = cross_entropy\nlabel_smoothing = 0\ndelta = 1\n\n"
@@ -89,6 +89,8 @@ static const struct {
     {"data.validation=0.1", false},
     {"data.stratify=true", false},
     {"data.normalize=standardize", false},
+    {"data.memory=map", true},
+    {"data.layout=channels_last", false},
     {"data.classes=T-shirt/top, Trouser", false},
     {"data.class_weights=balanced", false},
     {"data.limit=2147483647", false},
