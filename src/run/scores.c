@@ -60,7 +60,7 @@ static double top5(const dp_session *s, const dp_prediction *p) {
         const double *value = p->value + (size_t)i * (size_t)p->outputs;
         int label = label_of(s, p, i), before = 0;
         for (int c = 0; c < p->outputs; c++) {
-            before += value[c] > value[label] || (value[c] == value[label] && c < label);
+            before += value[c] > value[label] || (c < label && value[c] == value[label]);
         }
         hits += before < TOP;
     }
