@@ -1,0 +1,1 @@
+"""What scripts/inspect.py is made of."""
