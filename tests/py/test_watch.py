@@ -43,7 +43,7 @@ def test_a_run_that_has_ended(lab):
 
 
 def test_a_run_that_trains_is_followed_to_its_end(lab):
-    lab.config(model__layers="dense:12 relu", train__epochs=100000, metrics__flush=0.2)
+    lab.config(model__layers="dense:12 relu", train__epochs=1000000, metrics__flush=0.2, metrics__every=100)
     job = Process(["run.ini", "run.name=long"], lab.dir)
     try:
         job.wait_for(lambda: (lab.dir / "runs/long/metrics.h5").exists() and len(lab.out("long").table("steps")))
