@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Takes trained networks to other programs, and tensors from there.
+
+    scripts/convert.py RUN|CHECKPOINT --to FORMAT -o OUT
+        onnx          a graph from raw samples to logits or values, for onnxruntime
+        torch         TorchScript: torch.jit.load(OUT)(samples)
+        safetensors   the tensors under PyTorch's names, and what else is needed in the metadata
+        npz           the same for numpy
+        c             OUT.h, one C header that predicts a sample without any library
+        csv           the tables of a run, in a folder
+        tensorboard   the same as an event file
+    scripts/convert.py FILE --from torch|safetensors|npz -o OUT.h5 [--like RUN|CHECKPOINT]
+        tensors, for model.init_file = OUT.h5; with --like a whole checkpoint, which eval takes
+
+Networks go with their normalisation: they take values as the data files have them (bytes 0 to 255). onnx,
+torch and tensorboard need the packages of their names."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import packages
+
+packages.need("h5py", "numpy")
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from convertlib import ConvertError, arrays, c_header, history, network, onnx_format, pytorch  # noqa: E402
+
+NETWORKS = {"onnx": onnx_format.to_onnx, "torch": pytorch.to_torch, "safetensors": arrays.to_safetensors,
+            "npz": arrays.to_npz, "c": c_header.to_c}
+TABLES = {"csv": history.to_csv, "tensorboard": history.to_tensorboard}
+SOURCES = {"torch": pytorch.from_torch, "safetensors": arrays.from_safetensors, "npz": arrays.from_npz}
+
+
+def import_tensors(args):
+    tensors = SOURCES[args.source](Path(args.what))
+    if not tensors:
+        raise ConvertError(f"{args.what}: holds no tensor")
+    part = args.output.with_name(f".{args.output.name}.part.{os.getpid()}")
+    try:
+        if args.like:
+            put_into(network.find(args.like), tensors, part)
+        else:
+            with h5py.File(part, "w") as file:
+                for name, value in tensors.items():
+                    file[f"model/{name}"] = np.asarray(value, "f4")
+        os.replace(part, args.output)
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"{args.output}: {len(tensors)} tensors" + (f", else as {args.like}" if args.like else
+                                                      "; model.init = file, model.init_file = it"))
+
+
+def put_into(like, tensors, part):
+    """A copy of a checkpoint with these tensors."""
+    from inspectlib import files
+    try:
+        shutil.copyfile(like, part)
+        with h5py.File(part, "r+") as file:
+            model = file["model"]
+            for name in model:
+                if name not in tensors or model[name].shape != np.shape(tensors[name]):
+                    has = f"{list(np.shape(tensors[name]))}" if name in tensors else "not there"
+                    raise ConvertError(f"{name} is {has}, but {like} has {list(model[name].shape)}")
+                model[name][...] = np.asarray(tensors[name], "f4")
+        if files.digest_state(part) != "none":
+            files.seal(part)
+    except (KeyError, files.FileError) as error:
+        raise ConvertError(f"{like}: {error}") from None
+
+
+def export(args):
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    if args.to in TABLES:
+        TABLES[args.to](args.what, args.output)
+    else:
+        NETWORKS[args.to](network.load(args.what), args.output)
+    print(f"{args.output}: written")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", metavar="RUN|CHECKPOINT|FILE")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--to", choices=[*NETWORKS, *TABLES])
+    way.add_argument("--from", dest="source", choices=SOURCES)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--like", metavar="RUN|CHECKPOINT")
+    args = parser.parse_args()
+    if args.like and args.to:
+        parser.error("--like goes with --from")
+    try:
+        export(args) if args.to else import_tensors(args)
+    except ConvertError as error:
+        print(f"convert.py: {error}", file=sys.stderr)
+        return 4
+    except OSError as error:
+        print(f"convert.py: {error.filename or args.output}: {error.strerror or error}", file=sys.stderr)
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""scripts/convert.py: networks in other programs give the answers that they give here."""
+
+import csv
+import importlib.util
+import subprocess
+import sys
+import warnings
+
+import h5py
+import numpy as np
+import pytest
+
+from helpers import REPO, Lab, assert_same_bits
+
+NETS = {  # name: config, and whether the C header gives the same bits
+    "mlp": (dict(model__layers="dense:20 tanh layernorm dropout:0.3 dense:12 gelu", data__normalize="standardize"), 0),
+    "cnn": (dict(model__layers="conv:6@3+1 relu maxpool:2 conv:8@3/2 leaky_relu avgpool:2/1 dense:16 softplus"), 0),
+    "pooled": (dict(model__layers="maxpool:3/2 flatten dense:9 sigmoid", data__normalize="none"), 0),
+    "regression": (dict(model__layers="dense:16 relu dense:8 leaky_relu", loss__name="mse", data__dir=None,
+                        data__train="table.csv", data__test="table.csv", data__normalize="standardize",
+                        optimizer__lr=0.01), 1),
+    "linear": (dict(model__layers=None, loss__name="mse", data__dir=None, data__train="table.csv",
+                    data__test="table.csv", optimizer__lr=0.001), 1),
+}
+
+
+def convert(lab, *args, code=0):
+    done = subprocess.run([sys.executable, REPO / "scripts/convert.py", *map(str, args)], cwd=lab.dir, text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, data, arrays):
+    lab = Lab(tmp_path_factory.mktemp("convert"), data)
+    rng = np.random.default_rng(1)
+    lab.table = rng.normal(0, 2, (80, 5)).round(3)
+    y = lab.table @ rng.normal(0, 1, (5, 2)) + rng.normal(0, .1, (80, 2))
+    (lab.dir / "table.csv").write_text("a,b,c,d,e,y,z\n" + "".join(
+        ",".join(map(str, [*x, *t])) + "\n" for x, t in zip(lab.table, y.round(4))))
+    lab.images = arrays["test"][0]
+    lab.answers = {}
+    for name, (config, _) in NETS.items():
+        how = {"train__epochs": 2, "train__batch_size": 16, **config}
+        if "table" in str(config):
+            how["data__target"] = "y, z"
+        lab.train(f"run.name={name}", **how)
+        lab.run("predict", f"runs/{name}", "--output", f"{name}.csv").expect(0)
+        with open(lab.dir / f"{name}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = [c for c in rows[0] if c.endswith("_predicted") or c[0] == "p" and c[1:].isdigit()]
+        lab.answers[name] = np.array([[float(row[c]) for c in columns] for row in rows])
+    return lab
+
+
+def samples(lab, name):
+    if "table" in str(NETS[name]):
+        return lab.table.astype("f4")
+    images = lab.images.astype("f4")
+    return images[:, None] if name in ("cnn", "pooled") else images.reshape(len(images), -1)
+
+
+def check(lab, name, outputs, tolerance=1e-5):
+    outputs = np.asarray(outputs, float)
+    if "table" not in str(NETS[name]):
+        e = np.exp(outputs - outputs.max(1, keepdims=True))
+        outputs = e / e.sum(1, keepdims=True)
+    np.testing.assert_allclose(outputs, lab.answers[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_onnx(lab, name):
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    convert(lab, f"runs/{name}", "--to", "onnx", "-o", f"{name}.onnx")
+    session = runtime.InferenceSession(str(lab.dir / f"{name}.onnx"), providers=["CPUExecutionProvider"])
+    check(lab, name, session.run(None, {"input": samples(lab, name)})[0])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_torch(lab, name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    convert(lab, f"runs/{name}", "--to", "torch", "-o", f"{name}.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = torch.jit.load(str(lab.dir / f"{name}.pt"))
+    with torch.no_grad():
+        check(lab, name, network(torch.from_numpy(samples(lab, name))).numpy())
+
+
+DRIVER = """#include "net.h"
+#include <stdio.h>
+int main(void) {
+    static float sample[SIZE], out[OUTPUTS];
+    while (fread(sample, sizeof sample, 1, stdin) == 1) {
+        net_predict(sample, out);
+        fwrite(out, sizeof out, 1, stdout);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_c_header(lab, name, tmp_path):
+    """Of relu, leaky_relu and sums the bits are the trainer's own; else libm's functions differ a little."""
+    convert(lab, f"runs/{name}", "--to", "c", "-o", tmp_path / "net.h")
+    x = samples(lab, name)
+    driver = DRIVER.replace("SIZE", str(x[0].size)).replace("OUTPUTS", str(lab.answers[name].shape[1]))
+    (tmp_path / "main.c").write_text(driver)
+    subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-ffp-contract=off", "-o", tmp_path / "main",
+                    tmp_path / "main.c", "-lm"], check=True)
+    out = subprocess.run([tmp_path / "main"], input=x.tobytes(), stdout=subprocess.PIPE, check=True).stdout
+    outputs = np.frombuffer(out, "f4").reshape(len(x), -1)
+    check(lab, name, outputs)
+    if NETS[name][1]:
+        assert (outputs == lab.answers[name].astype("f4")).all(), "the same bits"
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "torch"])
+def test_tensors_go_and_come_back(lab, kind):
+    if kind == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    convert(lab, "runs/cnn", "--to", kind, "-o", f"back.{kind}")
+    convert(lab, f"back.{kind}", "--from", kind, "-o", "back.h5", "--like", "runs/cnn")
+    result = lab.run("eval", "back.h5").expect(0)
+    assert not result.err and result.out == lab.run("eval", "runs/cnn").out
+    convert(lab, f"back.{kind}", "--from", kind, "-o", "start.h5")
+    lab.train("run.name=taken", "model.init=file", "model.init_file=start.h5", "run.overwrite=true",
+              "optimizer.lr=1e-9", model__layers=NETS["cnn"][0]["model__layers"], train__epochs=1)
+    with h5py.File(lab.dir / "start.h5") as file:
+        for name, value in lab.out("cnn").model().items():
+            assert (file["model"][name][()] == value).all()
+    assert "but" in convert(lab, f"back.{kind}", "--from", kind, "-o", "no.h5", "--like", "runs/mlp", code=4)
+    assert not (lab.dir / "no.h5").exists()
+
+
+def test_a_state_dict_comes_here(lab):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    net = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8), torch.nn.LeakyReLU(),
+                              torch.nn.Linear(8, 2))
+    torch.save(net.state_dict(), lab.dir / "state.pt")
+    convert(lab, "state.pt", "--from", "torch", "-o", "state.h5", "--like", "runs/regression")
+    with h5py.File(lab.dir / "state.h5") as file:
+        assert (file["model/2.weight"][()] == net[2].weight.detach().numpy()).all()
+
+
+def test_safetensors_is_what_its_library_reads(lab):
+    library = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+    convert(lab, "runs/mlp", "--to", "safetensors", "-o", "m.safetensors")
+    found = library.load_file(lab.dir / "m.safetensors")
+    for name, value in lab.out("mlp").model().items():
+        assert (found[name] == value).all()
+    assert "normalize.mean" in found
+
+
+def test_tables_as_csv(lab):
+    convert(lab, "runs/mlp", "--to", "csv", "-o", "tables")
+    epochs = lab.out("mlp").table("epochs")
+    with open(lab.dir / "tables/epochs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == epochs["step"].tolist()
+    assert [float(row["train_loss"]) for row in rows] == epochs["train_loss"].tolist() and rows[0]["val_loss"] == ""
+
+
+@pytest.mark.parametrize("args, says", [
+    (["nowhere", "--to", "npz"], "nowhere"), (["table.csv", "--to", "npz"], "no checkpoint"),
+    (["table.csv", "--from", "npz"], "table.csv"), (["table.csv", "--from", "safetensors"], "no safetensors"),
+    (["runs/mlp", "--to", "c", "-o", "1.h"], "letter")])
+def test_refusals_are_a_line(lab, args, says):
+    err = convert(lab, *args, *(["-o", "out"] if "-o" not in args else []), code=4)
+    assert says in err and len(err.splitlines()) == 1
+    assert not (lab.dir / "out").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnx") is not None, reason="onnx is installed")
+def test_a_package_that_is_not_there_is_named(lab):
+    assert "pip install onnx" in convert(lab, "runs/mlp", "--to", "onnx", "-o", "x.onnx", code=4)
+
+
+def test_nothing_is_changed(lab):
+    before = lab.out("mlp").bits()
+    convert(lab, "runs/mlp", "--to", "npz", "-o", "n.npz")
+    assert_same_bits(lab.out("mlp").bits(), before, "after an export")
