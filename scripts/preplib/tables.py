@@ -14,7 +14,6 @@ MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-"]
 MOST_CATEGORIES = 50
 FEW = 20  # different whole numbers of a target that are taken for classes
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet", ".xlsx", ".xls", ".ods")
-DAY = 86400e9  # nanoseconds
 
 
 # ---- files ----
@@ -108,12 +107,11 @@ def clean(frame, decimal):
         if pandas.api.types.is_datetime64_any_dtype(column):
             columns[str(name)] = column
             continue
-        if column.dtype != object:
+        if pandas.api.types.is_numeric_dtype(column):
             columns[str(name)] = column.astype(float)
             continue
-        texts = column.map(lambda v: None if v is None or v != v or str(v).strip() in MISSING
-                           else str(v).strip())
-        columns[str(name)] = as_numbers(pandas, texts, decimal)
+        texts = [None if v is None or v != v or str(v).strip() in MISSING else str(v).strip() for v in column]
+        columns[str(name)] = as_numbers(pandas, pandas.Series(texts, dtype=object), decimal)
     return pandas.DataFrame(columns)
 
 
@@ -139,7 +137,7 @@ def as_numbers(pandas, texts, decimal):
 def kind_of(column):
     if str(column.dtype).startswith("datetime"):
         return "date"
-    return "text" if column.dtype == object else "number"
+    return "number" if column.dtype.kind in "biuf" else "text"
 
 
 def category_names(name, column, args):
@@ -180,8 +178,7 @@ def input_recipe(name, column, args):
 
 def days(column):
     """Dates as days since 1970."""
-    values = column.astype("int64").to_numpy() / DAY
-    return column.astype(object).where(column.isna(), values).astype(float)
+    return (column - np.datetime64(0, "ns")) / np.timedelta64(1, "D")
 
 
 def target_recipe(name, column, args):
