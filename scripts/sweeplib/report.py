@@ -7,21 +7,12 @@ import math
 
 import numpy as np
 
+from reportlib import page
 from sweeplib import results
 from sweeplib.engine import mean_curve
 from sweeplib.spec import is_number, shown
 
 BLUE, GREY, RED = "#2563a8", "#b8b8b8", "#c0392b"
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto;
-       padding: 0 1em }
-h1 { font-size: 1.6em; margin-bottom: 0 } h2 { font-size: 1.15em; margin: 2em 0 .3em }
-img { max-width: 100% } code { background: #f3f3f3; padding: .1em .3em }
-.table { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; width: 100% }
-th, td { padding: .25em .7em; text-align: right; border-bottom: 1px solid #e4e4e4;
-         white-space: nowrap } th { background: #f6f6f6 }
-.text { text-align: left } .pruned td { color: #8a8a8a } .diverged td, .failed td { color: #c0392b }
-"""
 
 
 def ranks(values):
@@ -245,15 +236,13 @@ def write(study):
     """-> the page's path."""
     spec, rows = study.spec, results.rows(study)
     curves = {r["trial"]: mean_curve(r["runs"], spec.metric) for r in rows}
-    name = html.escape(spec.name)
-    parts = ["<!DOCTYPE html>", f'<html lang="en"><meta charset="utf-8"><title>{name}</title>',
-             f"<style>{STYLE}</style><h1>{name}</h1>", summary_html(study, spec, rows)]
+    parts = [summary_html(study, spec, rows)]
     for key, (title, draw, note) in PICTURES.items():
         png = picture(draw, spec, rows, curves)
         results.replace(study.folder / f"report-{key}.png", png)
         data = base64.b64encode(png).decode()
         parts.append(f"<h2>{title}</h2>{f'<p>{note}</p>' * bool(note)}"
-                     f'<img alt="{title}" src="data:image/png;base64,{data}">')
-    parts += ["<h2>All trials</h2>", table_html(spec, rows), "</html>"]
-    results.replace(study.folder / "report.html", "\n".join(parts).encode())
+                     f'<img class="paper" alt="{title}" src="data:image/png;base64,{data}">')
+    parts += ["<h2>All trials</h2>", table_html(spec, rows)]
+    results.replace(study.folder / "report.html", page.frame(spec.name, parts).encode())
     return study.folder / "report.html"
