@@ -400,7 +400,8 @@ static herr_t misbehave(hid_t from, hid_t to, H5T_cdata_t *data, size_t n, size_
         abort();
     }
     if (data->command == H5T_CONV_CONV) {
-        *(volatile int *)NULL = 1;
+        signal(SIGSEGV, SIG_DFL); /* not the sanitizers' */
+        raise(SIGSEGV);
     }
     return 0;
 }
