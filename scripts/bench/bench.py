@@ -3,8 +3,9 @@
 
 For each kernel set (AVX2, AVX-512) that the machine has: the FMA peak, the GEMMs of the step beside
 the libraries that are installed, epochs on MNIST beside PyTorch and JAX, and those of a
-convolutional network beside PyTorch. Then what starting, evaluation and checkpoints cost, and threads on cores that others use. Writes
-build/bench/report.txt and build/bench/bench.csv, which scripts/plot_bench.py draws.
+convolutional network beside PyTorch. Then what starting, evaluation and checkpoints cost, threads on
+cores that others use, and a race to an accuracy. Writes build/bench/report.txt and
+build/bench/bench.csv, which scripts/plot_bench.py draws.
 
 BENCH_PYTHON names the Python that has PyTorch and JAX, as of a virtual environment; the default is
 this one, with Debian's python3-torch. Wants a quiet machine: where it isn't, all take turns, and the
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 import around
+import race
 from common import COLUMNS, OUT, SAMPLES, TOP, TRAINER, note, rows, say, train
 from parts import ONLY_AVX2, ended, environment, in_time, limit, output, part, process
 
@@ -251,7 +253,7 @@ def measure(folder, data, cores):
     # All networks once, with the set that the trainer takes by itself.
     peaks = {kernels: measure_set(
         kernels, folder, folders, cores, ONLY_AVX2 if kernels == "avx2" and "avx512" in sets else {},
-        workloads if kernels == sets[0] else workloads[:1], 140 if len(sets) == 1 else 80)
+        workloads if kernels == sets[0] else workloads[:1], 140 if len(sets) == 1 else 95)
         for kernels in sets}
     if "mnist" in data:
         if peaks[sets[0]]:
@@ -259,6 +261,7 @@ def measure(folder, data, cores):
                  cores, CONVOLUTIONS)
         part("what is around the steps", 40, around.costs, folder, *data["mnist"], cores)
         part("beside busy loops", 40, around.crowd, folder, data["mnist"][0], cores)
+        part("the race", 60, race.race, folder, folders["mnist"], PYTHON, cores)
 
 
 def write_csv():

@@ -35,7 +35,7 @@ def test_parts_that_hang_are_ended_and_named(tmp_path, mnist, gemm, first):
     lines = [line for line in done.stderr.splitlines() if "ended after 0.5 s" in line]
     assert [line.split(":")[0] for line in lines] == [
         first, *["convolutions, avx2"] * (gemm == "peak"), "what is around the steps",
-        "beside busy loops"], done
+        "beside busy loops", "the race"], done
     assert f"took too long and was ended: {first}" in done.stderr.splitlines()[-1]
     assert not any(running(int(pid)) for pid in (tmp_path / "pids").read_text().split())
     assert (tmp_path / "bench/bench.csv").read_text().startswith("kind,set,what,batch")
