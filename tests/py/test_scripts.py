@@ -431,7 +431,7 @@ def test_the_readme_snippets_run_on_the_readme_run(tmp_path, mnist):
 
 def test_the_readme_opens_a_checkpoint_while_the_links_switch(tmp_path, monkeypatch):
     h5py = pytest.importorskip("h5py")
-    code = re.search(r"^def open_checkpoint.*?(?=^\w)", README, re.M | re.S)[0]
+    code = re.search(r"^def open_checkpoint.*?(?=^\w)", READMES["scripts"], re.M | re.S)[0]
     names = {"os": os, "h5py": h5py}
     exec(code, names)
     for step in (1, 2):
