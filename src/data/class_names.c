@@ -72,6 +72,15 @@ static dp_status find_classes(const dp_read_request *request, const char *where,
                               char *const *text, char **name, dp_table *out) {
     memcpy(name, text, (size_t)n * sizeof *name);
     int classes = keep_different(n, name);
+    for (int c = 0; c < classes; c++) {
+        if (!dp_names_is_utf8(name[c])) {
+            return dp_fail(
+                DP_EDATA,
+                "%s: the name of a class is not UTF-8; scripts/prepare.py reads "
+                "other encodings",
+                where);
+        }
+    }
     DP_TRY(check_count(request, where, n, classes, name));
     for (int i = 0; i < n; i++) {
         char **place = bsearch(&text[i], name, (size_t)classes, sizeof *name, by_text);

@@ -42,6 +42,13 @@ static dp_status check_names(const dp_csv_text *text, int line,
             return dp_fail(DP_EDATA, "%s:%d: column %d has no name", text->path, line,
                            c + 1);
         }
+        if (!dp_names_is_utf8(columns->name[c])) {
+            return dp_fail(
+                DP_EDATA,
+                "%s:%d: the name of column %d is not UTF-8; scripts/prepare.py "
+                "%s -o OUT.h5 reads other encodings",
+                text->path, line, c + 1, text->path);
+        }
         numbers += dp_csv_number(text, columns->name[c], &v);
     }
     if (numbers == columns->n) {

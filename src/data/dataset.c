@@ -125,20 +125,20 @@ dp_status dp_dataset_read(const dp_config *config, const char *path,
 
 /* ---- classes ---- */
 
-/* Whole numbers of a table that are too far apart for classes: scores, years, numbers. */
+/* Whole numbers that are too far apart for classes: scores, years, numbers. */
 static dp_status check_range(const dp_table *t, int min, int max, int empty,
                              const char *path) {
     enum { MANY = 20 };
     int classes = max + 1, present = classes - empty;
-    return t->ncolumns == 0 || classes < MANY || empty < present
+    return classes < MANY || empty < present
                ? DP_OK
-               : dp_fail(
-                     DP_EDATA,
-                     "%s: '%s' has %d different values from %d to %d, which would make "
-                     "%d classes, %d of them without a sample: to predict the value "
-                     "set loss.name = mse; if they are classes list them in "
-                     "data.classes",
-                     path, t->column[t->features], present, min, max, classes, empty);
+               : dp_fail(DP_EDATA,
+                         "%s: %s has %d different values from %d to %d, which would make "
+                         "%d classes, %d of them without a sample: to predict the value "
+                         "set loss.name = mse; if they are classes list them in "
+                         "data.classes",
+                         path, t->column ? t->column[t->features] : "the labels' file",
+                         present, min, max, classes, empty);
 }
 
 /* Counts the classes of the training file, and refuses a file of one class. */

@@ -1,7 +1,8 @@
 /* CSV: text with a header line of names; separated by comma, tab or semicolon, found by
  * itself; plain or .gz. Each cell of a used column is a number with a decimal point, or True
  * or False, which is 1 or 0; a column of classes, two of them with bce, holds their numbers
- * from 0, or their names: those of data.classes, else all that are there. Without data.target the last column is the target. */
+ * from 0, or their names: those of data.classes, else all that are there. Without data.target
+ * the last column is the target. */
 #include "base/memory.h"
 #include "class_names.h"
 #include "csv_columns.h"
@@ -27,8 +28,8 @@ typedef struct csv {
     dp_csv_columns columns;
     const dp_read_request *request;
     dp_table *out;
-    char **
-        label; /* [out->n] of a file that names its classes: into the text; owner: this */
+    /* [out->n] of a file that names its classes: into the text; owner: this */
+    char **label;
 } csv;
 
 /* ---- cells ---- */

@@ -1,6 +1,7 @@
 /* Lists of names: classes, columns, targets. */
 #include "names.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include <string.h>
 
 char **dp_names_copy(int n, char *const *names) {
@@ -46,6 +47,14 @@ dp_status dp_names_split(const char *text, int *n, char ***out) {
     *n = count;
     *out = names;
     return DP_OK;
+}
+
+bool dp_names_is_utf8(const char *name) {
+    size_t left = strlen(name), n = 1;
+    for (; left > 0 && n > 0; name += n, left -= n) {
+        n = dp_utf8(name, left);
+    }
+    return n > 0;
 }
 
 int dp_names_find(int n, char *const *names, const char *name) {

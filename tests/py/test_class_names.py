@@ -104,9 +104,12 @@ def test_scores_are_not_taken_for_classes(lab):
     (lab.dir / "scores.csv").write_text("hours,score\n" + "".join(
         f"{k},{75 + k % 24}\n" for k in range(60)))
     config = lab.config(data__train="scores.csv", **TRAIN)
-    lab.run(config).fails(3, "'score' has 24 different values from 75 to 98", "loss.name = mse",
+    lab.run(config).fails(3, "score has 24 different values from 75 to 98", "loss.name = mse",
                           "data.classes")
     lab.run(config, "loss.name=mse", "optimizer.lr=1e-4").expect(0)
+    np.save(lab.dir / "x.npy", np.arange(60.0))
+    np.save(lab.dir / "y.npy", 75 + np.arange(60) % 24)
+    lab.run(config, "data.train=x.npy", "run.name=npy").fails(3, "24 different values", "loss.name = mse")
     (lab.dir / "scores.csv").write_text("hours,score\n" + "".join(
         f"{k},{1 + k % 24}\n" for k in range(60)))
     lab.run(config, "run.name=few").expect(0)
@@ -119,6 +122,13 @@ def test_scores_are_not_taken_for_classes(lab):
 def test_what_can_be_no_classes(lab, cells, loss, mentions):
     (lab.dir / "x.csv").write_text("a,y\n" + "".join(f"{k},{c}\n" for k, c in enumerate(cells)))
     lab.run(lab.config(data__train="x.csv", loss__name=loss, **TRAIN)).fails(3, "x.csv", *mentions)
+
+
+@pytest.mark.parametrize("text", [b"a,\xe4,y\n1,2,x\n2,3,z\n", b"a,y\n1,x\xe4\n2,z\n1,z\n"])
+def test_names_are_utf8(lab, text):
+    (lab.dir / "x.csv").write_bytes(text)
+    lab.run(lab.config(data__train="x.csv", **{**TRAIN, "train__batch_size": 0})).fails(
+        3, "x.csv", "not UTF-8", "scripts/prepare.py")
 
 
 # ---- HDF5 ----
