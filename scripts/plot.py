@@ -3,12 +3,15 @@
 
     curves      loss, and accuracy or R2, over the epochs
     fit         one or two inputs: the points with the fitted line, curve or boundary
+    predicted   numbers from more inputs: predicted against true
     confusion   classes: what was predicted for what, in the test set, without one in the
                 validation split, without that in the training set
     images      images: some of the test set with predicted and true class, wrong ones marked
     weights     images without a hidden layer: the weights of each class
     kernels     images with hidden layers: the first layer's kernels, or its units' weights
     maps        the same: what the layers make of the first test image
+
+    python3 scripts/plot.py RUN RUN ...     -> compare.png: loss and accuracy of the runs, in one picture
 
     python3 scripts/plot.py --data CONFIG [section.key=value ...]       -> <config>-data.png
     python3 scripts/plot.py --augment CONFIG [section.key=value ...]    -> <config>-augment.png
@@ -40,11 +43,10 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 import numpy as np  # noqa: E402
 
 import plot_layers  # noqa: E402
+import plot_runs  # noqa: E402
 import plot_samples  # noqa: E402
 
-# Dark, light, middle: told apart in grey too, and by their line or marker.
-COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
-LINES, MARKERS = ["-", "--", ":", "-.", "-"], ["o", "^", "s", "D", "v"]
+COLOURS, LINES, MARKERS = plot_runs.COLOURS, plot_runs.LINES, plot_runs.MARKERS
 LOSSES = {"cross_entropy": "cross-entropy (nats)", "bce": "binary cross-entropy (nats)",
           "mse": "mean squared error",  # in the target's unit, squared
           "mae": "mean absolute error", "huber": "Huber loss"}
@@ -451,12 +453,15 @@ def main():
     grids = {"--data": plot_samples.draw_data, "--augment": plot_samples.draw_augmented}
     if len(sys.argv) > 2 and sys.argv[1] in grids:
         return grids[sys.argv[1]](find_trainer(), sys.argv[2], sys.argv[3:])
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+    if len(sys.argv) < 2 or any(word.startswith("-") for word in sys.argv[1:]):
         print(__doc__)
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    if len(sys.argv) > 2:
+        return plot_runs.draw_compare(sys.argv[1:])
     run = Run(sys.argv[1])
     draw_curves(run)
     draw_fit(run)
+    plot_runs.draw_predicted(run)
     draw_classes(run)
     draw_layers(run)
 

@@ -196,3 +196,42 @@ def test_no_run_is_said(lab):
     done = plot(lab, "none")
     assert done.returncode != 0 and "runs/none" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def many_inputs(lab, name="many.csv"):
+    rng = np.random.default_rng(6)
+    x = rng.normal(0, 1, (60, 4)).round(3)
+    y = (x @ rng.normal(0, 1, (4, 2))).round(3)
+    (lab.dir / name).write_text("a,b,c,d,u,v\n" + "".join(
+        ",".join(map(str, [*r, *t])) + "\n" for r, t in zip(x, y)))
+    return y
+
+
+def test_predicted_values_stand_beside_the_true_ones(tmp_path):
+    lab = Lab(tmp_path, tmp_path)
+    y = many_inputs(lab)
+    lab.train("run.name=many", data__dir=None, data__train="many.csv", data__target="u,v", model__layers=None,
+              loss__name="mse", train__epochs=3, train__batch_size=10)
+    folder = check(lab, "many", {"curves", "predicted"})
+    text = (folder / "predicted.svg").read_text()
+    assert "<!-- u, true -->" in text and "<!-- v, predicted -->" in text
+    sys.path.insert(0, str(REPO / "scripts"))
+    import plot
+    import plot_runs
+    os.environ["TRAINER"] = str(TRAINER)
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        np.testing.assert_allclose(plot_runs.truths(plot.Run("runs/many"), "train"), y)
+    finally:
+        os.chdir(here)
+
+
+def test_several_runs_are_drawn_in_one_picture(lab):
+    for seed in 1, 2:
+        lab.train(f"run.name=r{seed}", f"run.seed={seed}", model__layers=None, train__epochs=2)
+    done = subprocess.run([sys.executable, REPO / "scripts/plot.py", "runs/r1", "runs/r2"], cwd=lab.dir, text=True,
+                          capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0 and done.stdout == "compare.png\ncompare.svg\n", done.stderr
+    text = (lab.dir / "compare.svg").read_text()
+    assert all(f"<!-- {word} -->" in text for word in ("test loss", "test accuracy", "r1", "r2"))

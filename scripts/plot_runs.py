@@ -1,0 +1,90 @@
+"""Pictures of several runs beside each other, and of regressions with many inputs."""
+
+import csv
+import math
+from pathlib import Path
+
+import h5py
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Told apart in grey and by the colour-blind: by dashes and markers too.
+COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
+LINES, MARKERS = ["-", "--", ":", "-.", (0, (5, 1, 1, 1))], ["o", "^", "s", "D", "v"]
+MOST = 3000  # points of a scatter
+
+
+def read(folder):
+    """(its name, its epochs)"""
+    with h5py.File(Path(folder) / "metrics.h5", "r") as file:
+        return Path(folder).name, file["epochs"][:]
+
+
+def draw_compare(folders):
+    """Loss, and accuracy or R2, of all runs over the epochs -> compare.png, compare.svg here."""
+    runs = [read(folder) for folder in folders]
+    columns = [("loss", 1, "loss"), ("accuracy", 100, "accuracy (%)"), ("r2", 1, "R²")]
+    found = []
+    for column, factor, label in columns:
+        for split in ("val", "test", "train"):
+            name = f"{split}_{column}"
+            if all(name in rows.dtype.names and np.isfinite(rows[name]).any() for _, rows in runs):
+                found.append((name, factor, label))
+                break
+    figure, axes = plt.subplots(1, max(1, len(found)), figsize=(5.5 * max(1, len(found)), 4), squeeze=False,
+                                constrained_layout=True)
+    for axis, (name, factor, label) in zip(axes[0], found):
+        for k, (run, rows) in enumerate(runs):
+            drawn = np.isfinite(rows[name])
+            axis.plot(rows["epoch"][drawn], factor * rows[name][drawn], color=COLOURS[k % 5], ls=LINES[k // 5 % 5],
+                      marker=MARKERS[k % 5] if drawn.sum() <= 30 else None, label=run)
+        axis.set(xlabel="epoch", ylabel=label, title=name.replace("_", " ").replace("val", "validation"))
+        axis.grid(color="#e4e4e4", lw=0.6)
+        axis.legend(frameon=False)
+    for kind in ("png", "svg"):
+        figure.savefig(f"compare.{kind}", dpi=150)
+        print(f"compare.{kind}")
+    plt.close(figure)
+
+
+def truths(run, split):
+    """The true targets of a split [n, targets], from `trainer predict`'s neighbour, the file itself."""
+    path = Path(run.data["test"] if split == "test" else run.data["train"])
+    if ".h5" in path.name or ".hdf5" in path.name:
+        text, _, inside = str(path).partition(":")
+        with h5py.File(text, "r") as file:
+            group = file[inside or "/"]
+            values = group[run.data["target"] or "y"][()]
+        return values.reshape(len(values), -1)
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        head = file.readline()
+        file.seek(0)
+        rows = list(csv.DictReader(file, delimiter=max(",;\t", key=head.count)))
+    return np.array([[float(row[name]) for name in run.targets] for row in rows])
+
+
+def draw_predicted(run):
+    """Predicted against true values, where there are too many inputs for a line or a plane."""
+    if not run.regression or len(run.inputs) <= 2 or not run.data["train"] or run.data["train"].endswith(".gz"):
+        return
+    split = "test" if run.data["test"] else "train"
+    rows = run.predict() if run.data["test"] else run.predict("--split", "train")
+    true = truths(run, split)
+    shown = run.targets[:6]
+    across = min(3, len(shown))
+    down = math.ceil(len(shown) / across)
+    figure, axes = plt.subplots(down, across, figsize=(4 * across, 3.8 * down), squeeze=False, constrained_layout=True)
+    step = max(1, len(rows) // MOST)
+    for axis in axes.flat[len(shown):]:
+        axis.axis("off")
+    for axis, (k, name) in zip(axes.flat, enumerate(shown)):
+        x = np.array([true[int(row["index"])][k] for row in rows])
+        y = np.array([float(row[f"{name}_predicted"]) for row in rows])
+        ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+        axis.plot(ends, ends, color="#777777", lw=1, label="right")
+        axis.plot(x[::step], y[::step], "o", ms=3, color=COLOURS[0], alpha=0.6, label=f"{split} samples")
+        r2 = 1 - ((x - y) ** 2).sum() / (((x - x.mean()) ** 2).sum() or 1)
+        axis.set(xlabel=f"{name}, true", ylabel=f"{name}, predicted", title=f"R² {r2:.4f}")
+        axis.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{run.name}: {split} set")
+    run.save(figure, "predicted")
