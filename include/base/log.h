@@ -5,6 +5,7 @@
 #ifndef DP_BASE_LOG_H
 #define DP_BASE_LOG_H
 
+#include "base/status.h"
 #include <stdbool.h>
 
 /** Makes this process the one that writes. */
@@ -20,8 +21,16 @@ void dp_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
  *  made sure that it is the only one. */
 void dp_error_line(const char *message);
 
-/** Redraws the progress bar when stdout is a terminal, at most ten times a second;
- *  elsewhere nothing. `done` of `total` in `what`. */
-void dp_progress(const char *what, long done, long total);
+/** From now on all lines go to this file too, behind those that are in it, or anew. What
+ *  can't be written later, to a full disk, is left out. Once in a process. Errors: DP_EFILE */
+dp_status dp_log_open(const char *path, bool anew);
+
+/** Whether a progress bar is to be drawn: stdout is a terminal, and the last one is a tenth
+ *  of a second old. */
+bool dp_progress_due(void);
+
+/** Draws it: `done` of `total` in `what`, and `more` behind it, as far as the terminal is
+ *  wide. */
+void dp_progress(const char *what, long done, long total, const char *more);
 
 #endif

@@ -21,7 +21,7 @@ typedef struct dp_config {
         char output[DP_TEXT]; /* default: runs/<name> */
         uint64_t seed;
         char resume[16]; /* auto | never */
-        bool overwrite;
+        bool log, overwrite;
     } run;
     struct {
         char format[16]; /* auto | idx | csv | hdf5 | npy */

@@ -2,16 +2,19 @@
 #include "base/log.h"
 #include "base/clock.h"
 #include "base/utf8.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { LONGEST = 8192 }; /* bytes of a line */
 
 static bool writes = false;
 static bool bar_shown = false;
+static FILE *copy = NULL; /* run.log's file */
 
 void dp_log_enable(bool enabled) {
     writes = enabled;
@@ -35,6 +38,15 @@ static void put_line(FILE *file, const char *before, const char *text) {
     }
     fprintf(file, "%s%s\n", before, line);
     fflush(file);
+    if (copy) {
+        fprintf(copy, "%s%s\n", before, line);
+        fflush(copy);
+    }
+}
+
+dp_status dp_log_open(const char *path, bool anew) {
+    copy = fopen(path, anew ? "we" : "ae");
+    return copy ? DP_OK : dp_fail(DP_EFILE, "cannot write %s: %s", path, strerror(errno));
 }
 
 static void put_format(FILE *file, const char *before, const char *format, va_list args) {
@@ -79,23 +91,37 @@ static bool on_terminal(void) {
            (memcmp(target, "/dev/pts", 8) == 0 || memcmp(target, "/dev/tty", 8) == 0);
 }
 
-void dp_progress(const char *what, long done, long total) {
-    enum { WIDTH = 30 };
-    static const char full[] = "##############################";
-    static const char empty[] = "..............................";
+bool dp_progress_due(void) {
     static int terminal = -1; /* not known yet */
     static double last = 0;
-    if (!writes || total <= 0) {
-        return;
+    if (!writes) {
+        return false;
     }
     terminal = terminal < 0 ? on_terminal() : terminal;
     double now = dp_clock();
     if (!terminal || now - last < 0.1) {
-        return;
+        return false;
     }
     last = now;
-    int n = (int)(done * WIDTH / total);
-    printf("\r%s [%.*s%s] %3ld%%\033[K", what, n, full, empty + n, done * 100 / total);
+    return true;
+}
+
+/* Asked each time: a terminal may be resized. Under mpirun ours has no size. */
+static int columns(void) {
+    struct winsize size;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
+                                                                           : 80;
+}
+
+void dp_progress(const char *what, long done, long total, const char *more) {
+    enum { WIDTH = 30 };
+    static const char full[] = "##############################";
+    static const char empty[] = "..............................";
+    char line[256];
+    int n = total > 0 ? (int)(done * WIDTH / total) : WIDTH;
+    snprintf(line, sizeof line, "%s [%.*s%s] %3ld%%  %s", what, n, full, empty + n,
+             total > 0 ? done * 100 / total : 100, more);
+    printf("\r%.*s\033[K", columns() - 1, line);
     fflush(stdout);
     bar_shown = true;
 }

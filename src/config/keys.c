@@ -34,6 +34,9 @@ const dp_key dp_keys[] = {
     {KEY(run, resume, choice), "auto", DP_FREE,
      "auto: continues the newest valid checkpoint in run.output; never: does not.",
      .choices = "auto | never"},
+    {KEY(run, log, bool), "false", DP_FREE,
+     "Writes what is printed to log.txt in run.output too; a run that goes on adds to "
+     "it."},
     {KEY(run, overwrite, bool), "false", DP_FREE,
      "Lets a new run replace what an older one with another config left in run.output."},
 

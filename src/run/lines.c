@@ -51,6 +51,18 @@ void dp_lines_step(const dp_run *run, double loss) {
     dp_log("loss: %7f  [%5d/%5d]%s", loss, (int)progress->samples, total, text);
 }
 
+void dp_lines_progress(const dp_run *run, double loss) {
+    const dp_progress_state *progress = &run->progress;
+    int64_t steps = run->sampler->steps, all = run->config->train.epochs * steps;
+    double pace = run->epoch_seconds / (double)run->epoch_steps;
+    long long left = (long long)((double)(all - progress->step) * pace);
+    char more[128];
+    snprintf(more, sizeof more, "loss %.4g  %.0f samples/s  %lld:%02lld:%02lld left",
+             loss, (double)run->epoch_samples / run->epoch_seconds, left / 3600,
+             left / 60 % 60, left % 60);
+    dp_progress("epoch", (long)progress->position, (long)steps, more);
+}
+
 void dp_lines_score(const dp_run *run, const dp_score *score, const char *split,
                     char *out, size_t size) {
     if (score->n == 0) {

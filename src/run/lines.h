@@ -16,4 +16,7 @@ void dp_lines_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *
 void dp_lines_score(const dp_run *run, const dp_score *score, const char *split,
                     char *out, size_t size);
 
+/* The progress bar, with the step's loss, the rate and the time that is left. */
+void dp_lines_progress(const dp_run *run, double loss);
+
 #endif

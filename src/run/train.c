@@ -2,6 +2,7 @@
 #include "run/train.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/version.h"
 #include "epoch.h"
 #include "lines.h"
@@ -11,6 +12,7 @@
 #include "step/team.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -103,7 +105,9 @@ static dp_status train_step(dp_run *run, bool *stop) {
         return diverged(run, r.bad);
     }
     dp_lines_step(run, r.loss);
-    dp_progress("epoch", (long)progress->position, run->sampler->steps);
+    if (dp_progress_due()) {
+        dp_lines_progress(run, r.loss);
+    }
     *stop = r.stop || (max_steps > 0 && progress->step - run->first_step >= max_steps);
     return DP_OK;
 }
@@ -205,6 +209,17 @@ dp_status dp_train_check(const dp_session *session) {
     return dp_comm_agree(session->comm, s);
 }
 
+/* run.log: the lines from here on, in the run's folder too. */
+static dp_status open_log(const dp_run *run) {
+    bool root = dp_comm_rank(run->comm) == 0;
+    char *path = dp_printed("%s/log.txt", run->config->run.output);
+    dp_status s = run->config->run.log && root
+                      ? dp_log_open(path, run->start.how == DP_START_NEW)
+                      : DP_OK;
+    free(path);
+    return dp_comm_agree(run->comm, s);
+}
+
 static dp_status train(dp_run *run) {
     /* An existing run is examined before its data; a new one creates its folder only when
      * config and data are valid. */
@@ -225,6 +240,7 @@ static dp_status train(dp_run *run) {
     if (run->start.how == DP_START_COMPLETE) {
         return DP_OK; /* another start created the run and finished it meanwhile */
     }
+    DP_TRY(open_log(run));
     DP_TRY(dp_comm_agree(run->comm, prepare(run)));
     DP_TRY(dp_stepper_create(run->comm, run->config, session->data, session->model,
                              session->loss, &session->scale, session->batch,

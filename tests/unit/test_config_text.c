@@ -10,7 +10,7 @@ Test(config_text, resolves_every_key_to_its_documented_default)
     cr_assert_str_eq(
         text,
         "[run]\nname = t\noutput = runs/t\nseed = 42\nresume = auto\n"
-        "overwrite = false\n\n"
+        "log = false\noverwrite = false\n\n"
         "[data]\nformat = auto\ndir = d\ntrain =\ntest =\ntarget =\n"
         "columns =\nexclude =\nvalidation = 0\nstratify = false\nnormalize = unit\n"
         "memory = auto\nlayout = auto\nclasses =\nclass_weights = none\nlimit = 0\n\n"
@@ -78,6 +78,7 @@ static const struct {
     {"run.output=there", true},
     {"run.seed=18446744073709551615", false},
     {"run.resume=never", true},
+    {"run.log=true", true},
     {"run.overwrite=yes", true},
     {"data.format=csv", false},
     {"data.dir=a = b: [c] \"q\" %d \xc3\xbc;#", true},
