@@ -3,9 +3,9 @@
 #include <ctype.h>
 #include <string.h>
 
-/* Letters of a name that count; edits that a key of another section and a shortened name
- * weigh; names in a message. */
-enum { LONGEST = 40, ELSEWHERE = 2, SHORTENED = 3, MOST = 4 };
+/* Letters of a name that count; half edits that a key of another section, and edits that a
+ * shortened name weighs; names in a message. */
+enum { LONGEST = 40, ELSEWHERE = 5, SHORTENED = 3, MOST = 4 };
 
 static int imin(int a, int b) {
     return a < b ? a : b;
@@ -84,7 +84,9 @@ static nearest nearest_key(const char *section, const char *given) {
         char name[64];
         bool elsewhere = strcmp(key->section, section) != 0;
         snprintf(name, sizeof name, "'%s.%s'", key->section, key->name);
-        consider(&best, distance(given, key->name) + (elsewhere ? ELSEWHERE : 0), name);
+        /* Of two that are equally near the one of this section. */
+        consider(&best, 2 * distance(given, key->name) + (elsewhere ? ELSEWHERE : 0),
+                 name);
     }
     return best;
 }
@@ -108,5 +110,6 @@ dp_status dp_unknown(const char *where, const char *section, const char *name) {
 }
 
 bool dp_looks_like_key(const char *word) {
-    return nearest_key("", word).distance - ELSEWHERE < nearest_section(word).distance;
+    return nearest_key("", word).distance - ELSEWHERE <
+           2 * nearest_section(word).distance;
 }
