@@ -419,7 +419,7 @@ def test_the_readme_config_is_valid(tmp_path, data):
 def test_the_readme_snippets_run_on_the_readme_run(tmp_path, mnist):
     passes(TRAINER, TOP / "configs/mlp.ini", f"data.dir={mnist}", "data.limit=640", "train.epochs=1",
            cwd=tmp_path, OMP_NUM_THREADS="1")
-    snippets = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    snippets = re.findall(r"^```python\n(.*?)^```$", README + READMES["scripts"], re.M | re.S)
     shows = {"metrics.attrs": "complete 10 steps", "realpath": "step-00000010.h5 10", "torch": "grad_fn"}
     assert len(snippets) == len(shows)
     for part, shown in shows.items():
