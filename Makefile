@@ -49,7 +49,7 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check torture bench bench-check format lint info clean help test-programs FORCE
+.PHONY: all run test check torture fuzz bench bench-check format lint info clean help test-programs FORCE
 all: trainer ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
@@ -124,6 +124,17 @@ check: ## run the quick tests, under a minute (T=csv: only those whose name cont
 torture: all ## kill runs N times (500) at random, SEED fixes how, and see that nothing is lost
 	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/torture.py $(if $(N),-n $(N)) \
 	    $(if $(SEED),--seed $(SEED))
+
+# With clang's libFuzzer, whose runtime is in libclang-rt-dev; of the kernels the portable ones alone.
+FUZZ     := -std=gnu11 -O1 -g -ffp-contract=off -fno-math-errno -fopenmp -DDP_PORTABLE_ONLY \
+            -fsanitize=address,undefined -fno-sanitize-recover=undefined
+build/fuzz/fuzz: tests/fuzz/fuzz.c build/fuzz/libtrainer.a
+	@echo "  LINK $@"
+	$(Q)$(MPICC) $(CPPFLAGS) $(FUZZ) -fsanitize=fuzzer -o $@ $< build/fuzz/libtrainer.a $(LDLIBS)
+
+fuzz: ## feed made-up files and configs to the parsers, T seconds (30) for each kind; SEED fixes how
+	@$(MAKE) $(JOBS) CC=clang ARCH=none BUILD=build/fuzz CFLAGS="$(FUZZ) -fsanitize=fuzzer-no-link" build/fuzz/fuzz
+	@tests/fuzz/run.sh build/fuzz/fuzz $(or $(T),30) $(or $(SEED),1)
 
 bench: all $(BENCH) ## measure speed beside the machine's peak and the peers that are installed
 	@BUILD=$(BUILD) scripts/bench/run.sh

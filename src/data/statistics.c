@@ -210,8 +210,9 @@ static uint64_t digest_table(uint64_t h, const dp_table *t) {
     for (int k = 0; k < dp_table_stretches(t); k++) {
         int begin = 0, end = 0;
         dp_table_stretch(t, k, &begin, &end);
-        h = digest(h, (const char *)t->raw + (size_t)begin * row,
-                   (size_t)(end - begin) * row);
+        const char *from =
+            end > begin ? (const char *)t->raw + (size_t)begin * row : NULL;
+        h = digest(h, from, (size_t)(end - begin) * row);
     }
     h = digest(h, t->label, t->label ? n * sizeof *t->label : 0);
     return digest(h, t->target, t->target ? n * t->ntargets * sizeof *t->target : 0);

@@ -6,13 +6,13 @@
 #include <time.h>
 
 extern const dp_kernels dp_kernels_portable;
-#ifdef __x86_64__
+#if defined __x86_64__ && !defined DP_PORTABLE_ONLY
 extern const dp_kernels dp_kernels_avx512, dp_kernels_avx2;
 #endif
 
 /* Best first. */
 static const dp_kernels *const sets[] = {
-#ifdef __x86_64__
+#if defined __x86_64__ && !defined DP_PORTABLE_ONLY
     &dp_kernels_avx512,
     &dp_kernels_avx2,
 #endif
