@@ -155,7 +155,7 @@ clean: ## remove what was built (runs/ and data/ stay)
 	rm -rf build trainer
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 %.d: ; # written by the compiler, never made
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

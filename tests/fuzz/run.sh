@@ -12,10 +12,14 @@ corpus=$(dirname "$program")/corpus
 # seed TARGET NAME: what comes from stdin, behind the byte that file targets want.
 seed() { mkdir -p "$corpus/$1" && { [ "$1" = ini ] || printf '\0'; cat; } >"$corpus/$1/$2"; }
 
-for file in configs/*.ini; do seed ini "$(basename "$file")" <"$file"; done
+for file in configs/*.ini; do
+    name=$(basename "$file")
+    seed ini "$name" <"$file"
+done
 for file in configs/data/*.csv; do
-    seed csv "$(basename "$file")" <"$file"
-    gzip -c "$file" | seed gz "$(basename "$file")"
+    name=$(basename "$file")
+    seed csv "$name" <"$file"
+    gzip -c "$file" | seed gz "$name"
 done
 printf 'a,"b, c",y\n1,2.5e1,u\n-3,True,v\n' | seed csv names
 printf '\x00\x00\x08\x03\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x07\x09' | seed idx two
