@@ -1,4 +1,4 @@
-"""Pictures of several runs beside each other, and of regressions with many inputs."""
+"""Curves of a run, or of several beside each other, and regressions with many inputs."""
 
 import csv
 import math
@@ -12,6 +12,51 @@ import numpy as np
 COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
 LINES, MARKERS = ["-", "--", ":", "-.", (0, (5, 1, 1, 1))], ["o", "^", "s", "D", "v"]
 MOST = 3000  # points of a scatter
+LOSSES = {"cross_entropy": "cross-entropy (nats)", "bce": "binary cross-entropy (nats)",
+          "mse": "mean squared error",  # in the target's unit, squared
+          "mae": "mean absolute error", "huber": "Huber loss"}
+
+
+def draw_curves(run):
+    epochs, x = run.epochs, run.epochs["epoch"]
+    if len(epochs) == 0:
+        return
+    splits = [s for s in ("val", "test") if np.isfinite(epochs[f"{s}_loss"]).any()]
+    names = {"val": "validation", "test": "test"}
+    score, unit, factor = "accuracy", "accuracy (%)", 100
+    if run.regression:
+        score, unit, factor = "r2", "R² (share of the variance explained)", 1
+    figure, axes = plt.subplots(1, 1 + bool(splits), figsize=(5.5 + 4.5 * bool(splits), 4),
+                                squeeze=False, constrained_layout=True)
+    mark = "o" if len(x) <= 30 else None
+    left = axes[0][0]
+    per_epoch = epochs["step"][0] / x[0]
+    if per_epoch > 1:
+        left.plot(run.steps["step"] / per_epoch, run.steps["loss"], color="#c8c8c8", lw=0.6,
+                  label="training, each step", zorder=1)
+    left.plot(x, epochs["train_loss"], color=COLOURS[0], marker=mark,
+              label="training, mean of the epoch" if per_epoch > 1 else "training")
+    for k, split in enumerate(splits, 1):
+        drawn = np.isfinite(epochs[f"{split}_loss"])
+        for axis, column, by in ((left, "loss", 1), (axes[0][-1], score, factor)):
+            axis.plot(x[drawn], by * epochs[f"{split}_{column}"][drawn], color=COLOURS[k],
+                      ls=LINES[k], marker=mark and MARKERS[k],
+                      label=names[split])
+    values = epochs["train_loss"][np.isfinite(epochs["train_loss"])]
+    if len(values) and values.min() > 0 and values.max() > 30 * values.min():
+        left.set_yscale("log")
+    of = f" ({run.targets[0]}²)" if run.loss == "mse" and len(run.targets) == 1 else ""
+    left.set(title="loss", ylabel=LOSSES[run.loss] + of)
+    for axis in axes[0]:
+        axis.set_xlabel("epoch")
+        axis.grid(color="#e4e4e4", lw=0.6)
+        axis.legend(frameon=False)
+        if len(x) <= 12:
+            axis.set_xticks(range(0, int(x[-1]) + 1))
+    if splits:
+        axes[0][-1].set(title=score.replace("r2", "R²"), ylabel=unit)
+    figure.suptitle(f"{run.name}: {' '.join(run.layers)}, {run.epoch} epochs")
+    run.save(figure, "curves")
 
 
 def read(folder):
