@@ -5,7 +5,6 @@
 #ifndef DP_BASE_LOG_H
 #define DP_BASE_LOG_H
 
-#include "base/status.h"
 #include <stdbool.h>
 
 /** Makes this process the one that writes. */
@@ -22,8 +21,9 @@ void dp_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void dp_error_line(const char *message);
 
 /** From now on all lines go to this file too, behind those that are in it, or anew. What
- *  can't be written later, to a full disk, is left out. Once in a process. Errors: DP_EFILE */
-dp_status dp_log_open(const char *path, bool anew);
+ *  can't be written later, to a full disk, is left out. Once in a process. False: the file
+ *  can't be opened, and errno says why */
+bool dp_log_open(const char *path, bool anew);
 
 /** Whether a progress bar is to be drawn: stdout is a terminal, and the last one is a tenth
  *  of a second old. */
