@@ -2,7 +2,6 @@
 #include "base/log.h"
 #include "base/clock.h"
 #include "base/utf8.h"
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,9 +43,9 @@ static void put_line(FILE *file, const char *before, const char *text) {
     }
 }
 
-dp_status dp_log_open(const char *path, bool anew) {
+bool dp_log_open(const char *path, bool anew) {
     copy = fopen(path, anew ? "we" : "ae");
-    return copy ? DP_OK : dp_fail(DP_EFILE, "cannot write %s: %s", path, strerror(errno));
+    return copy != NULL;
 }
 
 static void put_format(FILE *file, const char *before, const char *format, va_list args) {

@@ -10,6 +10,7 @@
 #include "run/launch_check.h"
 #include "run/signals.h"
 #include "step/team.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,9 +214,11 @@ dp_status dp_train_check(const dp_session *session) {
 static dp_status open_log(const dp_run *run) {
     bool root = dp_comm_rank(run->comm) == 0;
     char *path = dp_printed("%s/log.txt", run->config->run.output);
-    dp_status s = run->config->run.log && root
-                      ? dp_log_open(path, run->start.how == DP_START_NEW)
-                      : DP_OK;
+    dp_status s = DP_OK;
+    if (run->config->run.log && root &&
+        !dp_log_open(path, run->start.how == DP_START_NEW)) {
+        s = dp_fail(DP_EFILE, "cannot write %s: %s", path, strerror(errno));
+    }
     free(path);
     return dp_comm_agree(run->comm, s);
 }

@@ -24,4 +24,4 @@ def test_no_parser_has_a_finding():
     done = subprocess.run(["make", "fuzz", "T=2"], cwd=REPO, text=True, capture_output=True, check=False,
                           timeout=900, env={k: v for k, v in os.environ.items() if k not in ("CC", "MAKEFLAGS")})
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("DONE") == 7 and done.stdout.endswith("fuzz: no finding\n")
+    assert done.stdout.count("DONE") == 7 and "fuzz: no finding\n" in done.stdout
