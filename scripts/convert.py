@@ -34,8 +34,20 @@ TABLES = {"csv": history.to_csv, "tensorboard": history.to_tensorboard}
 SOURCES = {"torch": pytorch.from_torch, "safetensors": arrays.from_safetensors, "npz": arrays.from_npz}
 
 
+def floats(path, name, value):
+    """float32, as the trainer's tensors are; what it would refuse to read is refused here."""
+    if value.dtype.kind not in "fiu":
+        raise ConvertError(f"{path}: {name} has values of type {value.dtype}, no real numbers")
+    with np.errstate(over="ignore"):
+        value = value.astype("f4")
+    if not np.isfinite(value).all():
+        raise ConvertError(f"{path}: {name} has values that are no numbers of float32")
+    return value
+
+
 def import_tensors(args):
-    tensors = SOURCES[args.source](Path(args.what))
+    tensors = {name: floats(args.what, name, value)
+               for name, value in SOURCES[args.source](Path(args.what)).items()}
     if not tensors:
         raise ConvertError(f"{args.what}: holds no tensor")
     part = args.output.with_name(f".{args.output.name}.part.{os.getpid()}")
@@ -45,7 +57,7 @@ def import_tensors(args):
         else:
             with h5py.File(part, "w") as file:
                 for name, value in tensors.items():
-                    file[f"model/{name}"] = np.asarray(value, "f4")
+                    file[f"model/{name}"] = value
         os.replace(part, args.output)
     finally:
         part.unlink(missing_ok=True)
@@ -61,10 +73,13 @@ def put_into(like, tensors, part):
         with h5py.File(part, "r+") as file:
             model = file["model"]
             for name in model:
-                if name not in tensors or model[name].shape != np.shape(tensors[name]):
-                    has = f"{list(np.shape(tensors[name]))}" if name in tensors else "not there"
+                if name not in tensors or model[name].shape != tensors[name].shape:
+                    has = f"{list(tensors[name].shape)}" if name in tensors else "not there"
                     raise ConvertError(f"{name} is {has}, but {like} has {list(model[name].shape)}")
-                model[name][...] = np.asarray(tensors[name], "f4")
+                model[name][...] = tensors[name]
+            more = [name for name in tensors if name not in model]
+            if more:
+                raise ConvertError(f"{', '.join(more)}: {like} has no such tensor, so it is another network")
         if files.digest_state(part) != "none":
             files.seal(part)
     except (KeyError, files.FileError) as error:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zipfile
 
 import numpy as np
 
@@ -20,9 +21,11 @@ def to_npz(network, path):
 
 def from_npz(path):
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("is no npz file")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name != "facts" and "normalize" not in name}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ConvertError(f"{path}: {error}") from None
 
 
@@ -53,8 +56,10 @@ def from_safetensors(path):
         for name, item in header.items():
             if name != "__metadata__" and not name.startswith("normalize."):
                 begin, end = item["data_offsets"]
+                if not 0 <= begin <= end <= len(raw) - 8 - length:
+                    raise ValueError(f"{name} lies outside the file")
                 found[name] = np.frombuffer(raw[8 + length + begin:8 + length + end], types[item["dtype"]]) \
                     .reshape(item["shape"])
         return found
-    except (OSError, struct.error, ValueError, KeyError) as error:
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConvertError(f"{path}: no safetensors file that can be read: {error}") from None

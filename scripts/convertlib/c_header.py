@@ -71,7 +71,7 @@ BODY = {
                         sum += x[(o * {H} + r * {S} + u) * {W} + s * {S} + v];
                     }}
                 }}
-                y[(o * {OH} + r) * {OW} + s] = sum * (1.0f / {KK});
+                y[(o * {OH} + r) * {OW} + s] = sum / {KK};
             }}
         }}
     }}

@@ -118,10 +118,12 @@ def load(name):
             mean, std = np.atleast_1d(data["mean"]), np.atleast_1d(data["std"])
     except (OSError, KeyError, ValueError) as error:
         raise ConvertError(f"{path}: is no checkpoint that can be read: {error}") from None
-    layers, at = [], shape
-    spatial = any(word.split(":")[0] in ("conv", "maxpool", "avgpool") for word in text)
-    if not spatial:
-        at = [int(np.prod(shape))]
+    for key, value in model.items():
+        if not np.isfinite(value).all():
+            raise ConvertError(f"{path}: {key} has values that are no numbers: take an earlier checkpoint")
+    kinds = [word.split(":")[0] for word in text]
+    images = "flatten" in kinds[:kinds.index("dense")]  # until there; else samples are values in a row
+    layers, at = [], shape if images else [int(np.prod(shape))]
     for index, word in enumerate(text):
         layers.append(add_layer(word, index, at, model))
         at = layers[-1].outputs

@@ -67,6 +67,9 @@ def from_torch(path):
             state = library.load(str(path), map_location="cpu", weights_only=True)
     except Exception as error:  # what PyTorch makes of a file that is none of its own
         raise ConvertError(f"{path}: no state_dict of PyTorch's: {str(error).splitlines()[0]}") from None
-    state = state.get("state_dict", state)
-    return {name.removeprefix("layers."): value.numpy() for name, value in state.items()
-            if name not in ("mean", "std")}
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
+    if not isinstance(state, dict) or not all(isinstance(v, library.Tensor) for v in state.values()):
+        raise ConvertError(f"{path}: is no state_dict, names with tensors: save that of the module alone")
+    return {name.removeprefix("layers."): value.detach().to(library.float32).numpy()
+            for name, value in state.items() if name not in ("mean", "std")}

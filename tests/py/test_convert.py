@@ -2,6 +2,8 @@
 
 import csv
 import importlib.util
+import json
+import struct
 import subprocess
 import sys
 import warnings
@@ -16,6 +18,7 @@ NETS = {  # name: config, and whether the C header gives the same bits
     "mlp": (dict(model__layers="dense:20 tanh layernorm dropout:0.3 dense:12 gelu", data__normalize="standardize"), 0),
     "cnn": (dict(model__layers="conv:6@3+1 relu maxpool:2 conv:8@3/2 leaky_relu avgpool:2/1 dense:16 softplus"), 0),
     "pooled": (dict(model__layers="maxpool:3/2 flatten dense:9 sigmoid", data__normalize="none"), 0),
+    "normed": (dict(model__layers="layernorm dense:9 relu"), 0),  # over images, without conv
     "regression": (dict(model__layers="dense:16 relu dense:8 leaky_relu", loss__name="mse", data__dir=None,
                         data__train="table.csv", data__test="table.csv", data__normalize="standardize",
                         optimizer__lr=0.01), 1),
@@ -58,7 +61,7 @@ def samples(lab, name):
     if "table" in str(NETS[name]):
         return lab.table.astype("f4")
     images = lab.images.astype("f4")
-    return images[:, None] if name in ("cnn", "pooled") else images.reshape(len(images), -1)
+    return images[:, None] if name in ("cnn", "pooled", "normed") else images.reshape(len(images), -1)
 
 
 def check(lab, name, outputs, tolerance=1e-5):
@@ -105,17 +108,42 @@ int main(void) {
 @pytest.mark.parametrize("name", NETS)
 def test_a_c_header(lab, name, tmp_path):
     """Of relu, leaky_relu and sums the bits are the trainer's own; else libm's functions differ a little."""
+    outputs = answers_of_c(lab, name, samples(lab, name), lab.answers[name].shape[1], tmp_path)
+    check(lab, name, outputs)
+    if NETS[name][1]:
+        assert (outputs == lab.answers[name].astype("f4")).all(), "the same bits"
+
+
+@pytest.mark.parametrize("layers", ["conv:6@3+1 relu conv:8@3/2 leaky_relu", "maxpool:3/2 dense:30 leaky_relu",
+                                    "avgpool:2 dense:30 leaky_relu", "avgpool:3 dense:30 leaky_relu",
+                                    "avgpool:6/1 dense:30 leaky_relu"])
+def test_a_c_header_of_images_has_the_same_bits(lab, layers, tmp_path):
+    """mse: what predict writes is the output itself, not its softmax."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(5, 3, (60, 2, 12, 12)).astype("f4")
+    y = x.reshape(60, -1) @ rng.normal(0, .1, (288, 2))
+    with h5py.File(lab.dir / "images.h5", "w") as file:
+        file["x"], file["y"] = x, (y - y.mean(0)).astype("f4")
+        file["x"].attrs["layout"] = "NCHW"
+    lab.train("run.name=images", "run.overwrite=true", data__dir=None, data__train="images.h5",
+              data__test="images.h5", model__layers=layers, loss__name="mse", optimizer__lr=0.003,
+              train__batch_size=16)
+    lab.run("predict", "runs/images", "--output", "images.csv").expect(0)
+    with open(lab.dir / "images.csv", newline="") as file:
+        wanted = [[row[c] for c in row if c.endswith("_predicted")] for row in csv.DictReader(file)]
+    outputs = answers_of_c(lab, "images", x, 2, tmp_path)
+    assert outputs.std(0).min() > 0.01, "samples differ"
+    assert (outputs == np.array(wanted, "f4")).all(), "the same bits"
+
+
+def answers_of_c(lab, name, x, count, tmp_path):
     convert(lab, f"runs/{name}", "--to", "c", "-o", tmp_path / "net.h")
-    x = samples(lab, name)
-    driver = DRIVER.replace("SIZE", str(x[0].size)).replace("OUTPUTS", str(lab.answers[name].shape[1]))
+    driver = DRIVER.replace("SIZE", str(x[0].size)).replace("OUTPUTS", str(count))
     (tmp_path / "main.c").write_text(driver)
     subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-ffp-contract=off", "-o", tmp_path / "main",
                     tmp_path / "main.c", "-lm"], check=True)
     out = subprocess.run([tmp_path / "main"], input=x.tobytes(), stdout=subprocess.PIPE, check=True).stdout
-    outputs = np.frombuffer(out, "f4").reshape(len(x), -1)
-    check(lab, name, outputs)
-    if NETS[name][1]:
-        assert (outputs == lab.answers[name].astype("f4")).all(), "the same bits"
+    return np.frombuffer(out, "f4").reshape(len(x), -1)
 
 
 @pytest.mark.parametrize("kind", ["npz", "safetensors", "torch"])
@@ -172,6 +200,46 @@ def test_refusals_are_a_line(lab, args, says):
     err = convert(lab, *args, *(["-o", "out"] if "-o" not in args else []), code=4)
     assert says in err and len(err.splitlines()) == 1
     assert not (lab.dir / "out").exists()
+
+
+def safetensors(header, data=b""):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+@pytest.mark.parametrize("kind, content, says", [
+    ("npz", b"PK\x03\x04 cut off", "no npz"), ("npz", b"\x93NUMPY", "no npz"),
+    ("safetensors", safetensors([1]), "no safetensors"), ("safetensors", safetensors({"a": 1}), "no safetensors"),
+    ("safetensors", safetensors({"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}), "outside"),
+    ("safetensors", safetensors({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}), "outside")])
+def test_damaged_tensors_are_refused(lab, kind, content, says):
+    (lab.dir / "bad").write_bytes(content)
+    err = convert(lab, "bad", "--from", kind, "-o", "out.h5", code=4)
+    assert says in err and len(err.splitlines()) == 1
+    assert not (lab.dir / "out.h5").exists()
+
+
+@pytest.mark.parametrize("what, says", [("more", "another network"), ("nan", "no numbers"), ("large", "no numbers"),
+                                        ("complex", "no real"), ("text", "no real")])
+def test_tensors_that_do_not_fit_are_refused(lab, what, says):
+    tensors = dict(lab.out("regression").model())
+    weight = tensors["0.weight"]
+    tensors |= {"more": {"9.weight": weight}, "nan": {"0.weight": weight * np.nan},
+                "large": {"0.weight": np.full(weight.shape, 1e300)}, "complex": {"0.weight": weight + 1j},
+                "text": {"0.weight": weight.astype(str)}}[what]
+    np.savez(lab.dir / "wrong.npz", **tensors)
+    err = convert(lab, "wrong.npz", "--from", "npz", "-o", "out.h5", "--like", "runs/regression", code=4)
+    assert says in err and len(err.splitlines()) == 1
+    assert not (lab.dir / "out.h5").exists()
+
+
+def test_what_is_no_state_dict_is_refused(lab):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    for content in [1, 2], {"model": {"a": torch.zeros(1)}}:
+        torch.save(content, lab.dir / "no.pt")
+        assert "no state_dict" in convert(lab, "no.pt", "--from", "torch", "-o", "out.h5", code=4)
+    torch.save({"0.weight": torch.nn.Parameter(torch.ones(2).bfloat16())}, lab.dir / "yes.pt")
+    convert(lab, "yes.pt", "--from", "torch", "-o", "yes.h5")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnx") is not None, reason="onnx is installed")
