@@ -97,6 +97,11 @@ void dp_comm_finalize(dp_comm **comm) {
     if (!*comm) {
         return;
     }
+    /* Until the last rank is here it may end the job, and Open MPI's launcher hangs or
+     * crashes now and then when it is to end a rank that waits in MPI_Finalize. */
+    MPI_Request request;
+    MPI_Ibarrier((*comm)->world, &request);
+    dp_comm_wait_all(*comm, 1, &request, "the end of the other ranks");
     MPI_Comm_free(&(*comm)->node);
     MPI_Comm_free(&(*comm)->world);
     free(*comm);
