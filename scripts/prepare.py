@@ -217,7 +217,8 @@ def main():
     add("--target", help="column or columns (with commas) to predict; default: the last one")
     add("--exclude", help="columns to leave out, with commas between them")
     add("--task", choices=["auto", "classes", "values"], default="auto",
-        help=f"what the target is; auto: classes where it is a text, or up to {tables.FEW} whole numbers")
+        help="what the target is; auto: classes where it is a text, or one column of up to "
+             f"{tables.FEW} different whole numbers")
     add("--missing", choices=["drop", "mean", "median", "most_frequent"],
         help="what becomes of cells that are missing")
     add("--indicator", action="store_true", help="with a column of 0 and 1 for each that has such cells")

@@ -25,6 +25,9 @@ void dp_error_line(const char *message);
  *  can't be opened, and errno says why */
 bool dp_log_open(const char *path, bool anew);
 
+/** Whether lines go to a terminal alone: nobody can read more than a few in a second. */
+bool dp_log_passes_by(void);
+
 /** Whether a progress bar is to be drawn: stdout is a terminal, and the last one is a tenth
  *  of a second old. */
 bool dp_progress_due(void);

@@ -80,6 +80,7 @@ typedef struct dp_config {
         double max_time; /* seconds */
         double ema;      /* decay of the averaged parameters; 0: none */
         bool zero_grad;  /* false: earlier steps' gradients stay in the sum */
+        bool quiet;      /* no lines of steps and epochs */
     } train;
     struct {
         char every[16]; /* auto | number of epochs, 0 = only at the end and on a stop */

@@ -181,12 +181,12 @@ def days(column):
     return (column - np.datetime64(0, "ns")) / np.timedelta64(1, "D")
 
 
-def target_recipe(name, column, args):
+def target_recipe(name, column, alone, args):
     kind, known = kind_of(column), column.dropna()
     if len(known) == 0:
         raise PrepareError(f"the target '{name}' is empty")
     different = known.unique()
-    whole = kind == "number" and (known == known.round()).all() and len(different) <= FEW
+    whole = alone and kind == "number" and (known == known.round()).all() and len(different) <= FEW
     classes = args.task == "classes" or (args.task == "auto" and (kind == "text" or whole))
     if not classes:
         if kind == "text":
@@ -215,7 +215,7 @@ def make_recipe(frame, args):
     if not inputs:
         raise PrepareError("no column is left to predict from")
     recipe = {"inputs": [input_recipe(name, frame[name], args) for name in inputs],
-              "targets": [target_recipe(name, frame[name], args) for name in targets],
+              "targets": [target_recipe(name, frame[name], len(targets) == 1, args) for name in targets],
               "left_out": exclude + index}
     classes = [step for step in recipe["targets"] if "classes" in step]
     if classes and len(targets) > 1:

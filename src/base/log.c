@@ -90,15 +90,22 @@ static bool on_terminal(void) {
            (memcmp(target, "/dev/pts", 8) == 0 || memcmp(target, "/dev/tty", 8) == 0);
 }
 
-bool dp_progress_due(void) {
+static bool is_watched(void) {
     static int terminal = -1; /* not known yet */
-    static double last = 0;
-    if (!writes) {
-        return false;
+    if (writes && terminal < 0) {
+        terminal = on_terminal();
     }
-    terminal = terminal < 0 ? on_terminal() : terminal;
+    return writes && terminal;
+}
+
+bool dp_log_passes_by(void) {
+    return is_watched() && !copy;
+}
+
+bool dp_progress_due(void) {
+    static double last = 0;
     double now = dp_clock();
-    if (!terminal || now - last < 0.1) {
+    if (!is_watched() || now - last < 0.1) {
         return false;
     }
     last = now;

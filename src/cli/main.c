@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: trainer [train] CONFIG [section.key=value ...]     train; resumes by itself\n"
@@ -168,8 +169,27 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
     return DP_OK;
 }
 
+/* A config's path without the word train before it, or a command that there isn't. */
+static dp_status check_first_word(const char *word) {
+    if (word[strcspn(word, "./_0123456789")] != '\0' || access(word, F_OK) == 0) {
+        return DP_OK;
+    }
+    char names[128] = "";
+    for (const command *c = commands; c < commands + sizeof commands / sizeof commands[0];
+         c++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, c->name[0] == '-' ? "" : " %s",
+                 c->name);
+    }
+    return dp_fail(
+        DP_EUSAGE,
+        "'%s' is neither a command nor a file; there are:%s, or give the path of "
+        "an INI file, such as configs/mlp.ini",
+        word, names);
+}
+
 /* MPI: collective. Errors: agreed */
-static dp_status prepare(const command *c, dp_cli *cli) {
+static dp_status prepare(const command *c, bool named, dp_cli *cli) {
     if (c->words == WORDS) {
         return DP_OK;
     }
@@ -185,7 +205,10 @@ static dp_status prepare(const command *c, dp_cli *cli) {
     }
     dp_status s = DP_OK;
     if (dp_comm_rank(cli->comm) == 0) {
-        s = dp_config_read(cli->file, cli->noverrides, cli->overrides, &cli->config);
+        s = named ? DP_OK : check_first_word(cli->file);
+        s = s != DP_OK ? s
+                       : dp_config_read(cli->file, cli->noverrides, cli->overrides,
+                                        &cli->config);
     }
     DP_TRY(dp_comm_agree(cli->comm, s));
     dp_comm_bcast(cli->comm, &cli->config, sizeof cli->config);
@@ -209,7 +232,7 @@ static dp_status run(dp_cli *cli, int argc, char **argv) {
         named = 0;
     }
     DP_TRY(parse(c, argc - named, argv + named, cli));
-    DP_TRY(prepare(c, cli));
+    DP_TRY(prepare(c, named, cli));
     return c->run(cli);
 }
 

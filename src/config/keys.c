@@ -236,6 +236,8 @@ const dp_key dp_keys[] = {
      "epochs "
      "100, 200, ... The last one always has a line.",
      .lo = 1, .hi = COUNT},
+    {KEY(train, quiet, bool), "false", DP_FREE,
+     "Prints the first and the last lines of a run only, none of steps and epochs."},
     {KEY(train, eval_every, whole), "1", DP_FIXED,
      "Epochs from one evaluation to the next.", .lo = 1, .hi = COUNT},
     {KEY(train, patience, whole), "0", DP_FIXED,

@@ -1,6 +1,7 @@
 /* The table of layer kinds. */
 #include "nn/layer.h"
 #include <assert.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,14 +52,27 @@ static const char *usage(const dp_kernels *set, char *text, size_t size) {
 dp_status dp_layer_parse(const dp_kernels *set, const char *word, int index, dp_shape in,
                          dp_layer *out) {
     char name[32] = "", known[256];
+    if (word[strcspn(word, ",;")] != '\0') {
+        return dp_fail(
+            DP_EUSAGE,
+            "model.layers: '%s': blanks alone separate layers, as in: dense:512 "
+            "relu dense:10",
+            word);
+    }
     const char *colon = strchr(word, ':');
     int length = colon ? (int)(colon - word) : (int)strlen(word);
     snprintf(name, sizeof name, "%.*s", length, word);
     const dp_act *act = dp_act_find(set, name);
     const dp_layer_kind *kind = find(name, act);
     if (!kind) {
-        return dp_fail(DP_EUSAGE, "model.layers: unknown layer '%.*s'; there are: %s",
-                       length, word, usage(set, known, sizeof known));
+        for (char *c = name; *c; c++) {
+            *c = (char)tolower((unsigned char)*c);
+        }
+        bool capital = find(name, dp_act_find(set, name)) != NULL;
+        return dp_fail(DP_EUSAGE,
+                       "model.layers: unknown layer '%.*s'; %s%s%sthere are: %s", length,
+                       word, capital ? "did you mean " : "", capital ? name : "",
+                       capital ? "? " : "", usage(set, known, sizeof known));
     }
     *out = (dp_layer){.kind = kind, .index = index, .in = in, .act = act};
     out->name = act ? act->name : kind->name;

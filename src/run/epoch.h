@@ -21,6 +21,7 @@ typedef struct dp_run {
     long major_faults;  /* pages that this process has waited for the disk for, lately */
     int64_t ask_until;  /* the step until which rows are asked for ahead */
     double start_time;  /* clock */
+    double line_time;   /* clock, at the last line of an epoch */
     /* of the open epoch since this start: training time, samples, steps */
     double epoch_seconds;
     int64_t epoch_samples, epoch_steps;

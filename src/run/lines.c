@@ -1,6 +1,7 @@
 /* The lines that a run prints while it trains: a table of them, as PyTorch's tutorials have
  * it, is what people compare. */
 #include "lines.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include <math.h>
 #include <stdio.h>
@@ -37,11 +38,17 @@ static void small_model(const dp_run *run, double loss, char *out, size_t size) 
     }
 }
 
+/* No lines now: an epoch has just had some, and hundreds end in a second. */
+static bool passes_by(const dp_run *run) {
+    return run->sampler->steps <= run->config->train.log_every && dp_log_passes_by() &&
+           dp_clock() - run->line_time < 1;
+}
+
 void dp_lines_step(const dp_run *run, double loss) {
     const dp_progress_state *progress = &run->progress;
     const dp_sampler *sampler = run->sampler;
     const dp_config *config = run->config;
-    if (dp_run_full_batch(run) ||
+    if (config->train.quiet || dp_run_full_batch(run) || passes_by(run) ||
         (progress->position - 1) % config->train.log_every != 0) {
         return;
     }
@@ -52,6 +59,9 @@ void dp_lines_step(const dp_run *run, double loss) {
 }
 
 void dp_lines_progress(const dp_run *run, double loss) {
+    if (run->config->train.quiet) {
+        return;
+    }
     const dp_progress_state *progress = &run->progress;
     int64_t steps = run->sampler->steps, all = run->config->train.epochs * steps;
     double pace = run->epoch_seconds / (double)run->epoch_steps;
@@ -83,11 +93,14 @@ static bool is_logged(const dp_run *run, int64_t epoch) {
            (after >= 0 && after % run->config->train.log_every == 0);
 }
 
-void dp_lines_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score) {
+void dp_lines_epoch(dp_run *run, const dp_epoch_row *row, const dp_score *score) {
     bool full = dp_run_full_batch(run);
-    if (full && !is_logged(run, row->epoch)) {
+    bool logged =
+        full ? is_logged(run, row->epoch) : dp_run_finished(run) || !passes_by(run);
+    if (run->config->train.quiet || !logged) {
         return;
     }
+    run->line_time = dp_clock();
     char head[64], accuracy[32] = "", text[512];
     snprintf(head, sizeof head, "epoch %lld/%lld", (long long)row->epoch,
              (long long)run->config->train.epochs);

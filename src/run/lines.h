@@ -5,12 +5,13 @@
 #include "epoch.h"
 
 /* The line of PyTorch's tutorials, after steps 1, 1 + log_every, ... of an epoch that has
- * several. loss: the step's, from before its update. */
+ * several. Where all of an epoch is shorter than log_every, a terminal has the lines of one
+ * epoch a second, and of the last one. train.quiet: none. loss: the step's, from before its update. */
 void dp_lines_step(const dp_run *run, double loss);
 
 /* What an epoch's row says. With full batches only where train.log_from and log_every say
  * so, and at the end of the run; then the loss has a line of its own. */
-void dp_lines_epoch(const dp_run *run, const dp_epoch_row *row, const dp_score *score);
+void dp_lines_epoch(dp_run *run, const dp_epoch_row *row, const dp_score *score);
 
 /* "  validation accuracy 97.93%  loss 0.0873"; "" where nothing was scored. */
 void dp_lines_score(const dp_run *run, const dp_score *score, const char *split,

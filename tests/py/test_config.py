@@ -131,6 +131,24 @@ def test_long_value_is_kept_whole(lab):
     assert lab.out().attr("model", "layers") == f"{layers}dense:{CLASSES}"
 
 
+@pytest.mark.parametrize("layers, says", [
+    ("dense:8 ReLU", "did you mean relu?"),
+    ("Dense:8 relu", "did you mean dense?"),
+    ("dense:8, relu", "'dense:8,': blanks alone separate layers"),
+])
+def test_layers_as_others_write_them_get_a_hint(lab, layers, says):
+    lab.config()
+    lab.run("run.ini", f"model.layers={layers}").fails(2, says)
+
+
+def test_a_command_that_there_is_not(lab):
+    lab.config()
+    for ranks in (None, 2):
+        lab.run("trian", "run.ini", ranks=ranks).fails(2, "'trian' is neither a command nor a file", "eval predict")
+    (lab.dir / "config").write_text((lab.dir / "run.ini").read_text())
+    lab.run("config").expect(0)
+
+
 def test_empty_layers_is_a_linear_model(lab):
     lab.config(model__layers="", train__epochs=1)
     lab.run("run.ini").expect(0)

@@ -54,6 +54,30 @@ def on_terminal(lab, columns, *args):
     return text.decode()
 
 
+def test_a_terminal_has_few_lines_of_short_epochs(lab):
+    """A file, a pipe and run.log have them all."""
+    lab.config(model__layers="dense:8 relu", train__epochs=300)
+    every = [f"epoch {n}/300" for n in range(1, 301)]
+
+    def epochs(text):
+        return re.findall(r"(?:^|\033\[K)(epoch \d+/300)  train", text, re.M)
+    assert epochs(lab.run("run.ini").expect(0).out) == every
+    seen = epochs(on_terminal(lab, 120, "run.name=seen"))
+    assert seen[0] == every[0] and seen[-1] == every[-1] and len(seen) < 60, seen
+    on_terminal(lab, 120, "run.name=kept", "run.log=true")
+    assert epochs((lab.dir / "runs/kept/log.txt").read_text()) == every
+
+
+@pytest.mark.parametrize("batch", [16, 0])
+def test_quiet(lab, batch):
+    lab.config(model__layers="dense:8 relu", train__epochs=3, train__batch_size=batch)
+    loud = lab.run("run.ini").expect(0).out.splitlines()
+    quiet = lab.run("run.ini", "run.name=quiet", "train.quiet=true").expect(0).out.splitlines()
+    left_out = [line for line in loud if line.startswith(("loss: ", "epoch "))]
+    assert len(left_out) >= 3 and len(quiet) == len(loud) - len(left_out), quiet
+    assert quiet[-2].startswith("done ") and not [line for line in quiet if "epoch 1/" in line]
+
+
 @pytest.mark.parametrize("columns", [120, 40])
 def test_a_terminal_has_a_bar_that_fits(lab, columns):
     lab.config(model__layers="dense:256 relu dense:256 relu", train__epochs=60, train__batch_size=8,

@@ -154,6 +154,13 @@ def test_dialects(lab):
     assert len(read(lab, "both.h5")[0]) == 8
 
 
+def test_several_targets_of_few_whole_numbers_are_values(lab):
+    (lab.dir / "x.csv").write_text("chins,weight,pulse\n5,191,50\n2,189,52\n12,193,58\n")
+    assert "name = mse" in prepare(lab, "x.csv", "-o", "x.h5", "--target", "weight,pulse")
+    np.testing.assert_array_equal(read(lab, "x.h5")[1], [[191, 50], [189, 52], [193, 58]])
+    assert "cross_entropy" in prepare(lab, "x.csv", "-o", "x.h5", "--target", "pulse")
+
+
 @pytest.mark.parametrize("kind", ["parquet", "xlsx"])
 def test_other_tables(lab, kind):
     frame = iris()
