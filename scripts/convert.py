@@ -16,9 +16,11 @@ Networks go with their normalisation: they take values as the data files have th
 torch and tensorboard need the packages of their names."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import packages
@@ -27,6 +29,7 @@ packages.need("h5py", "numpy")
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 from convertlib import ConvertError, arrays, c_header, history, network, onnx_format, pytorch  # noqa: E402
+from inspectlib import files  # noqa: E402
 
 NETWORKS = {"onnx": onnx_format.to_onnx, "torch": pytorch.to_torch, "safetensors": arrays.to_safetensors,
             "npz": arrays.to_npz, "c": c_header.to_c}
@@ -45,29 +48,34 @@ def floats(path, name, value):
     return value
 
 
+@contextlib.contextmanager
+def placed(path):
+    """Where to write a file, of the same name, that is put into its place when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        yield part
+        os.replace(part, path)
+
+
 def import_tensors(args):
     tensors = {name: floats(args.what, name, value)
                for name, value in SOURCES[args.source](Path(args.what)).items()}
     if not tensors:
         raise ConvertError(f"{args.what}: holds no tensor")
-    part = args.output.with_name(f".{args.output.name}.part.{os.getpid()}")
-    try:
+    with placed(args.output) as part:
         if args.like:
             put_into(network.find(args.like), tensors, part)
         else:
             with h5py.File(part, "w") as file:
                 for name, value in tensors.items():
                     file[f"model/{name}"] = value
-        os.replace(part, args.output)
-    finally:
-        part.unlink(missing_ok=True)
     print(f"{args.output}: {len(tensors)} tensors" + (f", else as {args.like}" if args.like else
                                                       "; model.init = file, model.init_file = it"))
 
 
 def put_into(like, tensors, part):
     """A copy of a checkpoint with these tensors."""
-    from inspectlib import files
     try:
         shutil.copyfile(like, part)
         with h5py.File(part, "r+") as file:
@@ -87,11 +95,12 @@ def put_into(like, tensors, part):
 
 
 def export(args):
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     if args.to in TABLES:
-        TABLES[args.to](args.what, args.output)
+        TABLES[args.to](history.tables(args.what), args.output)
     else:
-        NETWORKS[args.to](network.load(args.what), args.output)
+        found = network.load(args.what)
+        with placed(args.output) as part:
+            NETWORKS[args.to](found, part)
     print(f"{args.output}: written")
 
 

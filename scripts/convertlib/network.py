@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 
 from convertlib import ConvertError
+from inspectlib import files
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu", "softplus")
 
@@ -105,6 +106,12 @@ def add_layer(word, index, shape, model):
 
 def load(name):
     path = find(name)
+    try:
+        if files.digest_state(path) == "wrong":
+            raise ConvertError(f"{path}: its digest does not fit: damaged, or edited; inspect.py --seal gives "
+                               "an edited file a new one")
+    except files.FileError as error:
+        raise ConvertError(str(error)) from None
     try:
         with h5py.File(path, "r") as file:
             group, data = file["model"], file["data"].attrs

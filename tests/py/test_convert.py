@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -195,11 +196,21 @@ def test_tables_as_csv(lab):
 @pytest.mark.parametrize("args, says", [
     (["nowhere", "--to", "npz"], "nowhere"), (["table.csv", "--to", "npz"], "no checkpoint"),
     (["table.csv", "--from", "npz"], "table.csv"), (["table.csv", "--from", "safetensors"], "no safetensors"),
+    (["runs/mlp/checkpoints/last.h5", "--to", "csv"], "has no tables"), (["nowhere", "--to", "csv"], "can't be read"),
     (["runs/mlp", "--to", "c", "-o", "1.h"], "letter")])
 def test_refusals_are_a_line(lab, args, says):
     err = convert(lab, *args, *(["-o", "out"] if "-o" not in args else []), code=4)
     assert says in err and len(err.splitlines()) == 1
-    assert not (lab.dir / "out").exists()
+    assert not (lab.dir / "out").exists() and not [path for path in lab.dir.iterdir() if path.name[0] == "."]
+
+
+def test_a_damaged_checkpoint_is_not_exported(lab):
+    path = lab.dir / "edited.h5"
+    shutil.copyfile(lab.out("mlp").last, path)
+    with h5py.File(path, "r+") as file:
+        file["model/0.bias"][0] += 1
+    assert "digest" in convert(lab, path, "--to", "npz", "-o", "out.npz", code=4)
+    assert not (lab.dir / "out.npz").exists()
 
 
 def safetensors(header, data=b""):
