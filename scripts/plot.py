@@ -11,6 +11,8 @@
     kernels     images with hidden layers: the first layer's kernels, or its units' weights
     maps        the same: what the layers make of the first test image
 
+    python3 scripts/plot.py RUN --input NEW.csv   -> the same, with new samples on the fit
+
     python3 scripts/plot.py RUN RUN ...     -> compare.png: loss and accuracy of the runs, in one picture
 
     python3 scripts/plot.py --data CONFIG [section.key=value ...]       -> <config>-data.png
@@ -124,15 +126,8 @@ class Run:
 
     def points(self):
         """The training file's inputs [n, inputs], targets [n, targets], and the rows held out."""
-        path = self.data["train"]
-        opener = gzip.open if path.endswith(".gz") else open
-        with opener(path, "rt", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            mark = max(",;\t", key=head.count)
-            rows = list(csv.DictReader(file, delimiter=mark))[:self.used]
-        return (columns(rows, self.inputs), columns(rows, self.targets, self.classes),
-                self.held_out())
+        X, y = plot_runs.table(self, self.data["train"])
+        return X[:self.used], y[:self.used], self.held_out()
 
     def save(self, figure, name):
         for kind in ("png", "svg"):
@@ -142,10 +137,9 @@ class Run:
         plt.close(figure)
 
 
-def columns(rows, names, classes=()):
-    """Columns of dictionaries as floats; names of classes become their numbers."""
-    return np.array([[classes.index(row[n]) if row[n] in classes else float(row[n])
-                      for n in names] for row in rows])
+def columns(rows, names):
+    """Columns of dictionaries as floats."""
+    return plot_runs.numbers([[row[name] for name in names] for row in rows])
 
 
 # ---- one or two inputs ----
@@ -175,10 +169,18 @@ def mark_held(axis, x, y, held):
                   label="held out (validation split)")
 
 
-def draw_line(run, X, y, held):
+def mark_new(axis, x, y, values=(), label="new, predicted"):
+    """Stars where --input's samples are, with what is predicted of each."""
+    axis.plot(x, y, "*", color="#ffd92f", mec="black", ms=14, mew=0.9, zorder=5, ls="none", label=label)
+    for at, value in zip(zip(x, y), values):
+        axis.annotate(value, at, (9, 6), textcoords="offset points", zorder=6, bbox={
+            "boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8})
+
+
+def draw_line(run, X, y, held, new):
     """One input: points, and the model as a line or a curve of probability."""
     figure, axis = plt.subplots(figsize=(6, 4.5), constrained_layout=True)
-    at = np.linspace(*spread(X[:, 0], 0.1), 200)
+    at = np.linspace(*spread(np.append(X[:, 0], new[:, 0]), 0.1), 200)
     values = run.predict_at(at[:, None])
     if run.regression:
         for k, name in enumerate(run.targets):
@@ -200,6 +202,12 @@ def draw_line(run, X, y, held):
             mark_held(axis, X[:, 0], y[:, 0], held)
             axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
         axis.set_ylabel(f"probability of {label(run, 1)}" if binary else "probability")
+    if len(new):
+        there = run.predict_at(new)
+        shown = there if run.regression or there.shape[1] > 2 else there[:, 1:]
+        for k in range(shown.shape[1]):
+            mark_new(axis, new[:, 0], shown[:, k], [f"{v:.4g}" for v in shown[:, k]],
+                     "new, predicted" if k == 0 else None)
     axis.set(xlabel=run.inputs[0], title=f"{run.name}: {', '.join(run.targets)} by "
              f"{run.inputs[0]}, epoch {run.epoch}")
     axis.grid(color="#e4e4e4", lw=0.6)
@@ -211,16 +219,26 @@ def label(run, k):
     return run.classes[k] if run.classes else f"{run.targets[0]} = {k}"
 
 
-def draw_plane(run, X, y, held):
+def draw_regions(axis, gx, gy, p):
+    """Where each class is the likeliest: by how much it is above the next one, so that edges are smooth."""
+    for k in range(p.shape[2]):
+        above = p[:, :, k] - np.delete(p, k, axis=2).max(axis=2)
+        if (above > 0).any():
+            axis.contourf(gx, gy, above, [0, 1.01], colors=[COLOURS[k % 5]], alpha=0.18)
+        if (above > 0).any() and (above < 0).any():
+            axis.contour(gx, gy, above, [0], colors="black", linewidths=0.9)
+
+
+def draw_plane(run, X, y, held, new):
     """Two inputs: points on the model's values or classes, with the boundary."""
     figure, axis = plt.subplots(figsize=(6.5, 5), constrained_layout=True)
     side = 120
-    gx, gy = np.meshgrid(np.linspace(*spread(X[:, 0], 0.08), side),
-                         np.linspace(*spread(X[:, 1], 0.08), side))
+    gx, gy = np.meshgrid(*(np.linspace(*spread(np.append(X[:, k], new[:, k]), 0.08), side)
+                           for k in (0, 1)))
     values = run.predict_at(np.column_stack([gx.ravel(), gy.ravel()]))
     if run.regression:
         z = values[:, 0].reshape(side, side)
-        map_ = axis.contourf(gx, gy, z, 12, cmap="Greys_r", alpha=0.6)
+        map_ = axis.contourf(gx, gy, z, 12, cmap="cividis", alpha=0.6)
         figure.colorbar(map_, label=f"{run.targets[0]}, predicted")
         axis.plot(X[:, 0], X[:, 1], "o", color=COLOURS[1], mec="black", label="given")
         for point, value in zip(X, y[:, 0]):
@@ -230,61 +248,46 @@ def draw_plane(run, X, y, held):
         count = values.shape[1]
         if count == 2:
             z = values[:, 1].reshape(side, side)
-            map_ = axis.contourf(gx, gy, z, np.linspace(0, 1, 11), cmap="Greys", alpha=0.45)
+            map_ = axis.contourf(gx, gy, z, np.linspace(0, 1, 11), cmap="cividis", alpha=0.45)
             figure.colorbar(map_, label=f"probability of {label(run, 1)}")
             axis.contour(gx, gy, z, [0.5], colors="black", linewidths=1.8)
             axis.plot([], [], "-", color="black", lw=1.8, label="boundary, probability 0.5")
         else:
-            z = values.argmax(axis=1).reshape(side, side)
-            axis.contourf(gx, gy, z, np.arange(-0.5, count), cmap="Greys", alpha=0.35)
+            draw_regions(axis, gx, gy, values.reshape(side, side, count))
         for k in range(count):
             mine = y[:, 0] == k
             axis.plot(X[mine, 0], X[mine, 1], MARKERS[k % 5], color=COLOURS[k % 5], ms=5.5,
                       mec="black" if k else COLOURS[0], mew=0.7, mfc=None if k else "white",
                       label=label(run, k))
     mark_held(axis, X[:, 0], X[:, 1], held)
+    if len(new):
+        there = run.predict_at(new)
+        mark_new(axis, new[:, 0], new[:, 1], [f"{v:.4g}" for v in there[:, 0]] if run.regression else
+                 [label(run, k) for k in there.argmax(axis=1)])
     words = equation(run)
     axis.set(xlabel=run.inputs[0], ylabel=run.inputs[1],
              title=f"{run.name}: {run.targets[0]} by {' and '.join(run.inputs)}, epoch "
                    f"{run.epoch}" + (f"\n{words}" if words != "fitted" else ""))
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=3, frameon=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False)
     run.save(figure, "fit")
 
 
-def draw_fit(run):
+def draw_fit(run, new=None):
+    """new: a file of samples to predict, or None."""
     if not run.inputs or len(run.inputs) > 2 or (run.loss != "cross_entropy" and
                                                  len(run.inputs) == 2 and run.outputs > 1):
+        if new:
+            sys.exit("plot.py: --input draws new samples where a table has one or two inputs")
         return
-    (draw_line if len(run.inputs) == 1 else draw_plane)(run, *run.points())
+    try:
+        there = plot_runs.table(run, new, targets=False)[0] if new else np.empty((0, len(run.inputs)))
+    except (OSError, KeyError, ValueError) as error:
+        sys.exit(f"plot.py: {new}: " + (f"no column {error}" if isinstance(error, KeyError) else
+                                        getattr(error, "strerror", None) or str(error)))
+    (draw_line if len(run.inputs) == 1 else draw_plane)(run, *run.points(), there)
 
 
 # ---- classes ----
-
-def draw_confusion(run, rows, where):
-    label_, said = columns(rows, ["label", "prediction"]).astype(int).T
-    count = max(2, run.outputs)
-    table = np.zeros((count, count), int)
-    np.add.at(table, (label_, said), 1)
-    names = run.classes or [str(k) for k in range(count)]
-    side = 2.6 + 0.42 * min(count, 20)
-    figure, axis = plt.subplots(figsize=(side + 1.2, side), constrained_layout=True)
-    share = 100 * table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    map_ = axis.imshow(share, cmap="Greys", vmin=0, vmax=100)
-    figure.colorbar(map_, label="share of the true class (%)", shrink=0.8)
-    if count <= 20:
-        for (i, j), n in np.ndenumerate(table):
-            if n:
-                axis.text(j, i, n, ha="center", va="center", fontsize=7,
-                          color="white" if share[i, j] > 55 else "black")
-        slanted = max(map(len, names)) > 3
-        axis.set_xticks(range(count), names, rotation=45 if slanted else 0,
-                        ha="right" if slanted else "center")
-        axis.set_yticks(range(count), names)
-    right = np.trace(table) / table.sum()
-    axis.set(xlabel="predicted class", ylabel="true class",
-             title=f"{run.name}: {where}, {100 * right:.2f}% right of {table.sum()}")
-    run.save(figure, "confusion")
-
 
 def read_idx(path):
     opener = gzip.open if str(path).endswith(".gz") else open
@@ -389,7 +392,7 @@ def draw_classes(run):
     else:
         rows, where = run.predict("--split", "train"), "training set"
     if rows and rows[0]["label"]:
-        draw_confusion(run, rows, where)
+        plot_runs.draw_confusion(run, rows, where)
     if len(run.shape) > 1 and tested:
         draw_images(run, rows)
     if len(run.shape) > 1 and run.linear and run.outputs > 1:
@@ -406,6 +409,9 @@ def main():
     grids = {"--data": plot_samples.draw_data, "--augment": plot_samples.draw_augmented}
     if len(sys.argv) > 2 and sys.argv[1] in grids:
         return grids[sys.argv[1]](find_trainer(), sys.argv[2], sys.argv[3:])
+    new = sys.argv.pop() if sys.argv[2:3] == ["--input"] and len(sys.argv) == 4 else None
+    if new:
+        del sys.argv[2]
     if len(sys.argv) < 2 or any(word.startswith("-") for word in sys.argv[1:]):
         print(__doc__)
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
@@ -413,7 +419,7 @@ def main():
         return plot_runs.draw_compare(sys.argv[1:])
     run = Run(sys.argv[1])
     plot_runs.draw_curves(run)
-    draw_fit(run)
+    draw_fit(run, new)
     plot_runs.draw_predicted(run)
     draw_classes(run)
     draw_layers(run)

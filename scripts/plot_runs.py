@@ -1,17 +1,20 @@
-"""Curves of a run, or of several beside each other, and regressions with many inputs."""
+"""Curves of a run, or of several beside each other, regressions with many inputs, and confusions."""
 
 import csv
+import gzip
 import math
 from pathlib import Path
 
 import h5py
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import PowerNorm
 
 # Told apart in grey and by the colour-blind: by dashes and markers too.
 COLOURS = ["#08306b", "#e6842a", "#5b9f6d", "#9e4ea3", "#777777"]
 LINES, MARKERS = ["-", "--", ":", "-.", (0, (5, 1, 1, 1))], ["o", "^", "s", "D", "v"]
 MOST = 3000  # points of a scatter
+LARGEST_TABLE = 62  # classes whose confusions have names and counts
 LOSSES = {"cross_entropy": "cross-entropy (nats)", "bce": "binary cross-entropy (nats)",
           "mse": "mean squared error",  # in the target's unit, squared
           "mae": "mean absolute error", "huber": "Huber loss"}
@@ -92,29 +95,37 @@ def draw_compare(folders):
     plt.close(figure)
 
 
-def truths(run, split):
-    """The true targets of a split [n, targets], from `trainer predict`'s neighbour, the file itself."""
-    path = Path(run.data["test"] if split == "test" else run.data["train"])
-    if ".h5" in path.name or ".hdf5" in path.name:
-        text, _, inside = str(path).partition(":")
-        with h5py.File(text, "r") as file:
+def numbers(rows, classes=()):
+    """Rows as floats; names of classes become their numbers."""
+    rows = [[v.decode() if isinstance(v, bytes) else v for v in row] for row in rows]
+    return np.array([[classes.index(v) if v in classes else float(v) for v in row] for row in rows])
+
+
+def table(run, path, samples=True, targets=True):
+    """A file of samples as `trainer` reads it: inputs [n, inputs], targets [n, targets]; None: not asked for."""
+    if ".h5" in path or ".hdf5" in path:
+        path, _, inside = path.partition(":")
+        with h5py.File(path, "r") as file:
             group = file[inside or "/"]
-            values = group[run.data["target"] or "y"][()]
-        return values.reshape(len(values), -1)
-    with open(path, newline="", encoding="utf-8-sig") as file:
+            x = group["x"][()] if samples else None
+            y = group[run.data["target"] or "y"][()] if targets else None
+        return x, None if y is None else numbers(y.reshape(len(y), -1), run.classes)
+    opener = gzip.open if path.endswith(".gz") else open
+    with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
         head = file.readline()
         file.seek(0)
         rows = list(csv.DictReader(file, delimiter=max(",;\t", key=head.count)))
-    return np.array([[float(row[name]) for name in run.targets] for row in rows])
+    return [numbers([[row[name] for name in names] for row in rows], classes) if asked else None
+            for names, classes, asked in ((run.inputs, (), samples), (run.targets, run.classes, targets))]
 
 
 def draw_predicted(run):
     """Predicted against true values, where there are too many inputs for a line or a plane."""
-    if not run.regression or len(run.inputs) <= 2 or not run.data["train"] or run.data["train"].endswith(".gz"):
+    if not run.regression or len(run.inputs) <= 2 or not run.data["train"]:
         return
     split = "test" if run.data["test"] else "train"
     rows = run.predict() if run.data["test"] else run.predict("--split", "train")
-    true = truths(run, split)
+    true = table(run, run.data[split], samples=False)[1]
     shown = run.targets[:6]
     across = min(3, len(shown))
     down = math.ceil(len(shown) / across)
@@ -133,3 +144,30 @@ def draw_predicted(run):
         axis.legend(frameon=False, fontsize=8)
     figure.suptitle(f"{run.name}: {split} set")
     run.save(figure, "predicted")
+
+
+def draw_confusion(run, rows, where):
+    label, said = numbers([[row["label"], row["prediction"]] for row in rows]).astype(int).T
+    count = max(2, run.outputs)
+    counts = np.zeros((count, count), int)
+    np.add.at(counts, (label, said), 1)
+    names = run.classes or [str(k) for k in range(count)]
+    side = 2.6 + (0.42 if count <= 20 else 0.24) * min(count, LARGEST_TABLE)
+    figure, axis = plt.subplots(figsize=(side + 1.2, side), constrained_layout=True)
+    share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # By its root: a few percent are seen.
+    map_ = axis.imshow(share, cmap="Greys", norm=PowerNorm(0.5, 0, 100))
+    figure.colorbar(map_, label="share of the true class (%)", shrink=0.8)
+    if count <= LARGEST_TABLE:
+        for (i, j), n in np.ndenumerate(counts):
+            if n:
+                axis.text(j, i, n, ha="center", va="center",
+                          fontsize=7 if count <= 20 else 5, color="white" if share[i, j] > 30 else "black")
+        slanted, small = max(map(len, names)) > 3, 10 if count <= 20 else 7
+        axis.set_xticks(range(count), names, rotation=45 if slanted else 0,
+                        ha="right" if slanted else "center", fontsize=small)
+        axis.set_yticks(range(count), names, fontsize=small)
+    right = np.trace(counts) / counts.sum()
+    axis.set(xlabel="predicted class", ylabel="true class",
+             title=f"{run.name}: {where}, {100 * right:.2f}% right of {counts.sum()}")
+    run.save(figure, "confusion")

@@ -89,20 +89,23 @@ static dp_status find_labels(source *s, const dp_read_request *request) {
                            s->path, s->data);
 }
 
-/* An attribute `layout` of the samples: NCHW or NHWC. */
+/* An attribute `layout` of the samples: NCHW or NHWC, or data.layout's words. */
 static dp_status read_layout(const source *s, const char *dataset, dp_array *a) {
-    char layout[16] = "";
+    char layout[32] = "";
     if (!dp_h5_has_attr(s->h5, dataset, "layout")) {
         return DP_OK;
     }
     DP_TRY(
         dp_h5_get_attr_one(s->h5, dataset, "layout", DP_H5_TEXT, sizeof layout, layout));
-    a->channels_first = strcmp(layout, "NCHW") == 0;
-    a->channels_last = strcmp(layout, "NHWC") == 0;
+    a->channels_first =
+        strcmp(layout, "NCHW") == 0 || strcmp(layout, "channels_first") == 0;
+    a->channels_last =
+        strcmp(layout, "NHWC") == 0 || strcmp(layout, "channels_last") == 0;
     return a->channels_first || a->channels_last
                ? DP_OK
                : dp_fail(DP_EDATA,
-                         "%s has the attribute layout '%s': must be NCHW or NHWC",
+                         "%s has the attribute layout '%s': must be NCHW or NHWC (or "
+                         "channels_first, channels_last)",
                          a->name, layout);
 }
 

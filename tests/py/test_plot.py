@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -18,15 +19,15 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def plot(lab, run):
+def plot(lab, run, *args):
     env = {**os.environ, "TRAINER": str(TRAINER)}
-    return subprocess.run([sys.executable, REPO / "scripts" / "plot.py", f"runs/{run}"],
+    return subprocess.run([sys.executable, REPO / "scripts" / "plot.py", f"runs/{run}", *args],
                           cwd=lab.dir, env=env, capture_output=True, text=True, timeout=120)
 
 
-def check(lab, run, names):
+def check(lab, run, names, *args, largest=2500):
     """Plots, and asserts that exactly these pictures came, each as PNG and SVG."""
-    done = plot(lab, run)
+    done = plot(lab, run, *args)
     assert done.returncode == 0, done.stderr
     folder = lab.dir / "runs" / run / "plots"
     assert sorted(p.name for p in folder.iterdir()) == sorted(
@@ -35,7 +36,7 @@ def check(lab, run, names):
         raw = (folder / f"{name}.png").read_bytes()
         assert raw[:8] == b"\x89PNG\r\n\x1a\n" and raw[-8:-4] == b"IEND"
         width, height = struct.unpack(">2I", raw[16:24])
-        assert 500 <= width <= 2500 and 400 <= height <= 2500, (name, width, height)
+        assert 500 <= width <= largest and 400 <= height <= largest, (name, width, height)
         root = ET.parse(folder / f"{name}.svg").getroot()
         assert root.tag == f"{SVG}svg"
         assert len(list(root.iter(f"{SVG}path"))) > 10, f"{name}.svg is nearly empty"
@@ -222,9 +223,48 @@ def test_predicted_values_stand_beside_the_true_ones(tmp_path):
     here = os.getcwd()
     os.chdir(tmp_path)
     try:
-        np.testing.assert_allclose(plot_runs.truths(plot.Run("runs/many"), "train"), y)
+        np.testing.assert_allclose(plot_runs.table(plot.Run("runs/many"), "many.csv")[1], y)
     finally:
         os.chdir(here)
+
+
+def test_new_samples_lie_on_the_fit(tmp_path):
+    """Of a table as CSV, with a column more, and as HDF5."""
+    lab = Lab(tmp_path, tmp_path)
+    x = np.linspace(0, 5, 40).round(3)
+    (lab.dir / "line.csv").write_text("hours,noise,score\n" + "".join(f"{v},{v % 1},{2 * v + 1:.3f}\n" for v in x))
+    with h5py.File(lab.dir / "line.h5", "w") as file:
+        file["x"], file["y"] = x[:, None], 2 * x + 1
+        file["x"].attrs["columns"], file["y"].attrs["columns"] = ["hours"], ["score"]
+    (lab.dir / "new.csv").write_text("hours\n2.5\n7\n")
+    (lab.dir / "other.csv").write_text("minutes\n2.5\n")
+    for kind in "csv", "h5":
+        lab.train(f"run.name={kind}", data__dir=None, data__train=f"line.{kind}", data__exclude="noise" if kind == "csv" else None,
+                  model__layers=None, loss__name="mse", optimizer__lr=0.02, train__epochs=100, train__batch_size=10)
+        check(lab, kind, {"curves", "fit"}, "--input", "new.csv")
+        text = (lab.out(kind).path / "plots/fit.svg").read_text()
+        words = re.findall("<!-- (.*?) -->", text)
+        assert "new, predicted" in words
+        for value in 6, 15:
+            assert any(abs(float(word) - value) < 0.1 for word in words if re.fullmatch(r"\d+\.\d{2,}", word)), words
+        for file, says in ("nowhere.csv", "No such file"), ("other.csv", "no column 'hours'"):
+            done = plot(lab, kind, "--input", file)
+            assert done.returncode == 1 and done.stderr.startswith(f"plot.py: {file}") and says in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("count", [3, 62])
+def test_classes_have_regions_names_and_counts(tmp_path, count):
+    lab = Lab(tmp_path, tmp_path)
+    rng = np.random.default_rng(7)
+    kind = np.arange(20 * count) % count
+    at = np.stack([kind % 8, kind // 8], 1) + rng.normal(0, 0.2, (len(kind), 2))
+    (lab.dir / "kinds.csv").write_text("u,v,kind\n" + "".join(
+        f"{a:.3f},{b:.3f},k{c:02}\n" for (a, b), c in zip(at, kind)))
+    lab.train(data__dir=None, data__train="kinds.csv", model__layers="dense:32 tanh",
+              train__epochs=5, train__batch_size=16, data__validation=0.2, optimizer__lr=0.3)
+    text = (check(lab, "run", {"curves", "fit", "confusion"}, largest=3000) / "confusion.svg").read_text()
+    assert all(f"<!-- k{k:02} -->" in text for k in range(count))
 
 
 def test_several_runs_are_drawn_in_one_picture(lab):
