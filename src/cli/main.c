@@ -178,8 +178,9 @@ static dp_status check_first_word(const char *word) {
     for (const command *c = commands; c < commands + sizeof commands / sizeof commands[0];
          c++) {
         size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, c->name[0] == '-' ? "" : " %s",
-                 c->name);
+        if (c->name[0] != '-') {
+            snprintf(names + used, sizeof names - used, " %s", c->name);
+        }
     }
     return dp_fail(
         DP_EUSAGE,

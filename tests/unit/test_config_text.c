@@ -26,7 +26,7 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "[augment]\nshift = 0\nrotate = 0\nscale = 0\nshear = 0\nelastic = 0\n"
         "elastic_sigma = 4\nerase = 0\n\n"
         "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
-        "log_every = 100\nlog_from = 1\neval_every = 1\npatience = 0\n"
+        "log_every = 100\nlog_from = 1\nquiet = false\neval_every = 1\npatience = 0\n"
         "max_steps = 0\nmax_time = 0\nema = 0\nzero_grad = true\n\n"
         "[checkpoint]\nevery = auto\nevery_steps = 0\nkeep = 3\nretries = 3\n"
         "best = auto\n\n"
@@ -140,6 +140,7 @@ static const struct {
     {"train.drop_last=on", false},
     {"train.log_every=1", true},
     {"train.log_from=3", true},
+    {"train.quiet=true", true},
     {"train.eval_every=2", false},
     {"train.patience=2", false},
     {"train.max_steps=5", true},
