@@ -70,6 +70,7 @@ typedef struct dp_config {
     } optimizer;
     struct {
         double shift, rotate, scale, shear; /* largest amounts: pixels, degrees, parts */
+        double flip;                        /* share of the samples */
         double elastic, elastic_sigma;      /* pixels */
         double erase;                       /* share of the samples */
     } augment;

@@ -208,6 +208,8 @@ const dp_key dp_keys[] = {
     {KEY(augment, shear, real), "0", DP_FIXED,
      "Slants it: moves each row by up to this part of its height above the centre.",
      .hi = 2},
+    {KEY(augment, flip, real), "0", DP_FIXED,
+     "The share of the samples that are mirrored, left for right.", .hi = 1},
     {KEY(augment, elastic, real), "0", DP_FIXED,
      "Bends it: a smooth random field moves each pixel by up to so many pixels (Simard's "
      "elastic distortion; 4 is about his alpha of 34 at sigma 4).",

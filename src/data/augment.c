@@ -39,10 +39,14 @@ struct dp_augment {
     scratch *scratch; /* [threads]; owner: this */
 };
 
-bool dp_augment_wanted(const dp_config *config) {
+static bool moves_pixels(const dp_config *config) {
     return config->augment.shift > 0 || config->augment.rotate > 0 ||
            config->augment.scale > 0 || config->augment.shear > 0 ||
-           config->augment.elastic > 0 || config->augment.erase > 0;
+           config->augment.flip > 0 || config->augment.elastic > 0;
+}
+
+bool dp_augment_wanted(const dp_config *config) {
+    return moves_pixels(config) || config->augment.erase > 0;
 }
 
 dp_status dp_augment_check(const dp_config *config, const dp_table *table) {
@@ -127,9 +131,7 @@ dp_status dp_augment_create(const dp_config *config, const dp_table *table, int 
     a->channels = table->shape[0];
     a->H = table->shape[1];
     a->W = table->shape[2];
-    a->warps = config->augment.shift > 0 || config->augment.rotate > 0 ||
-               config->augment.scale > 0 || config->augment.shear > 0 ||
-               config->augment.elastic > 0;
+    a->warps = moves_pixels(config);
     a->threads = threads;
     a->scratch = dp_alloc((size_t)threads, sizeof *a->scratch);
     dp_status status = create(a);
@@ -188,16 +190,17 @@ static double either_way(uint32_t word) {
 
 /* ---- where pixels come from ---- */
 
-/* Of the output pixel (y, x): M (p - c - d) + c. */
+/* Of the output pixel (y, x): M (p - c - d) + c, x turned about c if mirrored. */
 typedef struct affine {
     float yy, yx, y0, xy, xx, x0;
 } affine;
 
 static affine draw_affine(const dp_augment *a, draw d) {
     const dp_config *config = a->config;
-    uint32_t w[4], more[4];
+    uint32_t w[4], more[4], last[4];
     words(d, MAP, w);
     words(d, ERASE, more);
+    words(d, PLACE, last);
     double turn = config->augment.rotate / 360 * either_way(w[0]);
     double scale = 1 + config->augment.scale * either_way(w[1]);
     double shear = config->augment.shear * either_way(w[2]);
@@ -208,12 +211,13 @@ static affine draw_affine(const dp_augment *a, draw d) {
     double xx = (cos - shear * -sin) / scale, xy = (sin - shear * cos) / scale;
     double yx = -sin / scale, yy = cos / scale;
     double cy = (a->H - 1) / 2.0, cx = (a->W - 1) / 2.0;
+    double side = uniform(last[2]) < config->augment.flip ? -1 : 1;
     return (affine){.yy = (float)yy,
                     .yx = (float)yx,
                     .y0 = (float)(cy - yy * (cy + dy) - yx * (cx + dx)),
-                    .xy = (float)xy,
-                    .xx = (float)xx,
-                    .x0 = (float)(cx - xy * (cy + dy) - xx * (cx + dx))};
+                    .xy = (float)(side * xy),
+                    .xx = (float)(side * xx),
+                    .x0 = (float)(cx - side * (xy * (cy + dy) + xx * (cx + dx)))};
 }
 
 DP_CLONES static void augment_map(affine m, int H, int W, float *restrict y,

@@ -122,9 +122,10 @@ static void log_augmentation(const dp_config *config) {
     const struct {
         const char *name;
         double amount;
-    } all[] = {{"shift", config->augment.shift},     {"rotate", config->augment.rotate},
-               {"scale", config->augment.scale},     {"shear", config->augment.shear},
-               {"elastic", config->augment.elastic}, {"erase", config->augment.erase}};
+    } all[] = {{"shift", config->augment.shift}, {"rotate", config->augment.rotate},
+               {"scale", config->augment.scale}, {"shear", config->augment.shear},
+               {"flip", config->augment.flip},   {"elastic", config->augment.elastic},
+               {"erase", config->augment.erase}};
     char text[256] = "";
     size_t used = 0;
     for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) {

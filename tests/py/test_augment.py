@@ -10,7 +10,7 @@ import pytest
 
 from helpers import REPO, TRAINER, Lab, assert_same_bits, environment
 
-ALL = {"shift": 2, "rotate": 15, "scale": 0.15, "shear": 0.1, "elastic": 3, "elastic_sigma": 3,
+ALL = {"shift": 2, "rotate": 15, "scale": 0.15, "shear": 0.1, "flip": 0.4, "elastic": 3, "elastic_sigma": 3,
        "erase": 0.3}
 WORDS = tuple(f"augment.{key}={value}" for key, value in ALL.items())
 
@@ -86,7 +86,7 @@ def test_pixels_that_are_floats_become_what_bytes_become_but_for_rounding(lab, a
     assert 0.2 < np.abs(as_floats - as_bytes).max() <= 0.5001
 
 
-@pytest.mark.parametrize("word", ["shift=-1", "shift=1001", "rotate=181", "scale=1", "shear=nan",
+@pytest.mark.parametrize("word", ["shift=-1", "shift=1001", "rotate=181", "scale=1", "shear=nan", "flip=2",
                                   "elastic=-1", "elastic_sigma=0.4", "erase=1.1", "erase=some"])
 def test_amounts_that_are_none_are_refused(lab, word):
     lab.run("run.ini", "run.name=bad", f"augment.{word}").fails(2, f"augment.{word.split('=')[0]}")
@@ -110,7 +110,7 @@ def test_it_may_not_change_on_a_resume(lab):
 
 
 def test_the_run_says_what_it_does(lab):
-    assert "\naugment shift 2  rotate 15  scale 0.15  shear 0.1  elastic 3  erase 0.3\n" in \
+    assert "\naugment shift 2  rotate 15  scale 0.15  shear 0.1  flip 0.4  elastic 3  erase 0.3\n" in \
         lab.run("check", "run.ini", *WORDS).expect(0).out
 
 

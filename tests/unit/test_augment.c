@@ -171,6 +171,33 @@ Test(augment, keeps_zeros_and_depends_on_seed_epoch_and_row_alone)
     free(t.raw);
 }
 
+Test(augment, mirrors_its_share_of_the_samples_and_leaves_the_others_alone)
+{
+    dp_config config = config_of(0, 0, 0);
+    config.augment.flip = 0.25;
+    for (int bytes = 0; bytes < 2; bytes++) {
+        dp_table t = table_of(bytes);
+        size_t size = bytes ? 1 : sizeof(float);
+        dp_augment *a = create(&config, &t);
+        int mirrored = 0;
+        for (int i = 0; i < 5 * ROWS; i++) {
+            float out[FEATURES], turned[FEATURES];
+            const char *from = (const char *)t.raw + (size_t)(i % ROWS) * FEATURES * size;
+            for (size_t f = 0; f < FEATURES; f++) {
+                size_t opposite = f / W * W + (W - 1 - f % W);
+                memcpy((char *)turned + f * size, from + opposite * size, size);
+            }
+            dp_augment_sample(a, 0, &t, 1 + i / ROWS, i % ROWS, out);
+            bool is_turned = memcmp(out, turned, FEATURES * size) == 0;
+            cr_assert(is_turned || memcmp(out, from, FEATURES * size) == 0, "%d", i);
+            mirrored += is_turned;
+        }
+        cr_assert_float_eq(mirrored, 0.25 * 5 * ROWS, 4 * sqrt(5 * ROWS * 0.25 * 0.75));
+        dp_augment_destroy(&a);
+        free(t.raw);
+    }
+}
+
 Test(augment, erases_one_rectangle_of_all_channels_in_its_share_of_the_samples)
 {
     dp_config config = config_of(0, 0, 0.25);

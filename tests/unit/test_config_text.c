@@ -23,7 +23,7 @@ Test(config_text, resolves_every_key_to_its_documented_default)
         "schedule = constant\nwarmup = 0\nmin_lr = 0\nstep_epochs = 10\n"
         "milestones = 0\nstep_gamma = 0.1\npower = 1\npct_start = 0.3\n"
         "div_factor = 25\nfinal_momentum = 0\n\n"
-        "[augment]\nshift = 0\nrotate = 0\nscale = 0\nshear = 0\nelastic = 0\n"
+        "[augment]\nshift = 0\nrotate = 0\nscale = 0\nshear = 0\nflip = 0\nelastic = 0\n"
         "elastic_sigma = 4\nerase = 0\n\n"
         "[train]\nepochs = 2\nbatch_size = 4\nshuffle = true\ndrop_last = false\n"
         "log_every = 100\nlog_from = 1\nquiet = false\neval_every = 1\npatience = 0\n"
@@ -131,6 +131,7 @@ static const struct {
     {"augment.rotate=15", false},
     {"augment.scale=0.1", false},
     {"augment.shear=0.2", false},
+    {"augment.flip=0.5", false},
     {"augment.elastic=4", false},
     {"augment.elastic_sigma=6", false},
     {"augment.erase=0.5", false},
