@@ -4,16 +4,17 @@
     scripts/convert.py RUN|CHECKPOINT --to FORMAT -o OUT
         onnx          a graph from raw samples to logits or values, for onnxruntime
         torch         TorchScript: torch.jit.load(OUT)(samples)
+        keras         a model of Keras 3, images channels last: keras.saving.load_model(OUT).predict(samples)
         safetensors   the tensors under PyTorch's names, and what else is needed in the metadata
         npz           the same for numpy
         c             OUT.h, one C header that predicts a sample without any library
         csv           the tables of a run, in a folder
         tensorboard   the same as an event file
-    scripts/convert.py FILE --from torch|safetensors|npz -o OUT.h5 [--like RUN|CHECKPOINT]
+    scripts/convert.py FILE --from torch|keras|safetensors|npz -o OUT.h5 [--like RUN|CHECKPOINT]
         tensors, for model.init_file = OUT.h5; with --like a whole checkpoint, which eval takes
 
-Networks go with their normalisation: they take values as the data files have them (bytes 0 to 255). onnx,
-torch and tensorboard need the packages of their names."""
+Networks go with their normalisation: they take values as the data files have them (bytes 0 to 255), and
+images with channels first but for keras. onnx, torch, keras and tensorboard need the packages of their names."""
 
 import argparse
 import contextlib
@@ -28,13 +29,14 @@ import packages
 packages.need("h5py", "numpy")
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from convertlib import ConvertError, arrays, c_header, history, network, onnx_format, pytorch  # noqa: E402
+from convertlib import ConvertError, arrays, c_header, history, keras_format, network, onnx_format, pytorch  # noqa: E402
 from inspectlib import files  # noqa: E402
 
-NETWORKS = {"onnx": onnx_format.to_onnx, "torch": pytorch.to_torch, "safetensors": arrays.to_safetensors,
-            "npz": arrays.to_npz, "c": c_header.to_c}
+NETWORKS = {"onnx": onnx_format.to_onnx, "torch": pytorch.to_torch, "keras": keras_format.to_keras,
+            "safetensors": arrays.to_safetensors, "npz": arrays.to_npz, "c": c_header.to_c}
 TABLES = {"csv": history.to_csv, "tensorboard": history.to_tensorboard}
-SOURCES = {"torch": pytorch.from_torch, "safetensors": arrays.from_safetensors, "npz": arrays.from_npz}
+SOURCES = {"torch": pytorch.from_torch, "keras": keras_format.from_keras,
+           "safetensors": arrays.from_safetensors, "npz": arrays.from_npz}
 
 
 def floats(path, name, value):

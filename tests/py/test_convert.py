@@ -28,6 +28,14 @@ NETS = {  # name: config, and whether the C header gives the same bits
 }
 
 
+def the_keras(monkeypatch):
+    backends = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name)]
+    if not backends:
+        pytest.skip("Keras has nothing to run on here")
+    monkeypatch.setenv("KERAS_BACKEND", backends[0])
+    return pytest.importorskip("keras", reason="Keras is not installed")
+
+
 def convert(lab, *args, code=0):
     done = subprocess.run([sys.executable, REPO / "scripts/convert.py", *map(str, args)], cwd=lab.dir, text=True,
                           capture_output=True, check=False)
@@ -93,6 +101,52 @@ def test_torch(lab, name):
         check(lab, name, network(torch.from_numpy(samples(lab, name))).numpy())
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_keras(lab, name, monkeypatch):
+    keras = the_keras(monkeypatch)
+    convert(lab, f"runs/{name}", "--to", "keras", "-o", f"{name}.keras")
+    x = samples(lab, name)
+    x = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+    check(lab, name, keras.saving.load_model(lab.dir / f"{name}.keras").predict(x, verbose=0))
+
+
+def test_a_keras_model_comes_here(lab, monkeypatch):
+    """Its layers as Keras' users write them: activations within layers, images channels last, no flatten first."""
+    keras = the_keras(monkeypatch)
+    kinds = keras.layers
+    nets = {"a": ("mlp", [kinds.Flatten(), kinds.Rescaling(1 / 255), kinds.Dense(12, activation="relu"),
+                          kinds.Dropout(0.2), kinds.Dense(10)], "dense:12 relu dropout:0.2"),
+            "b": ("cnn", [kinds.Rescaling(1 / 255), kinds.Conv2D(4, 3, activation="relu", use_bias=False),
+                          kinds.MaxPooling2D(2), kinds.LayerNormalization(axis=[1, 2, 3], epsilon=1e-5),
+                          kinds.ZeroPadding2D(1), kinds.Conv2D(5, 3), kinds.LeakyReLU(negative_slope=0.01),
+                          kinds.Flatten(), kinds.Dense(10, activation="softmax")],
+                  "conv:4@3 relu maxpool:2 layernorm conv:5@3+1 leaky_relu flatten")}
+    for name, (run, layers, text) in nets.items():
+        shape = lab.images.shape[1:] + (() if name == "a" else (1,))
+        model = keras.Sequential([kinds.Input(shape), *layers])
+        for layer in model.layers:  # norms and biases as a trained model has them
+            layer.set_weights([v + 0.1 * np.random.default_rng(4).normal(size=v.shape) for v in layer.get_weights()])
+        model.save(lab.dir / "user.keras")
+        lab.train(f"run.name=like-{name}", "run.overwrite=true", model__layers=text, train__epochs=1,
+                  train__batch_size=16)
+        convert(lab, "user.keras", "--from", "keras", "--like", f"runs/like-{name}", "-o", "user.h5")
+        lab.run("predict", "user.h5", "--output", "user.csv").expect(0)
+        with open(lab.dir / "user.csv", newline="") as file:
+            ours = np.array([[float(row[f"p{k}"]) for k in range(10)] for row in csv.DictReader(file)])
+        theirs = np.asarray(model.predict(lab.images.reshape(-1, *shape).astype("f4"), verbose=0))
+        if name == "a":
+            theirs = np.exp(theirs) / np.exp(theirs).sum(1, keepdims=True)
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+def test_a_keras_model_with_other_layers_is_refused(lab, monkeypatch):
+    keras = the_keras(monkeypatch)
+    keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization()]) \
+        .save(lab.dir / "other.keras")
+    assert "BatchNormalization, which trainer has not" in convert(
+        lab, "other.keras", "--from", "keras", "-o", "x.h5", code=4)
+
+
 DRIVER = """#include "net.h"
 #include <stdio.h>
 int main(void) {
@@ -147,10 +201,12 @@ def answers_of_c(lab, name, x, count, tmp_path):
     return np.frombuffer(out, "f4").reshape(len(x), -1)
 
 
-@pytest.mark.parametrize("kind", ["npz", "safetensors", "torch"])
-def test_tensors_go_and_come_back(lab, kind):
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "torch", "keras"])
+def test_tensors_go_and_come_back(lab, kind, monkeypatch):
     if kind == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed")
+    if kind == "keras":
+        the_keras(monkeypatch)
     convert(lab, "runs/cnn", "--to", kind, "-o", f"back.{kind}")
     convert(lab, f"back.{kind}", "--from", kind, "-o", "back.h5", "--like", "runs/cnn")
     result = lab.run("eval", "back.h5").expect(0)
