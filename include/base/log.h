@@ -25,6 +25,23 @@ void dp_error_line(const char *message);
  *  can't be opened, and errno says why */
 bool dp_log_open(const char *path, bool anew);
 
+/** From now on each line is an object of JSON: {"event": "message" (on stderr "warning" or
+ *  "error"), "text": ...}, and there is no bar. */
+void dp_log_json(void);
+
+/** Whether they are. */
+bool dp_log_is_json(void);
+
+/** What an event says: a text, or where that is NULL a number. */
+typedef struct dp_fact {
+    const char *name, *text;
+    double value;
+} dp_fact;
+
+/** With dp_log_json, a line {"event": event, name: value, ...} on stdout; numbers that JSON
+ *  has not are null. Else nothing. */
+void dp_log_event(const char *event, int n, const dp_fact *facts);
+
 /** Whether lines go to a terminal alone: nobody can read more than a few in a second. */
 bool dp_log_passes_by(void);
 

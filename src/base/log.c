@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/clock.h"
 #include "base/utf8.h"
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ enum { LONGEST = 8192 }; /* bytes of a line */
 
 static bool writes = false;
 static bool bar_shown = false;
+static bool json = false;
 static FILE *copy = NULL; /* run.log's file */
 
 void dp_log_enable(bool enabled) {
@@ -26,11 +28,8 @@ static void clear_bar(void) {
     }
 }
 
-/* A line of text that is safe for terminals, whatever names and values are in it. One
- * write, so that lines of several processes don't mix. */
-static void put_line(FILE *file, const char *before, const char *text) {
-    char line[4 * LONGEST];
-    dp_utf8_printable(text, line, sizeof line);
+/* One write, so that lines of several processes don't mix. */
+static void put_line(FILE *file, const char *before, const char *line) {
     clear_bar();
     if (file == stderr) {
         fflush(stdout);
@@ -43,35 +42,111 @@ static void put_line(FILE *file, const char *before, const char *text) {
     }
 }
 
+/* ---- JSON ---- */
+
+/* A line in the making; memory may be what is missing, so it takes none. */
+typedef struct object {
+    char line[6 * LONGEST]; /* a control character takes five bytes */
+    size_t used;
+} object;
+
+static void append(object *o, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    size_t left = sizeof o->line - o->used;
+    size_t n = (size_t)vsnprintf(o->line + o->used, left, format, args);
+    o->used += n < left ? n : 0;
+    va_end(args);
+}
+
+static void append_string(object *o, const char *text) {
+    char printable[4 * LONGEST];
+    dp_utf8_printable(text, printable, sizeof printable);
+    append(o, "\"");
+    for (const char *s = printable; *s; s++) {
+        append(o, *s == '\t' ? "\\t" : *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+    }
+    append(o, "\"");
+}
+
+static void put_object(FILE *file, const char *event, int n, const dp_fact *facts) {
+    object o;
+    o.used = 0;
+    append(&o, "{\"event\": ");
+    append_string(&o, event);
+    for (int k = 0; k < n; k++) {
+        append(&o, ", \"%s\": ", facts[k].name);
+        if (facts[k].text) {
+            append_string(&o, facts[k].text);
+        } else {
+            append(&o, isfinite(facts[k].value) ? "%.17g" : "null", facts[k].value);
+        }
+    }
+    append(&o, "}");
+    put_line(file, "", o.line);
+}
+
+void dp_log_json(void) {
+    json = true;
+}
+
+bool dp_log_is_json(void) {
+    return json;
+}
+
+void dp_log_event(const char *event, int n, const dp_fact *facts) {
+    if (writes && json) {
+        put_object(stdout, event, n, facts);
+    }
+}
+
+/* ---- lines ---- */
+
+/* What a line is, for people and in JSON. */
+typedef struct kind {
+    const char *before, *event;
+} kind;
+
+/* A line of text that is safe for terminals, whatever names and values are in it. */
+static void put_text(FILE *file, kind k, const char *text) {
+    if (json) {
+        put_object(file, k.event, 1, &(dp_fact){"text", text, 0});
+    } else {
+        char printable[4 * LONGEST];
+        dp_utf8_printable(text, printable, sizeof printable);
+        put_line(file, k.before, printable);
+    }
+}
+
 bool dp_log_open(const char *path, bool anew) {
     copy = fopen(path, anew ? "we" : "ae");
     return copy != NULL;
 }
 
-static void put_format(FILE *file, const char *before, const char *format, va_list args) {
+static void put_format(FILE *file, kind k, const char *format, va_list args) {
     if (writes) {
         char text[LONGEST];
         vsnprintf(text, sizeof text, format, args);
-        put_line(file, before, text);
+        put_text(file, k, text);
     }
 }
 
 void dp_log(const char *format, ...) {
     va_list args;
     va_start(args, format);
-    put_format(stdout, "", format, args);
+    put_format(stdout, (kind){"", "message"}, format, args);
     va_end(args);
 }
 
 void dp_warn(const char *format, ...) {
     va_list args;
     va_start(args, format);
-    put_format(stderr, "warning: ", format, args);
+    put_format(stderr, (kind){"warning: ", "warning"}, format, args);
     va_end(args);
 }
 
 void dp_error_line(const char *message) {
-    put_line(stderr, "trainer: ", message);
+    put_text(stderr, (kind){"trainer: ", "error"}, message);
 }
 
 /* Whether a person watches stdout. mpirun gives each rank a pseudo-terminal, whatever its
@@ -95,7 +170,7 @@ static bool is_watched(void) {
     if (writes && terminal < 0) {
         terminal = on_terminal();
     }
-    return writes && terminal;
+    return writes && terminal && !json;
 }
 
 bool dp_log_passes_by(void) {

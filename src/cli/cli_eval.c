@@ -23,7 +23,16 @@ static dp_status print_score(dp_evaluator *evaluator, const job *j) {
                        "these samples",
                        j->split, score.loss);
     }
-    if (j->session->loss->accuracy) {
+    bool classes = j->session->loss->accuracy;
+    if (dp_log_is_json()) {
+        dp_log_event("eval", classes ? 4 : 5,
+                     (dp_fact[]){{"split", j->split, 0},
+                                 {"samples", NULL, score.n},
+                                 {"loss", NULL, score.loss},
+                                 {classes ? "accuracy" : "r2", NULL,
+                                  classes ? score.accuracy : score.r2},
+                                 {"mae", NULL, score.mae}});
+    } else if (classes) {
         dp_log("%s: loss %.4f  accuracy %.2f%%  (%d samples)", j->split, score.loss,
                100 * score.accuracy, score.n);
     } else {

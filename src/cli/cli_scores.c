@@ -172,7 +172,39 @@ static void log_values(const dp_session *s, const dp_scores *r, const dp_predict
     log_deviations(s, p);
 }
 
+/* --json: an event for each class or target, and one for what is of all. */
+static void json_scores(const dp_session *s, const dp_scores *r) {
+    char buffer[16];
+    for (int c = 0; c < r->nclasses; c++) {
+        const dp_class_score *class = &r->class[c];
+        dp_log_event("class", 6,
+                     (dp_fact[]){{"name", name_of(s, c, buffer), 0},
+                                 {"samples", NULL, (double)class->samples},
+                                 {"precision", NULL, class->precision},
+                                 {"recall", NULL, class->recall},
+                                 {"f1", NULL, class->f1},
+                                 {"auc", NULL, class->auc}});
+    }
+    for (int o = 0; o < r->nvalues; o++) {
+        const dp_value_score *v = &r->value[o];
+        dp_log_event("target", 4,
+                     (dp_fact[]){{"name", name_of(s, o, buffer), 0},
+                                 {"mae", NULL, v->mae},
+                                 {"rmse", NULL, v->rmse},
+                                 {"r2", NULL, v->r2}});
+    }
+    if (r->nclasses > 0) {
+        dp_log_event("classes", 2,
+                     (dp_fact[]){{"top5", NULL, r->top5},
+                                 {"calibration_error", NULL, r->calibration}});
+    }
+}
+
 static void log_scores(const dp_session *s, const dp_scores *r, const dp_prediction *p) {
+    if (dp_log_is_json()) {
+        json_scores(s, r);
+        return;
+    }
     if (r->nvalues > 0) {
         log_values(s, r, p);
         return;

@@ -12,6 +12,8 @@
 
 static const char usage[] =
     "usage: trainer [train] CONFIG [section.key=value ...]     train; resumes by itself\n"
+    "                       [--json]                           --json: each line an "
+    "object\n"
     "       trainer check   CONFIG [section.key=value ...]     validate config, data and "
     "launch\n"
     "       trainer show    CONFIG [section.key=value ...]     samples with their labels "
@@ -28,6 +30,7 @@ static const char usage[] =
     "test set, or on a split;\n"
     "                       [--output FILE.csv|FILE.h5]        each class, confusion; or "
     "each target\n"
+    "                       [--json]\n"
     "       trainer predict CHECKPOINT|RUN [section.key=value ...]\n"
     "                       [--index 0,5,9-12 | --input FILE | --split train|val|test]\n"
     "                       [--output FILE.csv] [--show]       RUN: a run's folder, its "
@@ -81,10 +84,10 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
-    {"train", train, CONFIG, "", NULL}, /* the first one's name may be left out */
+    {"train", train, CONFIG, "j", NULL}, /* the first one's name may be left out */
     {"check", dp_cli_check, MODEL, "", NULL},
     {"show", dp_cli_show, MODEL, "ntfpga", "train"},
-    {"eval", dp_cli_eval, CHECKPOINT, "to", "test"},
+    {"eval", dp_cli_eval, CHECKPOINT, "toj", "test"},
     {"predict", dp_cli_predict, CHECKPOINT, "niots", "test"},
     {"help", help, WORDS, "", NULL},
     {"--help", help, WORDS, "", NULL},
@@ -119,6 +122,7 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
                                             {"params", no_argument, NULL, 'p'},
                                             {"gradient", no_argument, NULL, 'g'},
                                             {"augment", required_argument, NULL, 'a'},
+                                            {"json", no_argument, NULL, 'j'},
                                             {0}};
     int option, nwords = 0;
     const char *word = argv[1];
@@ -144,6 +148,9 @@ static dp_status parse(const command *c, int argc, char **argv, dp_cli *cli) {
         cli->params = option == 'p' || cli->params;
         cli->gradient = option == 'g' || cli->gradient;
         cli->augment = option == 'a' ? optarg : cli->augment;
+        if (option == 'j') {
+            dp_log_json();
+        }
     }
     while (optind < argc) { /* behind "--" */
         argv[nwords++] = argv[optind++];

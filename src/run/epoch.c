@@ -200,10 +200,6 @@ dp_status dp_epoch_final_test(dp_run *run, dp_score *out) {
     free(path);
     DP_TRY(s);
     DP_TRY(dp_evaluate(run->evaluator, &data->test, NULL, data->test.n, out));
-    char text[128];
-    dp_lines_score(run, out, "test", text, sizeof text);
-    dp_log("%s    step %lld:%s  (%d samples)", chosen ? "best" : "last",
-           (long long)(chosen ? run->progress.best_step : run->progress.step), text,
-           out->n);
+    dp_lines_test(run, out, chosen);
     return DP_OK;
 }

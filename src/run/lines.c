@@ -52,6 +52,15 @@ void dp_lines_step(const dp_run *run, double loss) {
         (progress->position - 1) % config->train.log_every != 0) {
         return;
     }
+    if (dp_log_is_json()) {
+        dp_log_event("step", 5,
+                     (dp_fact[]){{"step", NULL, (double)progress->step},
+                                 {"epoch", NULL, (double)progress->epoch + 1},
+                                 {"samples", NULL, (double)progress->samples},
+                                 {"loss", NULL, loss},
+                                 {"seconds", NULL, dp_clock() - run->start_time}});
+        return;
+    }
     char text[512];
     int total = config->train.drop_last ? sampler->steps * sampler->batch : sampler->n;
     small_model(run, loss, text, sizeof text);
@@ -73,8 +82,9 @@ void dp_lines_progress(const dp_run *run, double loss) {
     dp_progress("epoch", (long)progress->position, (long)steps, more);
 }
 
-void dp_lines_score(const dp_run *run, const dp_score *score, const char *split,
-                    char *out, size_t size) {
+/* "  test accuracy 97.52%  loss 0.0831"; empty if nothing was scored. */
+static void put_score(const dp_run *run, const dp_score *score, const char *split,
+                      char *out, size_t size) {
     if (score->n == 0) {
         out[0] = '\0';
     } else if (run->session->loss->accuracy) {
@@ -86,11 +96,59 @@ void dp_lines_score(const dp_run *run, const dp_score *score, const char *split,
     }
 }
 
+void dp_lines_test(const dp_run *run, const dp_score *score, bool best) {
+    long long step = (long long)(best ? run->progress.best_step : run->progress.step);
+    if (dp_log_is_json()) {
+        bool classes = run->session->loss->accuracy;
+        dp_log_event("test", classes ? 5 : 6,
+                     (dp_fact[]){{"checkpoint", best ? "best" : "last", 0},
+                                 {"step", NULL, (double)step},
+                                 {"samples", NULL, score->n},
+                                 {"test_loss", NULL, score->loss},
+                                 {classes ? "test_accuracy" : "test_r2", NULL,
+                                  classes ? score->accuracy : score->r2},
+                                 {"test_mae", NULL, score->mae}});
+        return;
+    }
+    char text[128];
+    put_score(run, score, "test", text, sizeof text);
+    dp_log("%s    step %lld:%s  (%d samples)", best ? "best" : "last", step, text,
+           score->n);
+}
+
 /* Whether an epoch of one step has a line. */
 static bool is_logged(const dp_run *run, int64_t epoch) {
     int64_t after = epoch - run->config->train.log_from;
     return dp_run_finished(run) ||
            (after >= 0 && after % run->config->train.log_every == 0);
+}
+
+/* The figures that this run has. */
+static void json_epoch(const dp_run *run, const dp_epoch_row *row) {
+    const dp_fact all[] = {{"epoch", NULL, (double)row->epoch},
+                           {"epochs", NULL, (double)run->config->train.epochs},
+                           {"step", NULL, (double)row->step},
+                           {"train_loss", NULL, row->train_loss},
+                           {"train_accuracy", NULL, row->train_accuracy},
+                           {"val_loss", NULL, row->val_loss},
+                           {"val_accuracy", NULL, row->val_accuracy},
+                           {"val_r2", NULL, row->val_r2},
+                           {"val_mae", NULL, row->val_mae},
+                           {"test_loss", NULL, row->test_loss},
+                           {"test_accuracy", NULL, row->test_accuracy},
+                           {"test_r2", NULL, row->test_r2},
+                           {"test_mae", NULL, row->test_mae},
+                           {"seconds", NULL, row->seconds},
+                           {"samples_per_second", NULL, row->samples_per_second}};
+    enum { ALL = sizeof all / sizeof all[0], ALWAYS = 4 };
+    dp_fact facts[ALL];
+    int n = 0;
+    for (int k = 0; k < ALL; k++) {
+        if (k < ALWAYS || !isnan(all[k].value)) {
+            facts[n++] = all[k];
+        }
+    }
+    dp_log_event("epoch", n, facts);
 }
 
 void dp_lines_epoch(dp_run *run, const dp_epoch_row *row, const dp_score *score) {
@@ -101,6 +159,10 @@ void dp_lines_epoch(dp_run *run, const dp_epoch_row *row, const dp_score *score)
         return;
     }
     run->line_time = dp_clock();
+    if (dp_log_is_json()) {
+        json_epoch(run, row);
+        return;
+    }
     char head[64], accuracy[32] = "", text[512];
     snprintf(head, sizeof head, "epoch %lld/%lld", (long long)row->epoch,
              (long long)run->config->train.epochs);
@@ -115,8 +177,8 @@ void dp_lines_epoch(dp_run *run, const dp_epoch_row *row, const dp_score *score)
         snprintf(accuracy, sizeof accuracy, " accuracy %.2f%%",
                  100 * row->train_accuracy);
     }
-    dp_lines_score(run, score, run->session->data->val_n > 0 ? "validation" : "test",
-                   text, sizeof text);
+    put_score(run, score, run->session->data->val_n > 0 ? "validation" : "test", text,
+              sizeof text);
     dp_log("%s  train loss %.*f%s%s  %.2f s  %.0f samples/s", head, full ? 6 : 4,
            row->train_loss, accuracy, text, row->seconds, row->samples_per_second);
 }

@@ -13,9 +13,8 @@ void dp_lines_step(const dp_run *run, double loss);
  * so, and at the end of the run; then the loss has a line of its own. */
 void dp_lines_epoch(dp_run *run, const dp_epoch_row *row, const dp_score *score);
 
-/* "  validation accuracy 97.93%  loss 0.0873"; "" where nothing was scored. */
-void dp_lines_score(const dp_run *run, const dp_score *score, const char *split,
-                    char *out, size_t size);
+/* What the best checkpoint, else the last one, reaches on the test set. */
+void dp_lines_test(const dp_run *run, const dp_score *score, bool best);
 
 /* The progress bar, with the step's loss, the rate and the time that is left. */
 void dp_lines_progress(const dp_run *run, double loss);

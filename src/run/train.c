@@ -182,6 +182,16 @@ static void log_patience(const dp_run *run) {
 
 static void log_end(const dp_run *run, dp_status s) {
     const char *output = run->config->run.output;
+    if (dp_log_is_json() && (s == DP_OK || s == DP_STOPPED)) {
+        log_patience(run);
+        dp_log_event("end", 5,
+                     (dp_fact[]){{"status", s == DP_OK ? "complete" : "stopped", 0},
+                                 {"epochs", NULL, (double)run->progress.epoch},
+                                 {"step", NULL, (double)run->progress.step},
+                                 {"seconds", NULL, dp_clock() - run->start_time},
+                                 {"folder", output, 0}});
+        return;
+    }
     if (s == DP_STOPPED) {
         dp_log("stopped at step %lld, in epoch %lld; run the same command again to go on",
                (long long)run->progress.step, (long long)run->progress.epoch + 1);

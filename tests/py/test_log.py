@@ -1,6 +1,7 @@
 """run.log, and the bar that a terminal shows while a run trains."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -89,3 +90,51 @@ def test_a_terminal_has_a_bar_that_fits(lab, columns):
         r"epoch \[[#.]{30}\] +\d+%  loss \S+  \d+ samples/s  \d+:\d\d:\d\d left", bar) for bar in bars), bars
     plain = lab.run("run.ini", "run.name=plain", "train.epochs=1").expect(0).out
     assert "\r" not in plain and "[#" not in plain
+
+
+# ---- --json ----
+
+def objects(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_json_says_what_metrics_h5_says(lab, ranks):
+    lab.config(model__layers="dense:8 relu", train__epochs=2, train__log_every=1, data__validation=40, run__log="true")
+    result = lab.run("run.ini", "--json", ranks=ranks).expect(0)
+    assert not result.err and (lab.dir / "runs/run/log.txt").read_text() == result.out
+    found = objects(result.out)
+    steps, epochs, (test,), (end,) = ([o for o in found if o["event"] == kind]
+                                      for kind in ("step", "epoch", "test", "end"))
+    run = lab.out("run")
+    assert [(o["step"], o["loss"]) for o in steps] == [(r["step"], r["loss"]) for r in run.table("steps")]
+    for ours, row in zip(epochs, run.table("epochs"), strict=True):
+        assert ours["epochs"] == 2 and "test_loss" not in ours and "val_r2" not in ours
+        assert all(ours[k] == row[k] for k in ("epoch", "step", "train_loss", "train_accuracy", "val_loss",
+                                               "val_accuracy", "seconds", "samples_per_second"))
+    scored = objects(lab.run("eval", "runs/run", "--json").expect(0).out)
+    assert (test["test_loss"], test["test_accuracy"]) == (scored[0]["loss"], scored[0]["accuracy"])
+    assert (end["status"], end["folder"], end["step"]) == ("complete", "runs/run", steps[-1]["step"])
+    classes = [o for o in scored if o["event"] == "class"]
+    assert [o["name"] for o in classes] == list("0123456789")
+    right = sum(o["recall"] * o["samples"] for o in classes)
+    assert right / scored[0]["samples"] == pytest.approx(scored[0]["accuracy"])
+
+
+def test_json_of_a_regression_a_stop_a_warning_and_an_error(lab):
+    (lab.dir / "t.csv").write_text("x,y\n" + "".join(f"{x},{2 * x + 1}\n" for x in range(40)))
+    lab.config(data__dir=None, data__train="t.csv", data__test="t.csv", loss__name="mse", train__epochs=3,
+               optimizer__lr=1e-4, train__batch_size=8)
+    stopped = objects(lab.run("run.ini", "--json", "train.max_steps=5").expect(75).out)
+    assert stopped[-1]["event"] == "end" and stopped[-1]["status"] == "stopped"
+    row = [o for o in objects(lab.run("run.ini", "--json").expect(0).out) if o["event"] == "epoch"][-1]
+    assert row["test_r2"] < 1 and "test_accuracy" not in row
+    scored = objects(lab.run("eval", "runs/run", "--json").expect(0).out)
+    assert [o["event"] for o in scored] == ["eval", "target"] and scored[1]["name"] == "y"
+    assert scored[0]["r2"] == pytest.approx(scored[1]["r2"])
+    result = lab.run("run.ini", "run.name=other", "--json", "data.train=none.csv").expect(3)
+    (error,) = objects(result.err)
+    assert error["event"] == "error" and "none.csv" in error["text"]
+    result = lab.run('q"\t\\\x01.ini', "--json").expect(2)
+    assert 'q"\t\\\\x01.ini' in objects(result.err)[0]["text"]
+    lab.run("check", "run.ini", "--json").fails(2, "--json")
