@@ -4,8 +4,8 @@
     scripts/report.py RUN ... [-o report.html]
 
 Summary, config, curves (pointer or arrow keys say the values), the figures of each class and the confusion
-matrix of `trainer eval`, the surest mistakes as images, the first layer's weights, where the time went, and
-where the run comes from. Call it in the folder in which the runs were started: the paths in their configs
+matrix of `trainer eval`, the surest mistakes as images, the first layer's weights, what the layers make
+of a sample, where the time went, and where the run comes from. Call it in the folder in which the runs were started: the paths in their configs
 start there. Needs h5py, numpy and matplotlib's neighbour plot.py; $TRAINER or ./trainer predicts."""
 
 import argparse
@@ -26,7 +26,7 @@ import plot  # noqa: E402
 import plot_layers  # noqa: E402
 from reportlib import page  # noqa: E402
 
-MISTAKES, KERNELS = 24, 48
+MISTAKES, KERNELS, CHANNELS = 24, 48, 10
 PHASES = ["data", "forward", "backward", "reduce", "update", "idle"]
 
 
@@ -176,6 +176,37 @@ def weights(r):
         + page.grid(shown)
 
 
+def as_rows(values):
+    """Values of a flat layer as an image about twice as wide as high."""
+    wide = max(1, round((2 * len(values)) ** 0.5))
+    return np.pad(values, (0, -len(values) % wide)).reshape(-1, wide)
+
+
+def activations(r):
+    """What each layer makes of the first test image."""
+    run = r.run
+    if len(run.shape) < 2 or r.split != "test" or run.linear:
+        return ""
+    try:
+        image = plot.test_images(run)[0]
+    except (OSError, ValueError, KeyError):
+        return ""
+    net = plot_layers.Net(run.checkpoint)
+    *layers, (last, outputs) = net.outputs(net.normalised(plot_layers.as_sample(image, net.shape)))
+    parts = ["<h2>From layer to layer</h2><p>What the layers make of test sample 0; black is least, white is most, "
+             "of a layer.</p>"]
+    for word, values in layers:
+        size = " x ".join(map(str, values.shape))
+        pictures = values[:CHANNELS] if values.ndim == 3 else [as_rows(values)]
+        more = f", the first {CHANNELS}" if values.ndim == 3 and len(values) > CHANNELS else ""
+        low, high = values.min(), values.max()
+        parts.append(f"<h3>{page.esc(word)}: {size}{more}</h3>" + page.grid(
+            [(page.as_pixels(p, low, high), f"{word}, channel {k}" if values.ndim == 3 else word, "")
+             for k, p in enumerate(pictures)]))
+    names = run.classes if len(run.classes) == len(outputs) else [str(k) for k in range(len(outputs))]
+    return "".join(parts) + f"<h3>{page.esc(last)}</h3>" + page.table(names, [[float(v) for v in outputs]])
+
+
 def times(reports):
     rows = []
     for r in reports:
@@ -220,7 +251,7 @@ def full(r):
 def write(reports, path):
     body = [summary(reports), curves(reports)]
     for r in reports:
-        parts = [figures(r), *([mistakes(r), weights(r)] if len(reports) == 1 else [])]
+        parts = [figures(r), *([mistakes(r), weights(r), activations(r)] if len(reports) == 1 else [])]
         body.append((f"<h2>{page.esc(r.name)}</h2>" if len(reports) > 1 else "") + "".join(parts))
     body += [times(reports), origin(reports), configs(reports)]
     title = ", ".join(r.name for r in reports)

@@ -1,7 +1,9 @@
 """scripts/report.py: one page with all of a run, or several."""
 
+import csv
 import html
 import json
+import math
 import os
 import re
 import subprocess
@@ -73,11 +75,24 @@ def test_a_run_of_images(lab):
         assert curve["name"] == column.replace("_", " ")
         assert curve["y"] == pytest.approx(epochs[column].tolist(), rel=1e-4)
     assert "&lt;kind 3&gt;" in page.text and "<kind 3>" not in page.text
-    for title in ("Summary", "Curves", "Confusion", "Mistakes", "Layer 0", "Where the time went", "Origin", "Config"):
+    for title in ("Summary", "Curves", "Confusion", "Mistakes", "Layer 0", "From layer to layer", "Where the time went", "Origin", "Config"):
         assert re.search(rf"<h[23]>{title}", page.text), title
     line = lab.run("eval", lab.out("mlp").last).out.splitlines()[0]
     assert line in page.text
     assert all(tag["alt"] for name, tag in page.tags if name == "img")
+
+
+def test_what_the_layers_make_of_a_sample(lab):
+    report(lab, "runs/cnn", "-o", "cnn.html")
+    text = (lab.dir / "cnn.html").read_text()
+    for title in ("input: 1 x ", "0 conv:4@3 relu: 4 x ", "2 maxpool:2: 4 x ", "4 dense:10"):
+        assert f"<h3>{title}" in text, title
+    lab.run("predict", "runs/cnn", "--index", "0", "--output", "p.csv").expect(0)
+    row = next(csv.DictReader((lab.dir / "p.csv").read_text().splitlines()))
+    logits = re.search(r"<h3>4 dense:10.*?</table>", text, re.S)[0]
+    z = [float(v) for v in re.findall(r"<td>([^<]+)</td>", logits)]
+    e = [math.exp(v - max(z)) for v in z]
+    assert [v / sum(e) for v in e] == pytest.approx([float(row[f"p{k}"]) for k in range(10)], abs=1e-4)
 
 
 def test_a_regression_and_several_runs(lab):
