@@ -8,6 +8,8 @@ export MPICH_CC := $(CC)
 BUILD    := build
 SAN      ?=
 NP       ?=
+PREFIX   ?= /usr/local
+DESTDIR  ?=
 PYTHON   ?= $(firstword $(wildcard /usr/bin/python3) python3)
 export PYTHON
 ARCH     := $(shell uname -m)
@@ -49,8 +51,8 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check torture fuzz bench bench-check format lint info clean help test-programs FORCE
-all: trainer ## build ./trainer (the default)
+.PHONY: all run test check torture fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
+all: trainer $(BUILD)/trainer.pc ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
 trainer: $(BUILD)/trainer FORCE
@@ -59,6 +61,12 @@ trainer: $(BUILD)/trainer FORCE
 $(BUILD)/trainer: $(BUILD)/src/cli/main.o $(SAN_OBJ) $(LIB)
 	@echo "  LINK $@"
 	$(Q)$(MPICC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+
+# What a program that uses the library is compiled with; install adds where it lies.
+$(BUILD)/trainer.pc: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' 'Cflags: -I$${prefix}/include/trainer -fopenmp $(shell pkg-config --cflags $(HDF5) 2>/dev/null)' \
+	    'Libs: -L$${prefix}/lib -ltrainer -fopenmp $(LDLIBS)' >$@
 
 $(LIB): $(OBJ)
 	@rm -f $@
@@ -99,7 +107,7 @@ $(BUILD)/tests/mpi/%: tests/mpi/%.c $(SAN_OBJ) $(LIB)
 	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(SAN_OBJ) $(LIB) $(LDLIBS)
 # T=csv: only the programs whose name contains csv.
 NAMED     = $(if $(T),$(foreach p,$1,$(if $(findstring $(T),$(notdir $p)),$p)),$1)
-test-programs: $(BUILD)/trainer $(call NAMED,$(UNIT) $(MULTI))
+test-programs: $(BUILD)/trainer $(BUILD)/trainer.pc $(call NAMED,$(UNIT) $(MULTI))
 
 BENCH    := $(BUILD)/bench/gemm
 $(BUILD)/bench/%: scripts/bench/%.c $(LIB)
@@ -141,6 +149,16 @@ bench: all $(BENCH) ## measure speed beside the machine's peak and the peers tha
 
 bench-check: all ## compare the instructions of a step with the committed ones (valgrind)
 	@BUILD=$(BUILD) $(PYTHON) scripts/bench/check.py
+
+man: all ## write the manual page, build/trainer.1
+	@TRAINER=$(BUILD)/trainer $(PYTHON) scripts/shell.py man >$(BUILD)/trainer.1
+	@echo $(BUILD)/trainer.1
+
+install: all ## install under PREFIX (/usr/local): program, scripts, library, completion, manual; DESTDIR comes before
+	@BUILD=$(BUILD) PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh
+
+uninstall: ## take away what install has put there
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh --uninstall
 
 format: ## lay out the C code as .clang-format says
 	@scripts/lint.sh --format
