@@ -9,6 +9,12 @@
 
 typedef struct dp_comm dp_comm;
 
+/** Whether no launcher of parallel programs has started this process (neither mpirun, nor
+ *  srun with any version of PMI, nor aprun), so that it is the only rank. Before
+ *  dp_comm_init too.
+ *  MPI: local */
+bool dp_comm_alone(void);
+
 /** Starts MPI, with or without mpirun. The calling thread is the MPI thread, until
  *  another one takes over with dp_comm_set_mpi_thread. Under mpirun the process asks the
  *  kernel to be killed when its parent dies.

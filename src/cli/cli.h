@@ -9,6 +9,7 @@
 typedef struct dp_cli {
     dp_comm *comm;
     const char *file; /* CONFIG, CHECKPOINT, RUN or a topic; NULL: none */
+    bool named;       /* argv has the command's name */
     int noverrides;
     char **overrides;                   /* section.key=value */
     const char *index, *input, *output; /* options; NULL: not given */

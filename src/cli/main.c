@@ -47,19 +47,24 @@ static dp_status train(const dp_cli *cli) {
     return dp_train(cli->comm, &cli->config);
 }
 
+/* Whether this process is the one that prints; help and --version may do without MPI. */
+static bool prints(const dp_cli *cli) {
+    return !cli->comm || dp_comm_rank(cli->comm) == 0;
+}
+
 static dp_status help(const dp_cli *cli) {
     dp_status s = DP_OK;
-    if (dp_comm_rank(cli->comm) == 0) {
+    if (prints(cli)) {
         if (!cli->file) {
             puts(usage);
         }
         s = dp_config_help(cli->file, stdout);
     }
-    return dp_comm_agree(cli->comm, s);
+    return cli->comm ? dp_comm_agree(cli->comm, s) : s;
 }
 
 static dp_status version(const dp_cli *cli) {
-    if (dp_comm_rank(cli->comm) == 0) {
+    if (prints(cli)) {
         printf("%s\ncommit   %s\ncompiler %s\nmpi      %s\nhdf5     %s\nkernels  %s\n",
                dp_version_program(), dp_version_commit(), dp_version_compiler(),
                dp_comm_library(), dp_h5_version(), dp_kernels_available());
@@ -196,66 +201,85 @@ static dp_status check_first_word(const char *word) {
         word, names);
 }
 
+static dp_status read_config(dp_cli *cli) {
+    DP_TRY(cli->named ? DP_OK : check_first_word(cli->file));
+    return dp_config_read(cli->file, cli->noverrides, cli->overrides, &cli->config);
+}
+
 /* MPI: collective. Errors: agreed */
-static dp_status prepare(const command *c, bool named, dp_cli *cli) {
+static dp_status prepare(const command *c, bool config_read, dp_cli *cli) {
     if (c->words == WORDS) {
         return DP_OK;
-    }
-    if (!cli->file) {
-        return dp_fail(DP_EUSAGE, "%s is missing, as in: trainer %s %s",
-                       c->words == CHECKPOINT ? "a checkpoint or a run's folder"
-                                              : "a config file",
-                       c->name, c->words == CHECKPOINT ? "runs/mlp" : "configs/mlp.ini");
     }
     if (c->words == CHECKPOINT) {
         return dp_session_open(cli->comm, cli->file, cli->noverrides, cli->overrides,
                                &cli->session);
     }
-    dp_status s = DP_OK;
-    if (dp_comm_rank(cli->comm) == 0) {
-        s = named ? DP_OK : check_first_word(cli->file);
-        s = s != DP_OK ? s
-                       : dp_config_read(cli->file, cli->noverrides, cli->overrides,
-                                        &cli->config);
-    }
-    DP_TRY(dp_comm_agree(cli->comm, s));
+    bool reads = dp_comm_rank(cli->comm) == 0 && !config_read;
+    DP_TRY(dp_comm_agree(cli->comm, reads ? read_config(cli) : DP_OK));
     dp_comm_bcast(cli->comm, &cli->config, sizeof cli->config);
     return c->words == CONFIG ? DP_OK
                               : dp_session_create(cli->comm, &cli->config, &cli->session);
 }
 
-static dp_status run(dp_cli *cli, int argc, char **argv) {
+/* argv -> the command and what is behind it. */
+static dp_status understand(int argc, char **argv, const command **chosen, dp_cli *cli) {
     if (argc < 2) {
         return dp_fail(DP_EUSAGE,
                        "what is to be trained? Give a config, as in: trainer "
                        "configs/mlp.ini (`trainer help` lists commands and keys)");
     }
-    int named = 1;
     const command *c = commands, *end = c + sizeof commands / sizeof commands[0];
     while (c < end && strcmp(argv[1], c->name) != 0) {
         c++;
     }
-    if (c == end) {
-        c = commands;
-        named = 0;
+    cli->named = c < end;
+    c = cli->named ? c : commands;
+    *chosen = c;
+    DP_TRY(parse(c, argc - cli->named, argv + cli->named, cli));
+    if (c->words != WORDS && !cli->file) {
+        return dp_fail(DP_EUSAGE, "%s is missing, as in: trainer %s %s",
+                       c->words == CHECKPOINT ? "a checkpoint or a run's folder"
+                                              : "a config file",
+                       c->name, c->words == CHECKPOINT ? "runs/mlp" : "configs/mlp.ini");
     }
-    DP_TRY(parse(c, argc - named, argv + named, cli));
-    DP_TRY(prepare(c, named, cli));
+    return DP_OK;
+}
+
+/* What can be said without MPI, whose start may take seconds; only where nobody has started
+ * other ranks, which would be ended by the first that leaves. */
+static dp_status run_alone(const command *c, dp_status status, dp_cli *cli, bool *done) {
+    bool config = status == DP_OK && (c->words == CONFIG || c->words == MODEL);
+    dp_log_enable(true);
+    status = config ? read_config(cli) : status;
+    *done = status != DP_OK || c->words == WORDS;
+    return *done && status == DP_OK ? c->run(cli) : status;
+}
+
+static dp_status run_with_mpi(const command *c, dp_status status, bool config_read,
+                              dp_cli *cli) {
+    dp_log_enable(dp_comm_rank(cli->comm) == 0);
+    DP_TRY(dp_comm_check_launch(cli->comm));
+    DP_TRY(status);
+    DP_TRY(prepare(c, config_read, cli));
     return c->run(cli);
 }
 
 int main(int argc, char **argv) {
     dp_cli cli = {0};
-    dp_status status = dp_comm_init(&argc, &argv, &cli.comm);
-    if (status != DP_OK) {
-        dp_error_line(dp_status_message());
-        return status;
+    const command *c = commands;
+    bool alone = dp_comm_alone(), done = false;
+    dp_status status = understand(argc, argv, &c, &cli);
+    if (alone) {
+        status = run_alone(c, status, &cli, &done);
     }
-    dp_log_enable(dp_comm_rank(cli.comm) == 0);
-    status = dp_comm_check_launch(cli.comm);
-    status = status != DP_OK ? status : run(&cli, argc, argv);
+    if (!done) {
+        dp_status mpi = dp_comm_init(&argc, &argv, &cli.comm);
+        status = mpi != DP_OK ? mpi : run_with_mpi(c, status, alone, &cli);
+    }
     dp_session_destroy(&cli.session);
-    if (status != DP_OK && status != DP_STOPPED && dp_comm_reports_error(cli.comm)) {
+    bool reports = !cli.comm || dp_comm_reports_error(cli.comm);
+    if (status != DP_OK && status != DP_STOPPED && reports) {
         dp_error_line(dp_status_message());
     }
     fflush(NULL);

@@ -26,10 +26,6 @@ struct dp_comm {
 /* Whether mpirun or srun started this process. */
 bool dp_launched(void);
 
-/* Whether no launcher of parallel programs did: neither mpirun, nor srun with any version
- * of PMI, nor aprun. */
-bool dp_launched_by_nobody(void);
-
 /* ---- cores.c ---- */
 
 /* Fills in the cores of a topology whose node_size is known. MPI: collective over node */

@@ -11,7 +11,7 @@ bool dp_launched(void) {
     return getenv("PMIX_RANK") || getenv("OMPI_COMM_WORLD_RANK");
 }
 
-bool dp_launched_by_nobody(void) {
+bool dp_comm_alone(void) {
     static const char *const prefixes[] = {"PMI", "OMPI_COMM_WORLD_",
                                            "SLURM_STEP_ID=", "ALPS_"};
     for (char **e = environ; *e; e++) {

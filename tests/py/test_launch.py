@@ -1,11 +1,13 @@
 """How a job is laid out on its host: the launch line, the launch check's advice, shared memory, and ranks
 that hang or die."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -135,6 +137,61 @@ def test_little_shared_memory_gives_the_same_bits_and_one_line(lab):
     lines = [line for line in done.stderr.splitlines() if "shared memory" in line]
     assert len(lines) == 1 and "private copies" in lines[0], done.stderr
     assert_same_bits(lab.out("narrow").bits(), lab.out("wide").bits(), "without shared memory")
+
+
+ASKS_NOBODY = """
+import json, os, socket, subprocess, sys
+subprocess.run("ip link set lo up && mount --bind empty /etc/hosts && mount --bind resolv /etc/resolv.conf && "
+               "mount -t tmpfs none /sys", shell=True, check=True)
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+server.setblocking(False)
+found = []
+for args in json.loads(sys.argv[1]):
+    done = subprocess.run([os.environ["TRAINER"], *args], text=True, capture_output=True, check=False)
+    found.append([done.returncode, done.stderr])
+questions = 0
+while True:
+    try:
+        server.recv(4096)
+        questions += 1
+    except BlockingIOError:
+        break
+print(json.dumps([questions, found]))
+"""
+
+
+@needs_namespaces
+@pytest.mark.parametrize("display", [None, "elsewhere.invalid:0"])
+def test_a_start_asks_no_name_server_and_needs_no_sys(lab, display):
+    """A name server that never answers, no /etc/hosts, no /sys: hwloc would look for X displays through the one and
+    complain of the other."""
+    if not shutil.which("ip"):
+        pytest.skip("ip is not installed")
+    lab.config(train__epochs=1)
+    (lab.dir / "empty").touch()
+    (lab.dir / "resolv").write_text("nameserver 127.0.0.1\n")
+    starts = [["help"], ["--version"], ["nothing.ini"], ["check", "run.ini"], ["run.ini", "run.overwrite=true"]]
+    done = subprocess.run(["unshare", "-m", "-n", sys.executable, "-c", ASKS_NOBODY, json.dumps(starts)],
+                          cwd=lab.dir, env=environment(True, TRAINER=str(TRAINER), DISPLAY=display), text=True,
+                          capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    questions, (*good, wrong, check, train) = json.loads(done.stdout)
+    assert questions == 0
+    assert [*good, check, train] == [[0, ""]] * 4
+    assert wrong[0] == 2 and wrong[1].count("\n") == 1
+
+
+def test_help_and_mistakes_need_no_mpi(lab, tmp_path):
+    """MPI's start fails in a folder for its modules that is empty."""
+    env = {"OMPI_MCA_mca_base_component_path": str(tmp_path), "OMPI_MCA_pml": "none"}
+    lab.config(train__epochs=1)
+    assert lab.run("check", "run.ini", env=env).code != 0
+    assert "usage: trainer" in lab.run("help", env=env).expect(0).out
+    assert "kernels" in lab.run("--version", env=env).expect(0).out
+    for args in (["check"], ["eval"], ["none.ini"], ["run.ini", "train.epochs=-1"], ["predict", "--nothing"]):
+        result = lab.run(*args, env=env).expect(2)
+        assert len(result.err.splitlines()) == 1, result
 
 
 @pytest.mark.parametrize("more, why", [((), "all ranks share one memory"),
