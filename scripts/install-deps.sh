@@ -11,7 +11,8 @@ Looks for the compiler, MPI, HDF5 and the other things that trainer needs, and i
 Debian or Ubuntu packages of those that are missing (as root, or through sudo).
   --lint      also what `make lint` and `make format` need
   --all       also what the plots, the sweeps and every test can use: matplotlib, Optuna, PyTorch,
-              a Slurm, Fashion-MNIST (about 1 GB); tests that lack theirs are skipped
+              a Slurm, Fashion-MNIST (about 1 GB); tests that lack theirs are skipped, which
+              `make test` says at its end
   PACKAGE     also these packages, by name
 Environment: PYTHON  the Python that scripts and tests use (default /usr/bin/python3)
 END
@@ -80,6 +81,9 @@ look() {
         need dataset-fashion-mnist package dataset-fashion-mnist
         need iproute2 program tc
         need wget program wget
+        need zsh program zsh
+        need groff-base program groff
+        need python3-openpyxl module openpyxl
         need slurmctld program slurmctld
         need slurmd program slurmd
         need slurm-client program sbatch

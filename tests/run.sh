@@ -112,6 +112,7 @@ py_tests() {
     [ "$code" -eq 0 ] || [ $errors -gt 0 ] || errors=1
     passed=$((passed + $(count passed)))
     skipped=$((skipped + $(count skipped)))
+    sed -n 's/^SKIPPED \[\([0-9]*\)\] [^ ]*: /\1 /p' "$logs/pytest" >>"$logs/skipped"
     failed=$((failed + errors))
 }
 
@@ -133,6 +134,12 @@ printf '\n== summary\n%s%-28s %5s %44s\n\n' "$summary" "all" "" "$(seconds "$sta
 if [ $((passed + failed + skipped)) -eq 0 ]; then
     echo "no ${only:+$extent }test's name contains '$only'" >&2
     failed=1
+fi
+if [ -s "$logs/skipped" ]; then
+    echo "not run:"
+    awk '{ n = $1; sub(/^[0-9]+ /, ""); total[$0] += n } END { for (why in total) printf "%6d  %s\n", total[why], why }' \
+        "$logs/skipped" | sort -k2
+    echo
 fi
 echo "tests: $passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]
