@@ -20,6 +20,7 @@ if __name__ == "inspect":  # a script in this folder wants Python's own module o
     spec.loader.exec_module(sys.modules["inspect"])
 else:
     import argparse
+    import signal
     import sys
 
     import packages
@@ -58,4 +59,5 @@ else:
             return 4
 
     if __name__ == "__main__":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it
         sys.exit(main())

@@ -13,6 +13,7 @@ import configparser
 import math
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ packages.need("h5py", "numpy")
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 
+STEP = ("step", "seconds", "samples", "loss")  # what is read of the tables
+EPOCH = ("epoch", "step", "seconds", "samples_per_second", "train_loss")
 HEIGHT = 8  # lines of a curve
 DOTS = [[0x40, 0x04, 0x02, 0x01], [0x80, 0x20, 0x10, 0x08]]  # of a Braille cell: column, from below
 COLOURS = {"running": "32", "complete": "34", "stopped": "33", "diverged": "31"}
@@ -39,23 +42,27 @@ class Run:
         try:
             with h5py.File(path, "r") as file:
                 self.steps, self.epochs = file["steps"][:], file["epochs"][:]
+                for rows, names in ((self.steps, STEP), (self.epochs, EPOCH)):
+                    rows[[*names]]  # noqa: B018: a KeyError where one is not there
                 self.status, self.samples = file.attrs["status"], int(file.attrs["train_samples"])
                 self.config = configparser.ConfigParser(interpolation=None)
                 self.config.read_string(file.attrs["config"])
+            self.steps_in_all, self.done = self.count_steps()
             self.age = time.time() - path.stat().st_mtime
         except FileNotFoundError:
             self.error = "no metrics.h5 yet" if self.folder.is_dir() else "no such folder"
-        except (OSError, KeyError, ValueError, configparser.Error) as error:
+        except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError, ZeroDivisionError,
+                configparser.Error) as error:  # h5py's, of damaged bytes, and what is no table of the trainer's
+            self.status = ""
             self.error = f"metrics.h5 can't be read: {error}"
 
-    def steps_in_all(self):
+    def count_steps(self):
+        """(steps of the whole run, steps so far)"""
         train = self.config["train"]
         batch = int(train["batch_size"]) or self.samples
         whole = self.samples // batch + (self.samples % batch > 0 and train["drop_last"] == "false")
-        return whole * int(train["epochs"])
-
-    def done(self):
-        return int(max(self.steps["step"][-1:].max(initial=0), self.epochs["step"][-1:].max(initial=0)))
+        done = max(self.steps["step"][-1:].max(initial=0), self.epochs["step"][-1:].max(initial=0))
+        return whole * int(train["epochs"]), int(done)
 
     def pace(self):
         """Seconds a step lately, with what is around the steps left out; NaN before the first."""
@@ -129,7 +136,7 @@ def draw(run, width, paint):
     """The lines of a run."""
     if run.error:
         return [f"{run.folder}  {run.error}"]
-    done, whole = run.done(), run.steps_in_all()
+    done, whole = run.done, run.steps_in_all
     left = (whole - done) * run.pace() if run.status == "running" else math.nan
     parts = [f"{run.folder}", paint(run.status, COLOURS.get(run.status, "0"))]
     parts.append(f"step {done} of {whole}")
@@ -170,6 +177,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -1,6 +1,5 @@
 """A trained network as its checkpoint has it: layers, tensors, and what becomes of the input."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,9 +107,7 @@ def add_layer(word, index, shape, model):
 def load(name):
     path = find(name)
     try:
-        if files.digest_state(path) == "wrong":
-            print(f"convert.py: warning: {path}: its digest does not match its bytes, so it is not as trainer "
-                  "wrote it; if it was edited, inspect.py --seal gives it a new one", file=sys.stderr)
+        files.warn_if_edited(path)
     except files.FileError as error:
         raise ConvertError(str(error)) from None
     try:

@@ -1,7 +1,9 @@
 """Files of the trainer: which there are, whether their digest fits, averaging and sealing them."""
 
+import multiprocessing
 import os
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 
 BLOCK = 512
 MAGIC = b"trainer file 1\n"
+LONGEST, SLOWEST = 30, 1e7  # seconds to read a file that may be damaged, and bytes a second besides
 
 
 class FileError(Exception):
@@ -36,6 +39,32 @@ def one(name):
     return found[0] if len(found) == 1 else found[-1]
 
 
+def apart(work, *paths):
+    """What work(*paths) returns, in a process of its own: damaged bytes make HDF5 crash or spin."""
+    receiver, sender = multiprocessing.Pipe(False)
+
+    def body():
+        try:
+            sender.send((True, work(*paths)))
+        except FileError as error:
+            sender.send((False, str(error)))
+        except Exception as error:  # whatever h5py makes of damaged bytes
+            sender.send((False, f"{' or '.join(map(str, paths))}: damaged: {error}"))
+    child = multiprocessing.get_context("fork").Process(target=body, daemon=True)
+    child.start()
+    sender.close()
+    limit = LONGEST + sum(path.stat().st_size for path in paths) / SLOWEST
+    good, found = False, f"{' or '.join(map(str, paths))}: damaged: "
+    try:
+        good, found = receiver.recv() if receiver.poll(limit) else (False, found + "reading it does not end")
+    except EOFError:
+        found += "HDF5 crashes on it"
+    child.kill()
+    if not good:
+        raise FileError(found)
+    return found
+
+
 def open_file(path):
     try:
         return h5py.File(path, "r")
@@ -54,7 +83,8 @@ def plain(value):
         return value.decode(errors="replace")
     if isinstance(value, np.ndarray):
         return [plain(v) for v in value]
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def tensors(file):
@@ -85,12 +115,22 @@ def sealed_block(raw):
 def digest_state(path):
     """"good", "none" (not the trainer's user block) or "wrong"."""
     try:
-        raw = Path(path).read_bytes()
+        if Path(path).exists() and not Path(path).is_file():
+            raise FileError(f"{path}: is no file")
+        with open(path, "rb") as file:
+            raw = file.read(BLOCK)
+            if not raw.startswith(MAGIC):
+                return "none"
+            raw += file.read()
     except OSError as error:
         raise FileError(f"{path}: can't be read: {error.strerror}") from None
-    if not raw.startswith(MAGIC):
-        return "none"
     return "good" if raw[:BLOCK] == sealed_block(raw) else "wrong"
+
+
+def warn_if_edited(path):
+    if digest_state(path) == "wrong":
+        print(f"{Path(sys.argv[0]).name}: warning: {path}: its digest does not match its bytes, so it is not as "
+              "trainer wrote it; if it was edited, inspect.py --seal gives it a new one", file=sys.stderr)
 
 
 def replace(path, raw):
@@ -129,10 +169,16 @@ def seal_all(paths):
 
 def average(paths, output):
     """The first file with the mean of all parameters, which eval takes."""
-    models = []
-    for path in paths:
+    def read(path):
         with open_file(path) as file:
-            models.append(tensors(file))
+            return tensors(file)
+    for path in paths:
+        warn_if_edited(path)
+    models = [apart(read, path) for path in paths]
+    for path, model in zip(paths, models):
+        for name, value in model.items():
+            if value.dtype.kind != "f" or not np.isfinite(value).all():
+                raise FileError(f"{path}: {name} has values that are no numbers")
     for path, model in zip(paths[1:], models[1:]):
         for name in {**models[0], **model}:
             if name not in model or name not in models[0] or model[name].shape != models[0][name].shape:

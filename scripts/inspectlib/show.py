@@ -1,7 +1,6 @@
 """What is in a file, and what differs between two."""
 
 import json
-import multiprocessing
 import sys
 
 import h5py
@@ -10,7 +9,6 @@ import numpy as np
 from inspectlib import files
 
 GOOD, DIFFERENT, DAMAGED = 0, 1, 4
-LONGEST = 30  # seconds to read a file that may be damaged
 
 
 # ---- one file ----
@@ -23,7 +21,7 @@ def statistics(values, name):
              "std": finite.std() if len(finite) else None, "min": finite.min() if len(finite) else None,
              "max": finite.max() if len(finite) else None, "norm": float(np.linalg.norm(finite)),
              "zeros": int((v == 0).sum()), "not_finite": int(len(v) - len(finite))}
-    if name.endswith("weight") and values.ndim > 1:
+    if name.endswith("weight") and values.ndim > 1 and values.size:
         found["dead_units"] = int((values.reshape(len(values), -1) == 0).all(1).sum())
     return {key: v.item() if isinstance(v, np.generic) else v for key, v in found.items()}
 
@@ -67,28 +65,6 @@ def read(path):
             rows = file["epochs"][:]
             found["last_epoch"] = {name: files.plain(rows[name][-1]) for name in rows.dtype.names} \
                 if len(rows) else None
-    return found
-
-
-def read_apart(path):
-    """The same in a process of its own: damaged bytes make HDF5 crash or spin."""
-    receiver, sender = multiprocessing.Pipe(False)
-
-    def work():
-        try:
-            sender.send(read(path))
-        except Exception as error:  # whatever h5py makes of damaged bytes
-            sender.send(str(error))
-    child = multiprocessing.get_context("fork").Process(target=work, daemon=True)
-    child.start()
-    sender.close()
-    try:
-        found = receiver.recv() if receiver.poll(LONGEST) else "reading it does not end"
-    except EOFError:
-        found = "HDF5 crashes on it"
-    child.kill()
-    if isinstance(found, str):
-        raise files.FileError(f"{path}: damaged: {found}" if str(path) not in found else found)
     return found
 
 
@@ -141,7 +117,7 @@ def all_of(paths, as_json):
     code, out = GOOD, []
     for path in paths:
         try:
-            found = read(path) if files.digest_state(path) == "good" else read_apart(path)
+            found = read(path) if files.digest_state(path) == "good" else files.apart(read, path)
         except files.FileError as error:
             found, code = {"file": str(path), "error": str(error)}, DAMAGED
             if not as_json:
@@ -195,14 +171,21 @@ def compare(a, b):
             "values_that_differ": int((a != b).sum()), "of": int(a.size)}
 
 
-def diff(a, b, as_json):
+def differences(a, b):
+    """({config key: values}, {dataset: what differs}, how many are equal)"""
     with files.open_file(a) as first, files.open_file(b) as second:
         one, two = config_keys(first), config_keys(second)
         config = {key: [one.get(key), two.get(key)] for key in {**one, **two} if one.get(key) != two.get(key)}
         mine, theirs = values_of(first), values_of(second)
         values = {name: found for name in {**mine, **theirs}
                   if (found := compare(mine.get(name), theirs.get(name)))}
-        equal = len(mine) - sum(name in mine for name in values)
+        return config, values, len(mine) - sum(name in mine for name in values)
+
+
+def diff(a, b, as_json):
+    for path in (a, b):
+        files.warn_if_edited(path)
+    config, values, equal = files.apart(differences, a, b)
     if as_json:
         print(json.dumps({"files": [str(a), str(b)], "config": config, "values": values, "equal": equal},
                          indent=1))

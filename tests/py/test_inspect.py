@@ -1,6 +1,7 @@
 """scripts/inspect.py: what is in a file, what differs, averages, digests."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -112,3 +113,47 @@ def test_the_other_scripts_find_pythons_own_inspect(lab):
     done = subprocess.run([sys.executable, "-c", "import inspect, dataclasses; print(inspect.signature(len))"],
                           cwd=REPO / "scripts", text=True, capture_output=True, check=False)
     assert done.stdout == "(obj, /)\n", done.stderr
+
+
+def test_a_damaged_file_is_averaged_with_a_warning_or_not_at_all(lab, copy, tmp_path):
+    with h5py.File(copy, "r+") as file:
+        file["model/0.weight"][0, 0] = 7
+    done = subprocess.run([sys.executable, REPO / "scripts/inspect.py", "--average", copy, lab.out("run2").last,
+                           "-o", tmp_path / "mean.h5"], cwd=lab.dir, text=True, capture_output=True, check=False)
+    assert done.returncode == 0 and "warning" in done.stderr and "digest" in done.stderr
+    with h5py.File(copy, "r+") as file:
+        file["model/0.weight"][0, 0] = np.inf
+    assert "0.weight has values that are no numbers" in inspect(
+        lab, "--average", copy, lab.out("run2").last, "-o", tmp_path / "no.h5", code=4)
+    assert not (tmp_path / "no.h5").exists()
+
+
+def test_bytes_changed_at_random_end_in_a_line(lab, copy, tmp_path):
+    """A script must be able to tell damage (4) from a difference (1)."""
+    other, rng = lab.out("run2").last, np.random.default_rng(7)
+    raw = np.fromfile(copy, np.uint8)
+    for n in range(12):
+        changed = raw.copy()
+        changed[rng.integers(512, 6000 if n % 2 else len(raw), 6)] ^= np.uint8(1 << n % 8)
+        changed.tofile(copy)
+        for args in ([], ["--diff"], ["--average"]):
+            more = [other, "-o", tmp_path / "mean.h5"] if args == ["--average"] else [other] * bool(args)
+            done = subprocess.run([sys.executable, REPO / "scripts/inspect.py", *args, copy, *more], cwd=lab.dir,
+                                  text=True, capture_output=True, check=False)
+            assert "Traceback" not in done.stderr and done.returncode in (0, 1, 4), done.stderr
+            assert done.returncode != 1 or args == ["--diff"] and "differ" in done.stdout
+
+
+def test_foreign_files_that_are_good_are_shown(lab, tmp_path):
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file.attrs["to"] = file.create_group("model").ref
+        file.attrs["complex"] = 1 + 2j
+        file["model/0.weight"] = np.zeros((0, 3), "f4")
+    assert "no digest" in inspect(lab, tmp_path / "foreign.h5")
+    assert json.loads(inspect(lab, tmp_path / "foreign.h5", "--json"))[0]["tensors"]["0.weight"]["shape"] == [0, 3]
+
+
+def test_what_is_no_file_is_said(lab, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert "is no file" in inspect(lab, path, code=4)

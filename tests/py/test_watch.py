@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import h5py
+import numpy as np
 import pytest
 
 from helpers import REPO, Lab, Process
@@ -77,3 +79,35 @@ def test_colours_on_a_terminal(lab, env, coloured):
     text = os.read(parent, 100000).decode()
     os.close(parent)
     assert ("\033[34mcomplete\033[0m" in text) == coloured and "complete" in text
+
+
+@pytest.mark.parametrize("change", ["config", "batch", "steps", "columns", "bytes"])
+def test_an_odd_file_is_a_line_and_the_others_are_shown(lab, tmp_path, change):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    path = shutil.copy(lab.dir / "runs/done/metrics.h5", folder / "metrics.h5")
+    if change == "bytes":
+        raw = bytearray(open(path, "rb").read())
+        raw[2000:2100] = bytes(range(100))
+        open(path, "wb").write(raw)
+    else:
+        with h5py.File(path, "r+") as file:
+            config = file.attrs["config"]
+            file.attrs["status"] = "running"
+            if change == "config":
+                file.attrs["config"] = "[run]\n"
+            elif change == "batch":
+                file.attrs["config"] = re.sub("batch_size = .*", "batch_size = x", config)
+            else:
+                del file["steps"]
+                file["steps"] = [1.0, 2.0] if change == "steps" else np.zeros(2, [("step", "i8")])
+    done = subprocess.run(command(folder, "runs/done"), cwd=lab.dir, text=True, capture_output=True, check=False,
+                          timeout=60)
+    assert not done.stderr and "complete" in done.stdout
+    assert change == "bytes" or (done.returncode == 4 and "can't be read" in done.stdout)
+
+
+def test_head_ends_it_quietly(lab):
+    done = subprocess.run(["bash", "-c", f"{' '.join(command('runs/done'))} | true"], cwd=lab.dir, text=True,
+                          capture_output=True, check=False)
+    assert not done.stderr
