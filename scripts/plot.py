@@ -72,7 +72,7 @@ class Run:
         for path in (self.checkpoint, self.folder / "metrics.h5"):
             if not path.exists():
                 sys.exit(f"plot.py: {path} is missing: is {folder} the folder of a run?")
-        with h5py.File(self.checkpoint, "r") as file:
+        with plot_runs.opened(self.checkpoint) as file:
             text, model = file["config"][()].decode(), file["model"]
             self.loss, self.layers = model.attrs["loss"], model.attrs["layers"].split()
             self.regression = self.loss not in ("cross_entropy", "bce")
@@ -86,7 +86,7 @@ class Run:
             data = file["data"].attrs
             self.scaled, self.held = len(data["mean"]) > 0, int(data["val_samples"])
             self.used = int(data["train_samples"]) + self.held  # of the training file's rows
-        with h5py.File(self.folder / "metrics.h5", "r") as file:
+        with plot_runs.opened(self.folder / "metrics.h5") as file:
             self.steps, self.epochs = file["steps"][:], file["epochs"][:]
         config = configparser.ConfigParser(interpolation=None)
         config.read_string(text)
@@ -279,11 +279,7 @@ def draw_fit(run, new=None):
         if new:
             sys.exit("plot.py: --input draws new samples where a table has one or two inputs")
         return
-    try:
-        there = plot_runs.table(run, new, targets=False)[0] if new else np.empty((0, len(run.inputs)))
-    except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"plot.py: {new}: " + (f"no column {error}" if isinstance(error, KeyError) else
-                                        getattr(error, "strerror", None) or str(error)))
+    there = plot_runs.table(run, new, targets=False)[0] if new else np.empty((0, len(run.inputs)))
     (draw_line if len(run.inputs) == 1 else draw_plane)(run, *run.points(), there)
 
 

@@ -116,9 +116,14 @@ def main():
     if not source.exists():
         sys.exit(f"{source} is not there: `make bench` writes it")
     with open(source, newline="", encoding="utf-8") as file:
-        rows = [{**r, "best": float(r["best"]), "median": float(r["median"] or "nan"),
-                 **{key: int(r[key] or 0) for key in ("batch", "threads", "ranks")}}
-                for r in csv.DictReader(file)]
+        try:
+            rows = [{**r, "best": float(r["best"]), "median": float(r["median"] or "nan"),
+                     **{key: int(r[key] or 0) for key in ("batch", "threads", "ranks")}}
+                    for r in csv.DictReader(file)]
+        except (KeyError, ValueError):
+            rows = []
+    if not any(r["kind"] == "peak" for r in rows):
+        sys.exit(f"{source}: is not what `make bench` writes")
     panels = []  # a row of the picture for each kernel set, of rooflines and of epochs
     for kernels in dict.fromkeys(r["set"] for r in rows if r["kind"] == "peak"):
         panels.append([(roofline, kernels, r["threads"]) for r in rows

@@ -1,8 +1,10 @@
 """Curves of a run, or of several beside each other, regressions with many inputs, and confusions."""
 
+import contextlib
 import csv
 import gzip
 import math
+import sys
 from pathlib import Path
 
 import h5py
@@ -18,6 +20,23 @@ LARGEST_TABLE = 62  # classes whose confusions have names and counts
 LOSSES = {"cross_entropy": "cross-entropy (nats)", "bce": "binary cross-entropy (nats)",
           "mse": "mean squared error",  # in the target's unit, squared
           "mae": "mean absolute error", "huber": "Huber loss"}
+
+
+@contextlib.contextmanager
+def opened(path):
+    """An HDF5 file to read; what is missing or damaged in it ends the program with a line and 4."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        print(f"{Path(sys.argv[0]).name}: {path}: {str(error).strip()}", file=sys.stderr)
+        sys.exit(4)
+
+
+def names_of(folders):
+    """Of runs, for a legend: the folder's name, or where two have the same one the whole path."""
+    names = [Path(folder).name for folder in folders]
+    return [str(folder) if names.count(name) > 1 else name for folder, name in zip(folders, names)]
 
 
 def draw_curves(run):
@@ -63,14 +82,14 @@ def draw_curves(run):
 
 
 def read(folder):
-    """(its name, its epochs)"""
-    with h5py.File(Path(folder) / "metrics.h5", "r") as file:
-        return Path(folder).name, file["epochs"][:]
+    """Its epochs."""
+    with opened(Path(folder) / "metrics.h5") as file:
+        return file["epochs"][:]
 
 
 def draw_compare(folders):
     """Loss, and accuracy or R2, of all runs over the epochs -> compare.png, compare.svg here."""
-    runs = [read(folder) for folder in folders]
+    runs = list(zip(names_of(folders), map(read, folders)))
     columns = [("loss", 1, "loss"), ("accuracy", 100, "accuracy (%)"), ("r2", 1, "R²")]
     found = []
     for column, factor, label in columns:
@@ -105,18 +124,25 @@ def table(run, path, samples=True, targets=True):
     """A file of samples as `trainer` reads it: inputs [n, inputs], targets [n, targets]; None: not asked for."""
     if ".h5" in path or ".hdf5" in path:
         path, _, inside = path.partition(":")
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             group = file[inside or "/"]
             x = group["x"][()] if samples else None
             y = group[run.data["target"] or "y"][()] if targets else None
         return x, None if y is None else numbers(y.reshape(len(y), -1), run.classes)
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
-        head = file.readline()
-        file.seek(0)
-        rows = list(csv.DictReader(file, delimiter=max(",;\t", key=head.count)))
-    return [numbers([[row[name] for name in names] for row in rows], classes) if asked else None
-            for names, classes, asked in ((run.inputs, (), samples), (run.targets, run.classes, targets))]
+    try:
+        with (gzip.open if path.endswith(".gz") else open)(path, "rt", newline="", encoding="utf-8-sig") as file:
+            head = file.readline()
+            file.seek(0)
+            rows = list(csv.DictReader(file, delimiter=max(",;\t", key=head.count)))
+        if not rows:
+            raise ValueError("has no rows")
+        return [numbers([[row[name] for name in names] for row in rows], classes) if asked else None
+                for names, classes, asked in ((run.inputs, (), samples), (run.targets, run.classes, targets))]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
+        why = f"no column {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+        more = "" if Path(path).exists() else "; the paths of a run start in the folder in which it was started"
+        print(f"{Path(sys.argv[0]).name}: {path}: {why}{more}", file=sys.stderr)
+        sys.exit(4)
 
 
 def draw_predicted(run):

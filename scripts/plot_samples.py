@@ -1,5 +1,6 @@
 """Grids of training samples, by `trainer show`: plot.py --data CONFIG, plot.py --augment CONFIG."""
 
+import math
 import re
 import subprocess
 import sys
@@ -9,10 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 
-def show(trainer, config, overrides, *options):
-    """What `trainer show --flat` tells: the samples' shape, their labels and values."""
-    done = subprocess.run([trainer, "show", config, *overrides, "--flat", *options],
+def show(trainer, config, overrides, count, *options):
+    """What `trainer show --flat` tells of the first `count` samples, or as many as there are: their shape, labels
+    and values."""
+    done = subprocess.run([trainer, "show", config, *overrides, "--flat", *options, "--index", f"0-{count - 1}"],
                           capture_output=True, text=True)
+    fewer = re.search(r"the train set has (\d+) samples", done.stderr)
+    if fewer and 0 < int(fewer[1]) < count:
+        return show(trainer, config, overrides, int(fewer[1]), *options)
     if done.returncode:
         sys.exit(done.stderr.rstrip() or f"trainer show ended with exit code {done.returncode}")
     shape = re.search(r"^data .* samples of ([\dx]+)[, ]", done.stdout, re.M)[1]
@@ -45,9 +50,12 @@ def save(figure, config, kind):
 
 def draw_data(trainer, config, overrides, across=10, down=5):
     """The first samples with their labels."""
-    shape, labels, values = show(trainer, config, overrides, "--index", f"0-{across * down - 1}")
+    shape, labels, values = show(trainer, config, overrides, across * down)
+    down = math.ceil(len(values) / across)
     figure, axes = plt.subplots(down, across, figsize=(1.1 * across, 1.35 * down + 0.5),
-                                constrained_layout=True)
+                                squeeze=False, constrained_layout=True)
+    for axis in axes.flat[len(values):]:
+        axis.axis("off")
     for axis, label, image in zip(axes.flat, labels, values):
         draw(axis, image, shape, values.min(), values.max())
         axis.set_title(label, fontsize=8, pad=3)
@@ -57,11 +65,11 @@ def draw_data(trainer, config, overrides, across=10, down=5):
 
 def draw_augmented(trainer, config, overrides, rows=8, epochs=9):
     """A row a sample: as it is, then as each epoch sees it."""
-    chosen = "--index", f"0-{rows - 1}"
-    shape, labels, values = show(trainer, config, overrides, *chosen)
-    columns = [values] + [show(trainer, config, overrides, *chosen, "--augment", str(epoch))[2]
+    shape, labels, values = show(trainer, config, overrides, rows)
+    rows = len(values)
+    columns = [values] + [show(trainer, config, overrides, rows, "--augment", str(epoch))[2]
                           for epoch in range(1, epochs + 1)]
-    figure, axes = plt.subplots(rows, len(columns), constrained_layout=True,
+    figure, axes = plt.subplots(rows, len(columns), constrained_layout=True, squeeze=False,
                                 figsize=(1.1 * len(columns) + 0.4, 1.1 * rows + 0.8))
     for (k, j), axis in np.ndenumerate(axes):
         draw(axis, columns[j][k], shape, values.min(), values.max())

@@ -20,10 +20,10 @@ import packages
 
 if __name__ == "__main__":
     packages.need("h5py", "matplotlib", "numpy")
-import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import plot  # noqa: E402
 import plot_layers  # noqa: E402
+import plot_runs  # noqa: E402
 from reportlib import page  # noqa: E402
 
 MISTAKES, KERNELS, CHANNELS = 24, 48, 10
@@ -39,11 +39,11 @@ class Report:
         self.name = self.run.name
         self.split = "test" if self.run.data["test"] or self.run.data["dir"] else \
             "val" if self.run.held else "train"
-        with h5py.File(self.folder / "metrics.h5", "r") as file:
+        with plot_runs.opened(self.folder / "metrics.h5") as file:
             self.facts = {key: value.decode() if isinstance(value, bytes) else value
                           for key, value in file.attrs.items()}
             self.profile = file["profile"][:]
-        with h5py.File(self.run.checkpoint, "r") as file:
+        with plot_runs.opened(self.run.checkpoint) as file:
             self.origin = {key: str(file.attrs[key]) for key in ("program", "commit", "created")}
         self.score, self.figures = self.evaluate()
 
@@ -272,7 +272,10 @@ def main():
     args = parser.parse_args()
     output = args.output or (Path(args.runs[0]) if len(args.runs) == 1 else Path()) / "report.html"
     try:
-        write([Report(folder) for folder in args.runs], output)
+        reports = [Report(folder) for folder in args.runs]
+        for report, name in zip(reports, plot_runs.names_of(args.runs)):
+            report.name = name if len(reports) > 1 else report.name
+        write(reports, output)
     except OSError as error:
         sys.exit(f"report.py: {error.filename or output}: {error.strerror or error}")
 

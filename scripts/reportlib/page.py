@@ -139,6 +139,8 @@ def curves(title, x_name, series, number, log=False):
     log = log and every.min() > 0 and every.max() > 20 * every.min()
     scale = np.log10 if log else np.asarray
     low, high = float(scale(every.min())), float(scale(every.max()))
+    if low == high:  # in the middle, with labels around it
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
 
     def place(x, y):
         return (left + (x - xs[0]) / ((xs[-1] - xs[0]) or 1) * width,
@@ -159,8 +161,8 @@ def curves(title, x_name, series, number, log=False):
         points = " ".join("{:.1f},{:.1f}".format(*place(u, v)) for u, v in zip(x, y) if math.isfinite(v))
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dash}" '
                      f'points="{points}"/>')
-        if len(x) == 1:
-            u, v = place(x[0], y[0])
+        if np.isfinite(y).sum() == 1:
+            u, v = place(x[np.isfinite(y)][0], y[np.isfinite(y)][0])
             parts.append(f'<circle cx="{u:.1f}" cy="{v:.1f}" r="3" fill="{colour}"/>')
         parts.append(f'<line x1="{left + width + 12}" x2="{left + width + 30}" y1="{top + 8 + 18 * k}" '
                      f'y2="{top + 8 + 18 * k}" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'

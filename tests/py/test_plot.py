@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -247,9 +248,10 @@ def test_new_samples_lie_on_the_fit(tmp_path):
         assert "new, predicted" in words
         for value in 6, 15:
             assert any(abs(float(word) - value) < 0.1 for word in words if re.fullmatch(r"\d+\.\d{2,}", word)), words
-        for file, says in ("nowhere.csv", "No such file"), ("other.csv", "no column 'hours'"):
+        (lab.dir / "empty.csv").write_text("hours\n")
+        for file, says in (("nowhere.csv", "No such file"), ("other.csv", "no column 'hours'"), ("empty.csv", "no rows")):
             done = plot(lab, kind, "--input", file)
-            assert done.returncode == 1 and done.stderr.startswith(f"plot.py: {file}") and says in done.stderr
+            assert done.returncode == 4 and done.stderr.startswith(f"plot.py: {file}") and says in done.stderr
             assert len(done.stderr.splitlines()) == 1
 
 
@@ -275,3 +277,46 @@ def test_several_runs_are_drawn_in_one_picture(lab):
     assert done.returncode == 0 and done.stdout == "compare.png\ncompare.svg\n", done.stderr
     text = (lab.dir / "compare.svg").read_text()
     assert all(f"<!-- {word} -->" in text for word in ("test loss", "test accuracy", "r1", "r2"))
+
+
+@pytest.mark.parametrize("damage", ["metrics cut", "checkpoint cut", "no epochs", "no model"])
+@pytest.mark.parametrize("script", ["plot.py", "report.py"])
+def test_a_damaged_file_is_named(lab, tmp_path, script, damage):
+    lab.train("run.name=softmax", train__epochs=2, model__layers=None)
+    shutil.copytree(lab.dir / "runs/softmax", tmp_path / "run", symlinks=True)
+    path = tmp_path / "run" / ("metrics.h5" if damage in ("metrics cut", "no epochs") else "checkpoints/last.h5")
+    if damage.endswith("cut"):
+        path.write_bytes(path.read_bytes()[:3000])
+    else:
+        with h5py.File(path, "r+") as file:
+            del file[damage.split()[1]]
+    done = subprocess.run([sys.executable, REPO / "scripts" / script, tmp_path / "run"], cwd=lab.dir, text=True,
+                          capture_output=True, check=False, env={**os.environ, "TRAINER": str(TRAINER)})
+    assert done.returncode == 4 and len(done.stderr.splitlines()) == 1 and str(path) in done.stderr, done.stderr
+
+
+def test_runs_of_one_name_are_told_apart(lab, tmp_path):
+    lab.train("run.name=softmax", train__epochs=2, model__layers=None)
+    shutil.copytree(lab.dir / "runs/softmax", tmp_path / "softmax", symlinks=True)
+    done = plot(lab, "softmax", str(tmp_path / "softmax"))
+    assert done.returncode == 0 and str(tmp_path / "softmax") in (lab.dir / "compare.svg").read_text()
+    assert plot(lab, "softmax", "runs/nothing").returncode == 4
+
+
+def test_small_sets_are_drawn(lab, arrays):
+    lab.config()
+    with h5py.File(lab.dir / "six.h5", "w") as file:
+        file["images"], file["labels"] = arrays["train"][0][:6], arrays["train"][1][:6]
+    for option in ("--data", "--augment"):
+        done = subprocess.run([sys.executable, REPO / "scripts/plot.py", option, "run.ini", "data.dir=",
+                               "data.train=six.h5", "augment.shift=1", "train.batch_size=2"], cwd=lab.dir, text=True,
+                              capture_output=True, check=False, env={**os.environ, "TRAINER": str(TRAINER)})
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_csv_that_bench_has_not_written_is_said(tmp_path):
+    for text in ("", "a,b\n1,2\n"):
+        (tmp_path / "x.csv").write_text(text)
+        done = subprocess.run([sys.executable, REPO / "scripts/plot_bench.py", tmp_path / "x.csv"], text=True,
+                              capture_output=True, check=False)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -108,3 +109,17 @@ def test_a_regression_and_several_runs(lab):
 def test_what_is_no_run_is_said(lab):
     assert "runs/nothing" in report(lab, "runs/nothing", code=1).stderr
     assert len(report(lab, "runs/mlp", "-o", "nowhere/r.html", code=1).stderr.splitlines()) == 1
+
+
+def test_runs_of_one_name_a_lone_value_and_a_constant(lab, tmp_path):
+    lab.train("run.name=late", "train.eval_every=3", model__layers="dense:12 relu", train__epochs=3)
+    shutil.copytree(lab.dir / "runs/late", tmp_path / "late", symlinks=True)
+    report(lab, "runs/late", str(tmp_path / "late"), "-o", "two.html")
+    page = Page((lab.dir / "two.html").read_text())
+    names = [c["name"] for c in page.curves()["loss over the epochs"]["curves"]]
+    assert len(set(names)) == 2 and str(tmp_path / "late") in names[1]
+    assert sum(tag == "circle" for tag, _ in page.tags) >= 2, "a value alone is a dot"
+    report(lab, "runs/late", "-o", "late.html")
+    text = (lab.dir / "late.html").read_text()
+    svg = text[text.index('aria-label="learning rate of the steps"'):].split("</svg>")[0]
+    assert svg.count('text-anchor="end"') >= 2, "labels beside a line that is level"
