@@ -13,9 +13,11 @@ training set, another, with test or t10k in its name, the test set. It prints wh
 column, and the config lines to use."""
 
 import argparse
+import contextlib
 import csv
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -24,7 +26,7 @@ import packages
 packages.need("numpy", "h5py")
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from preplib import PrepareError, images, tables  # noqa: E402
+from preplib import PrepareError, images, reading, tables  # noqa: E402
 
 
 def say(text):
@@ -33,21 +35,27 @@ def say(text):
 
 # ---- reading ----
 
-def read_tables(paths, args):
+def read_tables(paths, args, recipe):
+    """(frame, decimal mark) of all files, one behind the other; what a column holds is told from all of them."""
     import pandas
-    frames = []
+    frames, decimals = [], []
     for path in paths:
-        frame, decimal = tables.read_file(path, args, say)
-        frames.append(tables.clean(frame, decimal))
+        with reading(path):
+            frame, decimal = tables.read_file(path, args, (recipe or {}).get("decimal", "."), say)
+        frames.append(frame)
+        decimals.append(decimal)
         if list(frames[0].columns) != list(frames[-1].columns):
             raise PrepareError(f"{path}: its columns are not those of {paths[0]}")
-    return pandas.concat(frames, ignore_index=True)
+        if decimal != decimals[0]:
+            raise PrepareError(f"{path}: its decimal mark is not that of {paths[0]}: give --decimal")
+    frame = pandas.concat(frames, ignore_index=True)
+    return tables.clean(frame, decimals[0], True if args.day_first else None, recipe), decimals[0]
 
 
 def from_tables(paths, args, recipe):
-    frame = read_tables(paths, args)
+    frame, decimal = read_tables(paths, args, recipe)
     if recipe is None:
-        recipe = {"kind": "table", **tables.make_recipe(frame, args)}
+        recipe = {"kind": "table", "decimal": decimal, **tables.make_recipe(frame, args)}
     tables.tell(recipe, say)
     return {"train": tables.apply(recipe, frame, str(paths[0]), say)}, recipe
 
@@ -62,6 +70,8 @@ def array_set(x, y, classes):
         y = np.array([classes.index(v) if v in classes else -1 for v in y.astype(str)])
         if (y < 0).any():
             raise PrepareError("a label is none of the recipe's classes")
+    elif classes and (y.dtype.kind not in "iu" or (y < 0).any() or (y >= len(classes)).any()):
+        raise PrepareError(f"a label is none of 0 to {len(classes) - 1}, which the {len(classes)} classes have")
     return {"x": x, "y": y, "columns": None, "targets": None, "classes": classes}
 
 
@@ -73,19 +83,20 @@ def from_arrays(paths, args, recipe):
     known = recipe
     for path in paths:
         split = "test" if images.is_test(path) and len(paths) > 1 else "train"
-        if kind == "npz":
-            found = images.read_npz(path, say)
-        elif kind == "npy":
-            found = {split: images.read_npy(path, say)}
-        else:
-            x, y, known = images.read_folder(path, args, known, say) if kind == "folder" else \
-                images.read_idx_set(path, say)
-            classes, found = known["classes"], {split: (x, y)}
-        for name, (x, y) in found.items():
-            if name in splits:
-                raise PrepareError(f"{path}: a second {name} set")
-            splits[name] = array_set(x, y, classes)
-            classes = splits[name]["classes"]
+        with reading(path):
+            if kind == "npz":
+                found = images.read_npz(path, say)
+            elif kind == "npy":
+                found = {split: images.read_npy(path, say)}
+            else:
+                x, y, known = images.read_folder(path, args, known, say) if kind == "folder" else \
+                    images.read_idx_set(path, say)
+                classes, found = known["classes"], {split: (x, y)}
+            for name, (x, y) in found.items():
+                if name in splits:
+                    raise PrepareError("a second set of the same kind")
+                splits[name] = array_set(x, y, classes)
+                classes = splits[name]["classes"]
     return splits, {"kind": kind, **(known or {}), "classes": classes}
 
 
@@ -108,7 +119,13 @@ def split_off(data, fraction, seed):
 
 def write_set(group, data):
     x, y = data["x"], data["y"]
-    x = x if x.dtype in (np.uint8, np.float32) else x.astype("f4")
+    if x.ndim < 2 or x.dtype.kind not in "fiub" or y is not None and y.dtype.kind not in "fiub":
+        raise PrepareError(f"samples of type {x.dtype} and shape {list(x.shape)}"
+                           + (f" with labels of type {y.dtype}" if y is not None else "") + ": not real numbers in rows")
+    with np.errstate(over="ignore"):
+        x = x if x.dtype in (np.uint8, np.float32) else x.astype("f4")
+    if x.dtype != np.uint8 and not np.isfinite(x).all():
+        raise PrepareError("the samples hold a value that is no number of float32")
     spatial = x.ndim > 2
     sample = group.create_dataset("images" if spatial else "x", data=x)
     if x.ndim == 4 and x.shape[1] in (1, 3, 4):
@@ -127,18 +144,23 @@ def write_set(group, data):
         label.attrs["classes"] = classes
 
 
-def write(path, splits, recipe):
-    """Beside its place and renamed, so that it is whole or not there."""
+@contextlib.contextmanager
+def placed(path):
+    """Where to write a file that is put into its place when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with h5py.File(beside, "w") as file:
-            for name, data in splits.items():
-                write_set(file if len(splits) == 1 else file.create_group(name), data)
-            file.attrs["recipe"] = json.dumps(recipe)
+        yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write(path, splits, recipe):
+    with placed(path) as part, h5py.File(part, "w") as file:
+        for name, data in splits.items():
+            write_set(file if len(splits) == 1 else file.create_group(name), data)
+        file.attrs["recipe"] = json.dumps(recipe)
 
 
 def config_lines(path, splits):
@@ -165,16 +187,20 @@ def load_recipe(path):
 
 def unscale(recipe, source, out):
     """Columns <target> and <target>_predicted of the trainer's CSV, in the target's unit."""
-    scale = {step["column"]: step for step in recipe.get("targets", []) if "mean" in step}
+    scale = {step["column"]: step for step in recipe.get("targets", [])
+             if (step.get("mean", 0), step.get("std", 1)) != (0, 1)}
     if not scale:
         raise PrepareError("the recipe scales no target")
-    with open(source, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    for k, name in enumerate(rows[0] if rows else []):
-        step = scale.get(name.removesuffix("_predicted"))
-        for row in rows[1:] if step else []:
-            row[k] = f"{float(row[k]) * step['std'] + step['mean']:.9g}" if row[k] else ""
-    with open(out, "w", newline="", encoding="utf-8") as file:
+    with reading(source):
+        with open(source, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        if len(rows) < 2:
+            raise PrepareError("holds no predictions")
+        for k, name in enumerate(rows[0]):
+            step = scale.get(name.removesuffix("_predicted"))
+            for row in rows[1:] if step else []:
+                row[k] = f"{float(row[k]) * step['std'] + step['mean']:.9g}" if row[k] else ""
+    with placed(Path(out)) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     say(f"{out}: {len(rows) - 1} predictions in the target's unit")
 
@@ -188,12 +214,15 @@ def prepare(args):
     paths = [Path(name) for name in args.inputs]
     if not paths:
         raise PrepareError("name the files to prepare (--help)")
-    if args.output.resolve() in [path.resolve() for path in paths]:
-        raise PrepareError(f"{args.output} is one of the inputs")
-    array = images.kind(paths[0]) is not None
-    if recipe and (recipe["kind"] == "table") == array:
+    read = [Path(args.like)] if args.like else []
+    for path in paths:
+        read += images.files_of(path)
+    if args.output.resolve() in [path.resolve() for path in read]:
+        raise PrepareError(f"{args.output} is one of the files that are read")
+    kind = images.kind(paths[0]) or "table"
+    if recipe and recipe["kind"] != kind:
         raise PrepareError(f"{args.like} was made of {recipe['kind']}s: {paths[0]} is none")
-    splits, recipe = (from_arrays if array else from_tables)(paths, args, recipe)
+    splits, recipe = (from_tables if kind == "table" else from_arrays)(paths, args, recipe)
     if args.test and "test" not in splits:
         splits["train"], splits["test"] = split_off(splits["train"], args.test, args.seed)
     write(args.output, splits, recipe)
@@ -228,6 +257,7 @@ def main():
     add("--seed", type=int, default=42, help="of that choice (default: 42)")
     add("--sep", help="separator of CSV files, else found")
     add("--decimal", choices=[".", ","], help="decimal mark, else found")
+    add("--day-first", action="store_true", help="dates like 5/3/2020 are of March")
     add("--encoding", help="of CSV files, else found")
     add("--no-header", action="store_true", help="the first line of a CSV file is a row")
     add("--gray", action="store_true", help="images without colour")
@@ -236,6 +266,10 @@ def main():
     try:
         if args.test is not None and not 0 < args.test < 1:
             raise PrepareError(f"--test {args.test:g}: must be between 0 and 1")
+        if args.sep is not None and len(args.sep) != 1:
+            raise PrepareError(f"--sep '{args.sep}': must be one character")
+        if args.size and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", args.size):
+            raise PrepareError(f"--size {args.size}: must be WIDTHxHEIGHT, as in 28x28")
         prepare(args)
     except PrepareError as error:
         print(f"prepare.py: {error}", file=sys.stderr)

@@ -1,13 +1,14 @@
 """Arrays and images: NPY and NPZ files, folders of images by class, IDX files by their names."""
 
 import gzip
+import math
 import re
 import struct
 from pathlib import Path
 
 import numpy as np
 
-from preplib import PrepareError
+from preplib import PrepareError, reading
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 LETTERS = [chr(ord("A") + k) for k in range(26)]
@@ -19,22 +20,24 @@ CLASSES = {"letters": LETTERS, "balanced": MERGED, "bymerge": MERGED,
 # ---- folders ----
 
 def open_picture(path, gray, size):
-    from PIL import Image, UnidentifiedImageError
-    try:
-        with Image.open(path) as image:
-            image = image.convert("L" if gray else "RGB")
-            return np.asarray(image.resize(size) if image.size != size else image)
-    except (UnidentifiedImageError, OSError) as error:
-        raise PrepareError(f"{path}: {error}") from None
+    from PIL import Image
+    with reading(path), Image.open(path) as image:
+        if image.mode == "F":
+            raise PrepareError("its pixels are floats, whose range is not known")
+        if is_deep(image):  # 16 bits: Pillow would cut off what is above 255
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        image = image.convert("L" if gray else "RGB")
+        return np.asarray(image.resize(size) if image.size != size else image)
+
+
+def is_deep(image):
+    return image.mode == "I" or image.mode.startswith("I;16")
 
 
 def first_picture(path):
-    from PIL import Image, UnidentifiedImageError
-    try:
-        with Image.open(path) as image:
-            return image.mode in ("1", "L", "I;16"), image.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise PrepareError(f"{path}: {error}") from None
+    from PIL import Image
+    with reading(path), Image.open(path) as image:
+        return image.mode in ("1", "L", "LA") or is_deep(image), image.size
 
 
 def read_folder(folder, args, recipe, say):
@@ -72,12 +75,14 @@ def read_folder(folder, args, recipe, say):
 def read_idx(path):
     raw = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
     types = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in types:
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in types or len(raw) < 4 + 4 * raw[3]:
         raise PrepareError(f"{path}: not an IDX file")
     shape = struct.unpack(f">{raw[3]}I", raw[4:4 + 4 * raw[3]])
+    bytes_of = np.dtype(types[raw[2]]).itemsize
+    if len(raw) - 4 - 4 * raw[3] != math.prod(shape) * bytes_of:
+        raise PrepareError(f"{path}: {(len(raw) - 4 - 4 * raw[3]) // bytes_of} values where its header promises "
+                           f"{math.prod(shape)}")
     values = np.frombuffer(raw, types[raw[2]], offset=4 + 4 * raw[3])
-    if len(values) != np.prod(shape):
-        raise PrepareError(f"{path}: {len(values)} values where its header promises {np.prod(shape)}")
     return values.reshape(shape)
 
 
@@ -94,6 +99,8 @@ def beside(path):
 
 def read_idx_set(path, say):
     images, labels = read_idx(path), read_idx(beside(path))
+    if images.ndim != 3:
+        raise PrepareError(f"{path}: holds {images.ndim} dimensions, where images have 3")
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the class comes first
     classes = None
     if path.name.startswith("emnist"):
@@ -114,16 +121,9 @@ PAIRS = [("x", "y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("dat
          ("arr_0", "arr_1")]
 
 
-def load(path):
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise PrepareError(f"{path}: {error}") from None
-
-
 def read_npz(path, say):
     """{split: (x, y)}"""
-    with load(path) as file:
+    with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     splits = {}
     for split, ends in (("train", ("_train", "")), ("test", ("_test", "_val"))):
@@ -138,14 +138,20 @@ def read_npz(path, say):
     return splits
 
 
-def read_npy(path, say):
+def npy_labels(path):
     stem = path.name
-    other = path.with_name(stem.replace("images", "labels") if "images" in stem else
-                           re.sub(r"^([xX])(?=[_.])|(?<=_)[xX](?=\.)", "y", stem))
+    return path.with_name(stem.replace("images", "labels") if "images" in stem else
+                          re.sub(r"^([xX])(?=[_.])|(?<=_)[xX](?=\.)", "y", stem))
+
+
+def read_npy(path, say):
+    other = npy_labels(path)
     if other == path or not other.exists():
         raise PrepareError(f"{path}: no labels beside it (x.npy and y.npy, images.npy and labels.npy)")
     say(f"{path} and {other.name}")
-    return load(path), load(other)
+    with reading(other):
+        labels = np.load(other, allow_pickle=False)
+    return np.load(path, allow_pickle=False), labels
 
 
 def kind(path):
@@ -156,6 +162,15 @@ def kind(path):
     if re.search(r"images[-.]idx3", name):
         return "idx"
     return {".npz": "npz", ".npy": "npy"}.get(path.suffix)
+
+
+def files_of(path):
+    """What is read of an input: the labels too."""
+    if not path.exists():
+        return [path]
+    if kind(path) == "npy":
+        return [path, npy_labels(path)]
+    return [path, beside(path)] if kind(path) == "idx" else [path]
 
 
 def is_test(path):

@@ -13,6 +13,7 @@ from preplib import PrepareError
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-"]
 MOST_CATEGORIES = 50
 FEW = 20  # different whole numbers of a target that are taken for classes
+LARGEST = float(np.finfo("f4").max)
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet", ".xlsx", ".xls", ".ods")
 
 
@@ -47,15 +48,18 @@ def is_number(text, decimal="."):
     return bool(text) and re.fullmatch(pattern, text) is not None and any(c.isdigit() for c in text)
 
 
-def has_decimal_commas(rows):
-    """Cells like 1,5 and none like 1.5: what is written in German, French ..."""
+def find_decimal(path, rows):
+    """What most cells say: 1,5, as in German and French, or 1.5; None where none does. 1.234 may be a thousand."""
     cells = [cell for row in rows for cell in row]
     comma = sum(bool(re.fullmatch(r"[-+]?\d[\d.]*,\d+", cell)) for cell in cells)
-    point = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", cell)) for cell in cells)
-    return comma > point
+    point = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", cell)) and not re.fullmatch(r"[-+]?\d{1,3}(\.\d{3})+", cell)
+                for cell in cells)
+    if comma and comma == point:
+        raise PrepareError(f"{path}: as many cells have a decimal comma as a point: give --decimal")
+    return "," if comma > point else "." if point else None
 
 
-def read_text(pandas, path, args, say):
+def read_text(pandas, path, args, usual, say):
     text, encoding = decode(path, args.encoding)
     lines = [line for line in text.splitlines()[:200] if line.strip()]
     if not lines:
@@ -63,15 +67,19 @@ def read_text(pandas, path, args, say):
     separator = args.sep or find_separator(lines[:20])
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
     twice = next((name for k, name in enumerate(rows[0]) if name in rows[0][:k]), None)
-    decimal = args.decimal or ("," if separator != "," and has_decimal_commas(rows[1:]) else ".")
+    found = None if args.decimal or separator == "," else find_decimal(path, rows[1:])
+    decimal = args.decimal or found or (usual if separator != "," else ".")
     header = not args.no_header and not all(is_number(cell, decimal) for cell in rows[0])
     say(f"{path}: {encoding}, separated by {'TAB' if separator == chr(9) else separator}, decimal "
         f"{'comma' if decimal == ',' else 'point'}, {'a' if header else 'no'} header line")
     if header and twice is not None:
         raise PrepareError(f"{path}: two columns are named '{twice}'")
+    longer = next((row for row in rows[1:] if header and any(row[len(rows[0]):])), None)
+    if longer:
+        raise PrepareError(f"{path}: a row has {len(longer)} cells, but the first line has names for {len(rows[0])}")
     try:
         frame = pandas.read_csv(io.StringIO(text), sep=separator, header=0 if header else None, dtype=str,
-                                keep_default_na=False, skipinitialspace=True)
+                                keep_default_na=False, skipinitialspace=True, index_col=False)
     except ValueError as error:
         raise PrepareError(f"{path}: {str(error).strip().splitlines()[0]}") from None
     if not header:
@@ -79,8 +87,8 @@ def read_text(pandas, path, args, say):
     return frame, decimal
 
 
-def read_file(path, args, say):
-    """(frame, its decimal mark)"""
+def read_file(path, args, usual, say):
+    """(frame of texts, numbers or dates as they are in the file, its decimal mark; usual: where it does not tell)"""
     try:
         import pandas
     except ImportError:
@@ -88,48 +96,73 @@ def read_file(path, args, say):
     if not path.exists():
         raise PrepareError(f"{path}: no such file")
     if str(path).lower().endswith((".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")):
-        return read_text(pandas, path, args, say)
+        return read_text(pandas, path, args, usual, say)
     read = pandas.read_parquet if path.suffix == ".parquet" else pandas.read_excel
     try:
         return read(path), "."
     except ImportError as error:
         raise PrepareError(f"{path}: pandas lacks a package for it: {error}".replace("\n", " ")) from None
-    except Exception as error:  # the packages have exceptions of their own for files that are damaged
-        raise PrepareError(f"{path}: can't be read: {(str(error).splitlines() or ['?'])[0]}") from None
 
 
-def clean(frame, decimal):
-    """Each column as floats, as dates, or as texts, with NaN or None where a cell is missing."""
+def clean(frame, decimal, day_first, recipe):
+    """Each column as floats, as dates, or as texts, with NaN or None where a cell is missing. day_first: of dates
+    like 5/3/2020, None: found. With a recipe its texts stay texts."""
     import pandas
-    columns = {}
+    steps = {step["column"]: step for step in recipe["inputs"] + recipe["targets"]} if recipe else {}
+    columns, orders = {}, {}
     for name in frame.columns:
-        column = frame[name]
+        column, step = frame[name], steps.get(str(name), {})
         if pandas.api.types.is_datetime64_any_dtype(column):
-            columns[str(name)] = column
-            continue
-        if pandas.api.types.is_numeric_dtype(column):
+            columns[str(name)] = column if column.dt.tz is None else column.dt.tz_convert(None)
+        elif pandas.api.types.is_numeric_dtype(column):
             columns[str(name)] = column.astype(float)
-            continue
-        texts = [None if v is None or v != v or str(v).strip() in MISSING else str(v).strip() for v in column]
-        columns[str(name)] = as_numbers(pandas, pandas.Series(texts, dtype=object), decimal)
-    return pandas.DataFrame(columns)
+        else:
+            texts = pandas.Series([None if v is None or v != v or str(v).strip() in MISSING else str(v).strip()
+                                   for v in column], dtype=object)
+            columns[str(name)], orders[str(name)] = (texts, None) if step.get("kind") == "text" else \
+                as_numbers(pandas, texts, decimal, step.get("day_first", day_first))
+    cleaned = pandas.DataFrame(columns)
+    cleaned.attrs["day_first"] = orders
+    return cleaned
 
 
-def as_numbers(pandas, texts, decimal):
+def number_name(value):
+    """A number as the name of a class or category."""
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def as_dates(pandas, texts, day_first):
+    """(dates, day_first) or None. Of 5/3/2020 either number may be the day: what fits all cells, else the month comes first."""
+    known = texts.dropna()
+    if known.str.fullmatch(r"\d{1,2}([/.-])\d{1,2}\1\d{4}.*").all():
+        if day_first is None:
+            first = known.str.extract(r"^(\d{1,2})[/.-](\d{1,2})")
+            day_first = bool((first[0].astype(int) > 12).any() or known.str.match(r"\d{1,2}\.").all())
+        form = "%d/%m/%Y" if day_first else "%m/%d/%Y"
+        dates = pandas.to_datetime(texts.str.replace(r"[.-]", "/", n=2, regex=True), format=form, errors="coerce",
+                                   exact=False)
+    else:
+        day_first = None
+        dates = pandas.to_datetime(texts, errors="coerce", utc=True).dt.tz_localize(None)
+    return (dates, day_first) if dates.notna().sum() == len(known) else None
+
+
+def as_numbers(pandas, texts, decimal, day_first):
+    """(numbers, dates or the texts as they are, and of dates day_first)"""
     known = texts.dropna()
     if len(known) and all(is_number(v, decimal) for v in known):
         if decimal == ",":
             texts = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-        return texts.astype(float)
+        return texts.astype(float), None
     if len(known) and set(known.str.lower()) <= {"true", "false"}:
-        return texts.map(lambda v: np.nan if v is None else float(v.lower() == "true"))
+        return texts.map(lambda v: np.nan if v is None else float(v.lower() == "true")), None
     if len(known) and known.str.contains(r"\d", regex=True).all() and \
             known.str.contains(r"\d[-/.:]\d", regex=True).all():
-        dates = pandas.to_datetime(texts, errors="coerce", dayfirst=bool(
-            known.str.match(r"\d{1,2}\.\d{1,2}\.\d{4}").all()))
-        if dates.notna().sum() == len(known):
-            return dates
-    return texts
+        if known.str.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?").all():  # a time of day, in seconds
+            return pandas.to_timedelta(texts.map(lambda v: f"{v}:00" if v and v.count(":") == 1 else v)) \
+                .dt.total_seconds(), None
+        return as_dates(pandas, texts, day_first) or (texts, None)
+    return texts, None
 
 
 # ---- the recipe ----
@@ -196,7 +229,7 @@ def target_recipe(name, column, alone, args):
         if args.scale_target:
             step.update(mean=float(values.mean()), std=float(values.std(ddof=0)) or 1.0)
         return step
-    names = sorted(different) if kind == "text" else [f"{v:g}" for v in sorted(different)]
+    names = sorted(different) if kind == "text" else [number_name(v) for v in sorted(different)]
     if len(names) > 1000 or len(names) > max(FEW, len(known) // 2):
         raise PrepareError(f"the target '{name}' has {len(names)} different values: no classes; --target says "
                            "which column it is, --task values that it is a number")
@@ -217,6 +250,9 @@ def make_recipe(frame, args):
     recipe = {"inputs": [input_recipe(name, frame[name], args) for name in inputs],
               "targets": [target_recipe(name, frame[name], len(targets) == 1, args) for name in targets],
               "left_out": exclude + index}
+    for step in recipe["inputs"] + recipe["targets"]:
+        if frame.attrs["day_first"].get(step["column"]) is not None:
+            step["day_first"] = frame.attrs["day_first"][step["column"]]
     classes = [step for step in recipe["targets"] if "classes" in step]
     if classes and len(targets) > 1:
         raise PrepareError(f"several targets must be numbers, but '{classes[0]['column']}' is one of classes")
@@ -230,9 +266,11 @@ def apply_input(step, column, name_of):
     name, kind = step["column"], step["kind"]
     if kind_of(column) != kind and not column.isna().all():
         if kind == "text":
-            column = column.map(lambda v: None if v != v else f"{v:g}" if isinstance(v, float) else str(v))
+            column = column.map(lambda v: None if v != v else number_name(v) if isinstance(v, float) else str(v))
         else:
-            bad = next(v for v in column if isinstance(v, str)) if kind_of(column) == "text" else column.iloc[0]
+            known = column.dropna()
+            bad = next((v for v in known if kind == "number" and not is_number(str(v))),
+                       known.iloc[0])
             raise PrepareError(f"{name_of}: column '{name}' holds '{bad}', but the recipe takes it for a {kind}")
     gone = column.isna().to_numpy()
     values = days(column) if kind == "date" else column
@@ -258,7 +296,7 @@ def apply_target(step, column, name_of):
     if "classes" not in step:
         values = (days(column) if step["kind"] == "date" else column).astype(float).to_numpy()
         return (values - step["mean"]) / step["std"], ~np.isnan(values)
-    texts = column if step["kind"] == "text" else column.map(lambda v: None if v != v else f"{v:g}")
+    texts = column if step["kind"] == "text" else column.map(lambda v: None if v != v else number_name(v))
     codes = texts.map({v: k for k, v in enumerate(step["classes"])})
     unknown = texts[texts.notna() & codes.isna()]
     if len(unknown):
@@ -277,7 +315,8 @@ def apply(recipe, frame, name_of, say):
         names += more
         arrays += values
         good &= fine
-    there = [step for step in recipe["targets"] if step["column"] in frame.columns]
+    there = [step for step in recipe["targets"] if step["column"] in frame.columns and
+             not frame[step["column"]].isna().all()]
     known = len(there) == len(recipe["targets"])
     y = []
     for step in there if known else []:
@@ -288,6 +327,10 @@ def apply(recipe, frame, name_of, say):
         say(f"{name_of}: {len(good) - good.sum()} of {len(good)} rows dropped: a cell is missing")
     if not good.any():
         raise PrepareError(f"{name_of}: no row is left")
+    for name, values in zip(names + [step["column"] for step in there], arrays + y):
+        if (np.abs(values[good]) > LARGEST).any():
+            raise PrepareError(f"{name_of}: column '{name}' holds {np.abs(values[good]).max():g}, which is no number "
+                               "of float32")
     x = np.stack(arrays, 1)[good].astype("f4")
     return {"x": x, "y": np.stack(y, 1)[good] if known else None, "columns": names,
             "targets": [step["column"] for step in recipe["targets"]],
@@ -299,7 +342,9 @@ def tell(recipe, say):
     for step in recipe["inputs"]:
         text = step["kind"]
         if step["kind"] == "date":
-            text = "date: days since 1970-01-01"
+            text = "date: days since 1970-01-01" + {
+                None: "", True: "; the day comes first", False: "; the month comes first (--day-first: the day)"}[
+                step.get("day_first")]
         if step["kind"] == "text":
             shown = ", ".join(step["categories"][:5]) + ", ..." * (len(step["categories"]) > 5)
             text = f"{len(step['categories'])} categories ({shown}) as " + \

@@ -280,3 +280,152 @@ def test_the_recipe_is_in_the_file(lab):
         recipe = json.loads(file.attrs["recipe"])
     assert recipe["inputs"] == [{"column": "a", "kind": "number"}]
     assert recipe["targets"] == [{"column": "y", "kind": "text", "classes": ["no", "yes"]}]
+
+
+# ---- what people's files have ----
+
+def table(lab, text, *args, name="t.csv"):
+    (lab.dir / name).write_text(text)
+    prepare(lab, name, "-o", "t.h5", *args)
+    return read(lab, "t.h5")
+
+
+def test_large_whole_numbers_stay_classes_of_their_own(lab):
+    _, y, _, attrs = table(lab, "a,y\n1,1000001\n2,1000002\n3,1000001\n")
+    assert list(attrs["classes"]) == ["1000001", "1000002"] and y.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("cells, days", [
+    (["01/02/2020", "25/02/2020"], [18293, 18317]),      # only the day can be 25
+    (["01/02/2020", "02/25/2020"], [18263, 18317]),
+    (["1/2/2020", "5/3/2020"], [18263, 18385]),          # the month comes first, and it is said
+    (["01.02.2020", "05.03.2020"], [18293, 18326]),
+    (["2020-01-01T00:00:00Z", "2020-01-01T03:00:00+03:00"], [18262, 18262]),
+    (["10:30", "11:30:30"], [37800, 41430])])            # seconds of the day
+def test_dates(lab, cells, days):
+    x = table(lab, "d,y\n" + "".join(f"{cell},{k}.5\n" for k, cell in enumerate(cells)))[0]
+    assert x[:, 0].tolist() == days
+    (lab.dir / "new.csv").write_text(f"d,y\n{cells[0]},1.5\n")
+    prepare(lab, "--like", "t.h5", "new.csv", "-o", "new.h5")
+    assert read(lab, "new.h5")[0][:, 0].tolist() == days[:1], "as the first file had them"
+
+
+def test_the_order_of_a_date_can_be_told(lab):
+    (lab.dir / "d.csv").write_text("d,y\n1/2/2020,0.5\n5/3/2020,1.5\n")
+    assert "month comes first" in prepare(lab, "d.csv", "-o", "d.h5")
+    assert "the day comes first" in prepare(lab, "d.csv", "-o", "d.h5", "--day-first")
+    assert read(lab, "d.h5")[0][:, 0].tolist() == [18293, 18326]
+
+
+def test_the_decimal_mark_is_remembered(lab):
+    assert table(lab, "a;b;y\n1.234;2,5;3,5\n2.345;3,5;4,5\n")[0][0].tolist() == [1234, 2.5]
+    (lab.dir / "new.csv").write_text("a;b\n1.234;2\n")
+    prepare(lab, "--like", "t.h5", "new.csv", "-o", "new.h5")
+    with h5py.File(lab.dir / "new.h5") as file:
+        assert file["x"][0].tolist() == [1234, 2]
+
+
+def test_categories_stay_texts(lab):
+    table(lab, "k,y\n1,0.5\n01,1.5\nA,2.5\n")
+    (lab.dir / "new.csv").write_text("k\n01\n")
+    prepare(lab, "--like", "t.h5", "new.csv", "-o", "new.h5")
+    with h5py.File(lab.dir / "new.h5") as file:
+        names = list(file["x"].attrs["columns"])
+        assert file["x"][0, names.index("k=01")] == 1 and file["x"][0].sum() == 1
+
+
+def test_a_comma_behind_each_row_and_a_target_that_is_empty(lab):
+    x, y, *_ = table(lab, "a,b,y\n1,2,3,\n4,5,6.5,\n")
+    assert x.tolist() == [[1, 2], [4, 5]] and y.tolist() == [3, 6.5]
+    (lab.dir / "new.csv").write_text("a,b,y\n7,8,\n")
+    prepare(lab, "--like", "t.h5", "new.csv", "-o", "new.h5")
+    with h5py.File(lab.dir / "new.h5") as file:
+        assert file["x"][:].tolist() == [[7, 8]] and "y" not in file
+
+
+def test_two_files_with_numbers_in_one_and_texts_in_the_other(lab):
+    (lab.dir / "a.csv").write_text("k,y\n1,0.5\n2,2.5\n")
+    (lab.dir / "b.csv").write_text("k,y\nA,1.5\n")
+    prepare(lab, "a.csv", "b.csv", "-o", "t.h5")
+    x = read(lab, "t.h5")[0]
+    assert x.shape == (3, 3) and x.sum() == 3, "categories 1, 2, A"
+
+
+def test_sixteen_bit_images_keep_their_grey(lab):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for name in "ab":
+        (lab.dir / "pictures" / name).mkdir(parents=True)
+        image.fromarray(grey).save(lab.dir / "pictures" / name / "1.png")
+    prepare(lab, "pictures", "-o", "p.h5")
+    x = read(lab, "p.h5")[0]
+    assert x.shape[1:] == (8, 8) and (x[0] == grey // 257).all()
+
+
+def npy(lab, **arrays):
+    for name, value in arrays.items():
+        np.save(lab.dir / f"{name}.npy", value)
+
+
+BAD = {
+    "long row": ("t.csv", b"a,b,y\n1,2,3,9\n4,5,6,9\n", (), "4 cells"),
+    "too large": ("t.csv", b"a,y\n1e39,1\n2,2.5\n", (), "1e+39"),
+    "beyond double": ("t.csv", b"a,y\n1e400,1\n2,2.5\n", (), "'a' holds inf"),
+    "cut gz": ("t.csv.gz", gzip.compress(b"a,y\n1,2\n" * 50)[:-9], (), "can't be read"),
+    "no gz": ("t.csv.gz", b"a,y\n1,2\n", (), "can't be read"),
+    "separator": ("t.csv", b"a,y\n1,2\n", ("--sep", ",,"), "one character"),
+    "cut npz": ("t.npz", b"PK\x03\x04 cut", (), "can't be read"),
+    "text npz": ("t.npz", {"x": np.array([["a"]]), "y": np.array([1.5])}, (), "not real numbers"),
+    "complex npz": ("t.npz", {"x": np.ones((2, 2)) * 1j, "y": np.ones(2)}, (), "not real numbers"),
+    "scalar npz": ("t.npz", {"x": np.float64(1), "y": np.ones(1)}, (), "t.npz"),
+    "short idx": ("a-images-idx3-ubyte", b"\0\0\x08\x03\0\0", (), "not an IDX file"),
+    "huge idx": ("a-images-idx3-ubyte", b"\0\0\x08\x03" + b"\x80\0\0\0" * 3, (), "promises"),
+    "flat idx": ("a-images-idx3-ubyte", b"\0\0\x08\x01\0\0\0\x02ab", (), "dimensions"),
+    "bad picture": ("d/a/1.png", b"\x89PNG\r\n\x1a\nnothing", (), "1.png"),
+    "size": ("d/a/1.png", b"", ("--size", "28"), "WIDTHxHEIGHT"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_end_in_a_line(lab, name):
+    file, content, args, says = BAD[name]
+    path = lab.dir / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, dict):
+        np.savez(path, **content)
+    else:
+        path.write_bytes(content)
+    (lab.dir / "a-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x02\0\1")
+    said = prepare(lab, file.split("/")[0], "-o", "o.h5", *args, code=2)
+    assert len(said.splitlines()) == 1 and says in said and not (lab.dir / "o.h5").exists(), said
+
+
+def test_files_that_are_read_are_not_overwritten(lab):
+    table(lab, "a,y\n1,2.5\n2,3.5\n")
+    before = (lab.dir / "t.h5").read_bytes()
+    assert "one of the files" in prepare(lab, "--like", "t.h5", "t.csv", "-o", "t.h5", code=2)
+    assert (lab.dir / "t.h5").read_bytes() == before
+    npy(lab, x=np.ones((4, 2)), y=np.arange(4.0))
+    assert "one of the files" in prepare(lab, "x.npy", "-o", "y.npy", code=2)
+    assert "made of tables" in prepare(lab, "--like", "t.h5", "x.npy", "-o", "n.h5", code=2)
+
+
+def test_cells_that_do_not_fit_are_the_ones_named(lab):
+    table(lab, "a,y\n1,2.5\n2,3.5\n")
+    (lab.dir / "new.csv").write_text("a\n1.5\nx\n")
+    assert "'x'" in prepare(lab, "--like", "t.h5", "new.csv", "-o", "new.h5", code=2)
+
+
+@pytest.mark.parametrize("text, says", [("y_predicted\nabc\n", "abc"), ("a,y_predicted\n1\n", "p.csv"), ("", "holds no"),
+                                        ("y_predicted\n\xff\n", "p.csv")])
+def test_predictions_that_cannot_be_scaled_back(lab, text, says):
+    table(lab, "a,y\n1,2.5\n2,3.5\n", "--scale-target")
+    (lab.dir / "p.csv").write_bytes(text.encode("latin-1"))
+    said = prepare(lab, "--like", "t.h5", "--unscale", "p.csv", "-o", "q.csv", code=2)
+    assert len(said.splitlines()) == 1 and says in said and not (lab.dir / "q.csv").exists()
+
+
+def test_a_target_that_was_not_scaled_is_not_scaled_back(lab):
+    table(lab, "a,y\n1,2.5\n2,3.5\n")
+    (lab.dir / "p.csv").write_text("y_predicted\n1\n")
+    assert "scales no target" in prepare(lab, "--like", "t.h5", "--unscale", "p.csv", "-o", "q.csv", code=2)
