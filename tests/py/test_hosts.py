@@ -208,8 +208,8 @@ def test_a_lost_rank_ends_the_job(slow, lab, exits, how, overlap):
     job, out = started(slow, lab, f"{how}-{overlap}", (1, 2), f"parallel.overlap={overlap}",
                        options=options)
     os.kill(slow.ranks()[1], signal.SIGKILL if how == "killed" else signal.SIGWINCH)
-    code = job.end(ESCALATION).code
-    assert code == 137 if how == "killed" else code not in (0, 75)
+    result = job.end(ESCALATION)
+    assert result.code == 137 if how == "killed" else result.code not in (0, 75), result
     resumes_to_the_same_bits(lab, slow, out)
 
 

@@ -93,7 +93,8 @@ def refusals(command, apart=False):
         lab = refusing
         result, _, calls = lab.refuse(command, what, rank, 0, apart)
         result.expect(0)
-        assert calls > 0
+        # Rank 0 opens the files of HDF5, and the checkpoints' digests; IDX files need no library.
+        assert calls > 0 or what == "library" and (rank == 1 or command == "check")
         for call in range(1, calls + 1, apart_by(calls, 2 if quick else 12)):
             result, run, made = lab.refuse(command, what, rank, call, apart)
             where = f"call {call} of {calls}\n{result}"
