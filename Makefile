@@ -7,6 +7,7 @@ export OMPI_CC  := $(CC)
 export MPICH_CC := $(CC)
 BUILD    := build
 SAN      ?=
+COV      ?=
 NP       ?=
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -27,6 +28,12 @@ BUILD    := build/san
 CFLAGS   += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 KERNEL_O := -O1 # with sanitizers, -O3 takes minutes
 SAN_OBJ  := $(BUILD)/tests/sanitize.o
+endif
+
+ifeq ($(COV),1)
+BUILD    := build/cov
+CFLAGS   += --coverage -fprofile-update=atomic
+KERNEL_O := -O1
 endif
 
 KERNEL_O ?= -O3
@@ -51,7 +58,7 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check torture fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
+.PHONY: all run test check coverage torture soak fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
 all: trainer $(BUILD)/trainer.pc ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
@@ -130,9 +137,20 @@ check: ## run the quick tests, under a minute (T=csv: only those whose name cont
 	@$(MAKE) $(JOBS) test-programs
 	@BUILD=$(BUILD) tests/run.sh quick $(T)
 
+coverage: ## say which lines and branches of src the quick tests reach (gcovr): build/cov/index.html
+	@scripts/install-deps.sh gcovr
+	@$(MAKE) $(JOBS) COV=1 test-programs
+	@find build/cov -name '*.gcda' -delete
+	@BUILD=build/cov tests/run.sh quick >build/cov/tests.log || tail -n 3 build/cov/tests.log
+	@gcovr --filter src/ --exclude-throw-branches --html-details build/cov/index.html --txt build/cov/lines.txt \
+	    --print-summary build/cov
+
 torture: all ## kill runs N times (500) at random, SEED fixes how, and see that nothing is lost
 	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/torture.py $(if $(N),-n $(N)) \
 	    $(if $(SEED),--seed $(SEED))
+
+soak: all ## train for MINUTES (30) beside a reader, and see that nothing grows or slows down
+	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/soak.py $(if $(MINUTES),--minutes $(MINUTES))
 
 # With clang's libFuzzer, whose runtime is in libclang-rt-dev; of the kernels the portable ones alone.
 FUZZ     := -std=gnu11 -O1 -g -ffp-contract=off -fno-math-errno -fopenmp -DDP_PORTABLE_ONLY \
