@@ -18,7 +18,8 @@ COMMIT   := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 HDF5     := $(shell pkg-config --exists hdf5-serial 2>/dev/null && echo hdf5-serial || echo hdf5)
 
 # Bits must not depend on the compiler's mood: no contraction, no fast-math, FMA where written.
-CFLAGS   := -std=gnu11 -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+OPT      := -O2
+CFLAGS   := -std=gnu11 $(OPT) -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
             -Wpointer-arith -Wno-unused-parameter -ffp-contract=off -fno-math-errno -fopenmp
 CPPFLAGS := -Iinclude -D_GNU_SOURCE -MMD -MP $(shell pkg-config --cflags $(HDF5) 2>/dev/null)
 LDLIBS   := $(shell pkg-config --libs $(HDF5) 2>/dev/null) -linih -lz -lm -lpthread
@@ -58,7 +59,7 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check coverage torture soak fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
+.PHONY: all run test check coverage torture soak portability fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
 all: trainer $(BUILD)/trainer.pc ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
@@ -151,6 +152,9 @@ torture: all ## kill runs N times (500) at random, SEED fixes how, and see that 
 
 soak: all ## train for MINUTES (30) beside a reader, and see that nothing grows or slows down
 	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/soak.py $(if $(MINUTES),--minutes $(MINUTES))
+
+portability: ## build with other compilers, MPIs and machines (qemu), and see that the bits are the same
+	@tests/portability.sh
 
 # With clang's libFuzzer, whose runtime is in libclang-rt-dev; of the kernels the portable ones alone.
 FUZZ     := -std=gnu11 -O1 -g -ffp-contract=off -fno-math-errno -fopenmp -DDP_PORTABLE_ONLY \

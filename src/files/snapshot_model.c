@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME = 128, MAX_TENSORS = 512 };
+enum { NAME = 192, MAX_TENSORS = 512 };
 enum { TENSOR_ALIGN = 16 }; /* floats; as dp_tensor.offset */
 
 /* ---- tensors ---- */

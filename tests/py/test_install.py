@@ -13,7 +13,7 @@ import pytest
 
 from helpers import REPO, TRAINER, Lab, environment
 
-SANITIZED = b"__asan_init" in TRAINER.read_bytes()
+INSTRUMENTED = any(mark in TRAINER.read_bytes() for mark in (b"__asan_init", b"__gcov_init"))
 EXAMPLES = REPO / "scripts/examples"
 
 
@@ -73,7 +73,7 @@ def test_again_and_away(tmp_path):
 
 # ---- the library ----
 
-@pytest.mark.skipif(SANITIZED, reason="the library is built with sanitizers")
+@pytest.mark.skipif(INSTRUMENTED, reason="the library is built with sanitizers, or for coverage")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_the_library_trains_and_predicts(lab, tree, ranks):
     here = lab.dir / "library"
