@@ -40,4 +40,9 @@ check "${#py[@]} Python files" "$python" -c '
 import sys
 for path in sys.argv[1:]:
     compile(open(path).read(), path, "exec")' "${py[@]}"
+if command -v ruff >/dev/null; then
+    check "Python, by ruff" ruff check --quiet scripts tests
+else
+    echo "Python, by ruff: not installed (pip install ruff), left out"
+fi
 exit $bad

@@ -120,8 +120,8 @@ def split_off(data, fraction, seed):
 def write_set(group, data):
     x, y = data["x"], data["y"]
     if x.ndim < 2 or x.dtype.kind not in "fiub" or y is not None and y.dtype.kind not in "fiub":
-        raise PrepareError(f"samples of type {x.dtype} and shape {list(x.shape)}"
-                           + (f" with labels of type {y.dtype}" if y is not None else "") + ": not real numbers in rows")
+        labels = "" if y is None else f" with labels of type {y.dtype}"
+        raise PrepareError(f"samples of type {x.dtype} and shape {list(x.shape)}{labels}: not real numbers in rows")
     with np.errstate(over="ignore"):
         x = x if x.dtype in (np.uint8, np.float32) else x.astype("f4")
     if x.dtype != np.uint8 and not np.isfinite(x).all():

@@ -5,7 +5,8 @@
 
 Summary, config, curves (pointer or arrow keys say the values), the figures of each class and the confusion
 matrix of `trainer eval`, the surest mistakes as images, the first layer's weights, what the layers make
-of a sample, where the time went, and where the run comes from. Call it in the folder in which the runs were started: the paths in their configs
+of a sample, where the time went, and where the run comes from. Call it in the folder in which the runs
+were started: the paths in their configs
 start there. Needs h5py, numpy and matplotlib's neighbour plot.py; $TRAINER or ./trainer predicts."""
 
 import argparse
@@ -235,7 +236,8 @@ def configs(reports):
         return f"<h2>Config</h2><pre>{page.esc(reports[0].facts['config'])}</pre>"
     keys = [key for key in texts[0] if len({t.get(key) for t in texts}) > 1]
     return "<h2>What differs in the configs</h2>" + page.table(
-        ["key", *(r.name for r in reports)], [[key.strip(), *((t.get(key) or "").strip() for t in texts)] for key in keys])
+        ["key", *(r.name for r in reports)],
+        [[key.strip(), *((t.get(key) or "").strip() for t in texts)] for key in keys])
 
 
 def full(r):

@@ -124,7 +124,7 @@ def draw_models(axes, widths, compute, links):
                 fontsize=8, va="bottom")
     weak.axhline(1, color="0.6", lw=1, ls="--")
     for color, (mbit, link) in zip(COLORS, links.items()):
-        def at(n, batch):
+        def at(n, batch, link=link):
             return step(n, batch, widths, compute, link)
         strong.plot(HOSTS, [at(1, STRONG) / at(n, STRONG) for n in HOSTS], "o-", ms=3,
                     color=color, label=rate_name(mbit))

@@ -142,7 +142,8 @@ def man(found):
             lines += [".TP", f".B {roff(name)}", f"({roff(text[0])}; default: {roff(default)})", ".br",
                       roff("\n".join(text[1:]))]
     lines += [".SH EXIT STATUS", roff(codes[1].strip()), ".SH FILES", ".nf",
-              "RUN/config.ini          the config, every default filled in", "RUN/metrics.h5          a row a step, a row an epoch",
+              "RUN/config.ini          the config, every default filled in",
+              "RUN/metrics.h5          a row a step, a row an epoch",
               "RUN/checkpoints/*.h5    parameters, optimizer, position; last.h5 and best.h5 are links", ".fi"]
     return "\n".join(lines)
 

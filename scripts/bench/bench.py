@@ -182,7 +182,7 @@ def epochs(folder, data, kernels, narrow, peak, cores, workloads):
                 rivals = peers if images == "mnist" and ranks == 1 else []
                 if (threads, ranks) == layouts[0]:
                     ready(rivals, name, batch)
-                turns = {"trainer": lambda: ours.turn(name, batch, threads, ranks)}
+                turns = {"trainer": functools.partial(ours.turn, name, batch, threads, ranks)}
                 turns |= {f"{peer.name} {way}": functools.partial(peer.turn, way, name, batch)
                           for peer in rivals if peer.threads == threads for way in peer.ways_for(name, batch)}
                 found = {who: [] for who in turns}

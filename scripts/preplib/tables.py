@@ -132,7 +132,8 @@ def number_name(value):
 
 
 def as_dates(pandas, texts, day_first):
-    """(dates, day_first) or None. Of 5/3/2020 either number may be the day: what fits all cells, else the month comes first."""
+    """(dates, day_first) or None. Of 5/3/2020 either number may be the day: what fits all cells, else the month
+    comes first."""
     known = texts.dropna()
     if known.str.fullmatch(r"\d{1,2}([/.-])\d{1,2}\1\d{4}.*").all():
         if day_first is None:

@@ -28,7 +28,9 @@ th { background: var(--shade) } .text { text-align: left; white-space: normal }
 .grid { display: flex; flex-wrap: wrap; gap: .7em } .grid figure { margin: 0; font-size: 12px; max-width: 9em }
 .grid img { image-rendering: pixelated; width: 84px; border: 1px solid var(--line); display: block }
 svg { width: 100%; height: auto; max-width: 900px; display: block } svg text { fill: var(--soft); font-size: 12px }
-svg .axis { stroke: var(--line) } svg .title { fill: var(--ink); font-weight: 600 } svg:focus { outline: 2px solid #2563a8 } .say { min-height: 1.5em; font-size: 13px }
+svg .axis { stroke: var(--line) }
+svg .title { fill: var(--ink); font-weight: 600 } svg:focus { outline: 2px solid #2563a8 }
+.say { min-height: 1.5em; font-size: 13px }
 """
 
 SCRIPT = """

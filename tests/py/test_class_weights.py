@@ -45,7 +45,8 @@ def follow(lab, weights, start, steps=9):
 
 
 def start_of(lab, *args):
-    lab.run("run.ini", "run.name=start", "run.overwrite=true", "run.resume=never", "optimizer.lr=0", "optimizer.momentum=0",
+    lab.run("run.ini", "run.name=start", "run.overwrite=true", "run.resume=never", "optimizer.lr=0",
+            "optimizer.momentum=0",
             "train.max_steps=1", *args).expect(75)
     return lab.out("start").model()
 

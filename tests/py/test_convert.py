@@ -114,14 +114,14 @@ def test_a_keras_model_comes_here(lab, monkeypatch):
     """Its layers as Keras' users write them: activations within layers, images channels last, no flatten first."""
     keras = the_keras(monkeypatch)
     kinds = keras.layers
-    nets = {"a": ("mlp", [kinds.Flatten(), kinds.Rescaling(1 / 255), kinds.Dense(12, activation="relu"),
+    nets = {"a": ([kinds.Flatten(), kinds.Rescaling(1 / 255), kinds.Dense(12, activation="relu"),
                           kinds.Dropout(0.2), kinds.Dense(10)], "dense:12 relu dropout:0.2"),
-            "b": ("cnn", [kinds.Rescaling(1 / 255), kinds.Conv2D(4, 3, activation="relu", use_bias=False),
+            "b": ([kinds.Rescaling(1 / 255), kinds.Conv2D(4, 3, activation="relu", use_bias=False),
                           kinds.MaxPooling2D(2), kinds.LayerNormalization(axis=[1, 2, 3], epsilon=1e-5),
                           kinds.ZeroPadding2D(1), kinds.Conv2D(5, 3), kinds.LeakyReLU(negative_slope=0.01),
                           kinds.Flatten(), kinds.Dense(10, activation="softmax")],
                   "conv:4@3 relu maxpool:2 layernorm conv:5@3+1 leaky_relu flatten")}
-    for name, (run, layers, text) in nets.items():
+    for name, (layers, text) in nets.items():
         shape = lab.images.shape[1:] + (() if name == "a" else (1,))
         model = keras.Sequential([kinds.Input(shape), *layers])
         for layer in model.layers:  # norms and biases as a trained model has them
@@ -195,7 +195,8 @@ def answers_of_c(lab, name, x, count, tmp_path):
     convert(lab, f"runs/{name}", "--to", "c", "-o", tmp_path / "net.h")
     driver = DRIVER.replace("SIZE", str(x[0].size)).replace("OUTPUTS", str(count))
     (tmp_path / "main.c").write_text(driver)
-    subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-ffp-contract=off", "-o", tmp_path / "main",
+    subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-ffp-contract=off", "-o",
+                    tmp_path / "main",
                     tmp_path / "main.c", "-lm"], check=True)
     out = subprocess.run([tmp_path / "main"], input=x.tobytes(), stdout=subprocess.PIPE, check=True).stdout
     return np.frombuffer(out, "f4").reshape(len(x), -1)
@@ -268,7 +269,8 @@ def test_an_edited_checkpoint_is_exported_with_a_warning(lab):
     said = convert(lab, path, "--to", "npz", "-o", "edited.npz")
     assert "digest" in said and len(said.splitlines()) == 2
     with np.load(lab.dir / "edited.npz") as file, h5py.File(path) as edited:
-        assert_same_bits({"0.bias": file["0.bias"].tobytes()}, {"0.bias": edited["model/0.bias"][()].tobytes()}, "edited")
+        assert_same_bits({"0.bias": file["0.bias"].tobytes()}, {"0.bias": edited["model/0.bias"][()].tobytes()},
+                         "edited")
 
 
 def safetensors(header, data=b""):

@@ -176,7 +176,7 @@ def test_overlap_is_for_several_hosts_and_large_layers(slow, lab):
             ((2,), False, *large, "parallel.overlap=on"), ((1, 1), False),
             ((1, 1), True, "parallel.overlap=on"))):
         job = Job(slow, lab, layout, f"run.name=overlap{n}", *args, "train.epochs=1000")
-        job.wait_for(lambda: len(slow.ranks()) == 2 and lab.out(f"overlap{n}").metrics.exists(), 40)
+        job.wait_for(lambda n=n: len(slow.ranks()) == 2 and lab.out(f"overlap{n}").metrics.exists(), 40)
         found = {communication_thread(pid) for pid in slow.ranks().values()}
         slow.clear()
         job.end()

@@ -240,7 +240,8 @@ def test_new_samples_lie_on_the_fit(tmp_path):
     (lab.dir / "new.csv").write_text("hours\n2.5\n7\n")
     (lab.dir / "other.csv").write_text("minutes\n2.5\n")
     for kind in "csv", "h5":
-        lab.train(f"run.name={kind}", data__dir=None, data__train=f"line.{kind}", data__exclude="noise" if kind == "csv" else None,
+        lab.train(f"run.name={kind}", data__dir=None, data__train=f"line.{kind}",
+                  data__exclude="noise" if kind == "csv" else None,
                   model__layers=None, loss__name="mse", optimizer__lr=0.02, train__epochs=100, train__batch_size=10)
         check(lab, kind, {"curves", "fit"}, "--input", "new.csv")
         text = (lab.out(kind).path / "plots/fit.svg").read_text()
@@ -249,7 +250,8 @@ def test_new_samples_lie_on_the_fit(tmp_path):
         for value in 6, 15:
             assert any(abs(float(word) - value) < 0.1 for word in words if re.fullmatch(r"\d+\.\d{2,}", word)), words
         (lab.dir / "empty.csv").write_text("hours\n")
-        for file, says in (("nowhere.csv", "No such file"), ("other.csv", "no column 'hours'"), ("empty.csv", "no rows")):
+        for file, says in (("nowhere.csv", "No such file"), ("other.csv", "no column 'hours'"),
+                           ("empty.csv", "no rows")):
             done = plot(lab, kind, "--input", file)
             assert done.returncode == 4 and done.stderr.startswith(f"plot.py: {file}") and says in done.stderr
             assert len(done.stderr.splitlines()) == 1

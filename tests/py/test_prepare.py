@@ -416,7 +416,8 @@ def test_cells_that_do_not_fit_are_the_ones_named(lab):
     assert "'x'" in prepare(lab, "--like", "t.h5", "new.csv", "-o", "new.h5", code=2)
 
 
-@pytest.mark.parametrize("text, says", [("y_predicted\nabc\n", "abc"), ("a,y_predicted\n1\n", "p.csv"), ("", "holds no"),
+@pytest.mark.parametrize("text, says", [("y_predicted\nabc\n", "abc"), ("a,y_predicted\n1\n", "p.csv"),
+                                        ("", "holds no"),
                                         ("y_predicted\n\xff\n", "p.csv")])
 def test_predictions_that_cannot_be_scaled_back(lab, text, says):
     table(lab, "a,y\n1,2.5\n2,3.5\n", "--scale-target")

@@ -76,7 +76,8 @@ def test_a_run_of_images(lab):
         assert curve["name"] == column.replace("_", " ")
         assert curve["y"] == pytest.approx(epochs[column].tolist(), rel=1e-4)
     assert "&lt;kind 3&gt;" in page.text and "<kind 3>" not in page.text
-    for title in ("Summary", "Curves", "Confusion", "Mistakes", "Layer 0", "From layer to layer", "Where the time went", "Origin", "Config"):
+    for title in ("Summary", "Curves", "Confusion", "Mistakes", "Layer 0", "From layer to layer",
+                  "Where the time went", "Origin", "Config"):
         assert re.search(rf"<h[23]>{title}", page.text), title
     line = lab.run("eval", lab.out("mlp").last).out.splitlines()[0]
     assert line in page.text

@@ -255,8 +255,8 @@ def test_100_steps_on_mnist_agree_with_pytorch(tmp_path, mnist, torch, form):
     x, y = tensors(torch, {"train": (images[:STEPS * BATCH], labels[:STEPS * BATCH])}, "train")
     # With so many units some come so near to 0 that rounding decides on their side of it, and two
     # runs part: PyTorch's own in float32 and float64 do on some CPUs. Ours is with one of them.
-    for x in (x, x.double()):
-        model, losses, _, _ = in_torch(torch, x, y, (kind, options), widths=widths)
+    for inputs in (x, x.double()):
+        model, losses, _, _ = in_torch(torch, inputs, y, (kind, options), widths=widths)
         found = difference(lab.out(), model, tolerance, widths)
         if found <= tolerance:
             break

@@ -11,7 +11,8 @@ import pytest
 from helpers import REPO, Lab
 
 KEPT = REPO / "tests/version1"
-END = "718b8decfd6660821f6eab4a4a2a5db36b8c5cd289bf6df51712dd256b89afbe"  # sha256 of the tensors under /model at the end of the run, one after the other by name
+# sha256 of the tensors under /model at the end of the run, one after the other by name
+END = "718b8decfd6660821f6eab4a4a2a5db36b8c5cd289bf6df51712dd256b89afbe"
 
 
 @pytest.fixture
