@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME = 192, MAX_TENSORS = 512 };
+enum { NAME = 128, GROUP = 64, MAX_TENSORS = 512 };
 enum { TENSOR_ALIGN = 16 }; /* floats; as dp_tensor.offset */
 
 /* ---- tensors ---- */
@@ -169,7 +169,7 @@ static dp_status put_optimizer(dp_h5 *f, const dp_snapshot *s) {
     const char *slots[DP_SLOTS];
     DP_TRY(dp_h5_group(f, "/optimizer"));
     for (int k = 0; k < s->nslots; k++) {
-        char group[NAME];
+        char group[GROUP];
         slots[k] = s->slot_name[k];
         snprintf(group, sizeof group, "/optimizer/%s", s->slot_name[k]);
         DP_TRY(put_slab(f, group, s, s->slot[k]));
@@ -182,7 +182,7 @@ static dp_status get_slots(dp_h5 *f, dp_snapshot *s, char *const *name, size_t f
         return dp_h5_wrong(f, "/optimizer: too many slots");
     }
     for (int k = 0; k < s->nslots; k++) {
-        char group[NAME];
+        char group[GROUP];
         if (strlen(name[k]) >= sizeof s->slot_name[k]) {
             return dp_h5_wrong(f, "/optimizer: impossible slot name");
         }
