@@ -68,6 +68,7 @@ look() {
     if [ -n "$lint" ]; then
         need clang-format program clang-format
         need cppcheck program cppcheck
+        need clang-tidy program clang-tidy
         need shellcheck program shellcheck
     fi
     if [ -n "$all" ]; then

@@ -35,6 +35,26 @@ check "includes" "$python" scripts/check-includes.py
 check "C, by cppcheck" cppcheck --quiet --std=c11 --language=c -Iinclude -D__x86_64__ \
     --enable=warning,portability,performance --suppressions-list=tests/cppcheck.supp \
     --error-exitcode=1 -j "$(nproc)" src
+# What knows neither MPI's nor HDF5's headers is no use here. The kernels are one file for each set, not these.
+mapfile -t parts < <(files 'src/*/*.c' | grep -v '^src/kernels/')
+read -ra flags <<<"-std=gnu11 -fopenmp -D_GNU_SOURCE -Iinclude $(pkg-config --cflags hdf5-serial 2>/dev/null ||
+    pkg-config --cflags hdf5 2>/dev/null) $(mpicc --showme:compile 2>/dev/null)"
+# shellcheck disable=SC2016,SC2317 # check calls it, and bash -c expands
+tidy() {
+    printf '%s\0' "${parts[@]}" | xargs -0 -P "$(nproc)" -n 8 bash -c \
+        'clang-tidy --quiet "${@:2:$#}" -- $0 2>/dev/null' "${flags[*]}" --
+}
+# gcc's analyzer sees one file at a time, and not that ranks agree: what it finds wrongly is in a list, with why.
+# shellcheck disable=SC2317 # check calls it
+analyzer() {
+    local found
+    found=$(printf '%s\0' "${parts[@]}" | xargs -0 -P "$(nproc)" -n 1 gcc "${flags[@]}" -O2 -fanalyzer -c -o /dev/null 2>&1 |
+        grep 'warning:' | sed 's/^\([^:]*\):[0-9:]* .*\[\(-W[a-z-]*\)\]$/\1 \2/' | sort -u |
+        grep -vFf <(sed -n 's/ *#.*//; /./p' tests/analyzer.supp))
+    [ -z "$found" ] || { echo "$found"; return 1; }
+}
+check "C, by clang-tidy" tidy
+check "C, by gcc's analyzer" analyzer
 check "${#shell[@]} shell scripts" shellcheck -x "${shell[@]}"
 check "${#py[@]} Python files" "$python" -c '
 import sys

@@ -101,7 +101,7 @@ void dp_comm_node_bcast(dp_comm *comm, void *data, size_t bytes);
 /** v[k] = the sum over ranks. Exact, and the same on any layout, only where for each k at
  *  most one rank has a value other than zero, or all are integers.
  *  MPI: collective */
-void dp_comm_sum(dp_comm *comm, double *v, int n);
+void dp_comm_sum(dp_comm *comm, double *v, size_t n);
 
 /** The largest v over the ranks.
  *  MPI: collective */

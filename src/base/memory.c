@@ -55,7 +55,7 @@ FILE *dp_strbuf_open(dp_strbuf *b) {
     *b = (dp_strbuf){0};
     b->stream = open_memstream(&b->text, &b->size);
     if (!b->stream) {
-        no_memory(1, sizeof *b->stream);
+        no_memory(1, BUFSIZ);
     }
     return b->stream;
 }

@@ -198,8 +198,12 @@ void dp_comm_node_bcast(dp_comm *comm, void *data, size_t bytes) {
     bcast(comm, comm->node, data, bytes, 0);
 }
 
-void dp_comm_sum(dp_comm *comm, double *v, int n) {
-    allreduce(comm, v, n, MPI_DOUBLE, MPI_SUM);
+void dp_comm_sum(dp_comm *comm, double *v, size_t n) {
+    const size_t most = 1 << 20; /* MPI counts in int */
+    for (size_t at = 0; at < n; at += most) {
+        allreduce(comm, v + at, (int)(n - at < most ? n - at : most), MPI_DOUBLE,
+                  MPI_SUM);
+    }
 }
 
 double dp_comm_max(dp_comm *comm, double v) {

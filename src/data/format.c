@@ -66,7 +66,7 @@ static dp_status check_shape(const char *path, const dp_schema *schema,
     bool images = schema->nshape > 1 && t->nshape > 1;
     if (images &&
         (schema->nshape != t->nshape ||
-         memcmp(schema->shape, t->shape, (size_t)t->nshape * sizeof *t->shape))) {
+         memcmp(schema->shape, t->shape, (size_t)t->nshape * sizeof *t->shape) != 0)) {
         dp_shape_text(t->nshape, t->shape, ours);
         dp_shape_text(schema->nshape, schema->shape, theirs);
         return dp_fail(DP_EDATA,

@@ -92,7 +92,7 @@ static dp_profile_row profile(const dp_run *run) {
     double *all = dp_alloc(2 * (size_t)ranks, sizeof *all), compute[3], wait[3];
     all[rank] = t.data + t.forward + t.backward + t.update;
     all[ranks + rank] = t.reduce + t.idle;
-    dp_comm_sum(run->comm, all, 2 * ranks);
+    dp_comm_sum(run->comm, all, 2 * (size_t)ranks);
     min_mean_max(all, ranks, compute, &slowest);
     min_mean_max(all + ranks, ranks, wait, &other);
     free(all);

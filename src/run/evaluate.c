@@ -59,16 +59,16 @@ static void sum_blocks(const dp_evaluator *ev, int N, int first, int blocks,
     const dp_activation *logits = dp_net_logits(ev->net);
     for (int n = 0; n < N; n++) {
         double *at = sums + first + n / ev->block;
-        at[LOSS * blocks] += (double)b->loss[n];
+        at[LOSS * (size_t)blocks] += (double)b->loss[n];
         if (ev->session->loss->accuracy) {
-            at[CORRECT * blocks] += b->correct[n];
+            at[CORRECT * (size_t)blocks] += b->correct[n];
             continue;
         }
         for (int o = 0; o < O; o++) {
             double e = (double)dp_activation_at(logits, n, o) -
                        (double)b->target[(size_t)n * (size_t)O + (size_t)o];
-            at[ABS * blocks] += fabs(e) / O;
-            at[(SQUARE + o) * blocks] += e * e;
+            at[ABS * (size_t)blocks] += fabs(e) / O;
+            at[(size_t)(SQUARE + o) * (size_t)blocks] += e * e;
         }
     }
 }
@@ -145,7 +145,7 @@ dp_status dp_evaluate(dp_evaluator *ev, const dp_table *table, const int32_t *ro
     DP_TRY(dp_comm_agree(s->comm, dp_memory_alloc((size_t)kinds * (size_t)blocks,
                                                   sizeof *sums, (void **)&sums)));
     forward_blocks(ev, table, rows, n, sums);
-    dp_comm_sum(s->comm, sums, kinds * blocks);
+    dp_comm_sum(s->comm, sums, (size_t)kinds * (size_t)blocks);
     *out = (dp_score){n, dp_tree_sum(sums, blocks) / n, NAN, NAN, NAN};
     if (s->loss->accuracy) {
         double *correct = sums + (size_t)CORRECT * (size_t)blocks;

@@ -94,18 +94,14 @@ static dp_status predict_rows(void *arg) {
 
 /* Collects the ranks' rows: each number comes from one rank, zero from the others. */
 static void gather(dp_comm *comm, dp_prediction *p) {
-    enum { PART = 1 << 20 };
-    size_t count = (size_t)p->n * (size_t)p->outputs;
-    for (size_t at = 0; at < count; at += PART) {
-        dp_comm_sum(comm, p->value + at, (int)(count - at < PART ? count - at : PART));
-    }
+    dp_comm_sum(comm, p->value, (size_t)p->n * (size_t)p->outputs);
     for (int at = 0; at < p->n; at += DP_MICROBATCH) {
         double top[DP_MICROBATCH];
         int n = p->n - at < DP_MICROBATCH ? p->n - at : DP_MICROBATCH;
         for (int k = 0; k < n; k++) {
             top[k] = p->top[at + k];
         }
-        dp_comm_sum(comm, top, n);
+        dp_comm_sum(comm, top, (size_t)n);
         for (int k = 0; k < n; k++) {
             p->top[at + k] = (int32_t)top[k];
         }
