@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails on an include that points upward, on files that include or call each other in a circle, on
 hdf5.h, mpi.h or OpenMP outside their module, and on calls that only base makes: for memory and for
-files to read.
+files to read, and on public functions without a doc comment.
 
 usage: scripts/check-includes.py [ROOT [OBJECTS]]
 
@@ -38,6 +38,7 @@ CALLS = [
 ]
 TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 DIRECTIVE = re.compile(r"^\s*#\s*((?:include|pragma)\b.*)|_Pragma\s*\(\s*\"(.*?)\"")
+DECLARED = re.compile(r"^(?!typedef|static|#|\s|/|\*)[\w \*]+\b(dp_\w+)\s*\(", re.MULTILINE)
 QUOTED = re.compile(r'include\s*"([^"]+)"')
 
 
@@ -51,6 +52,17 @@ def calls(place, text):
                 yield number, f"{match[1] or 'open'} only in {' and '.join(homes)}: {instead}"
 
 
+def undocumented(text):
+    """Yields (line number, what is wrong) for groups of public functions without a comment before them."""
+    at = 1
+    for group in re.split(r"(\n\s*\n)", text):
+        match = DECLARED.search(group)
+        if match and "/**" not in group[:match.start()] and not match[1].endswith("_destroy"):
+            yield at + group[:match.start()].count("\n"), \
+                f"{match[1]} has no comment: say shapes, units, errors, owner and who calls it"
+        at += group.count("\n")
+
+
 def complaints(root, file):
     """Yields (line number, what is wrong) for one file of src/ or include/."""
     place = file.relative_to(root).parts
@@ -60,6 +72,8 @@ def complaints(root, file):
         return
     text = file.read_text()
     yield from calls(place, text)
+    if place[0] == "include":
+        yield from undocumented(text)
     for number, line in enumerate(text.splitlines(), 1):
         match = DIRECTIVE.search(line)
         if not match:

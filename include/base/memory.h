@@ -23,6 +23,7 @@ void *dp_alloc(size_t count, size_t size);
  *  the old ones are undefined. */
 void *dp_realloc(void *p, size_t count, size_t size);
 
+/** A copy. */
 char *dp_strdup(const char *text);
 
 /** The text that printf would write. */
@@ -36,6 +37,7 @@ typedef struct dp_strbuf {
     FILE *stream;
 } dp_strbuf;
 
+/** The stream to print to. */
 FILE *dp_strbuf_open(dp_strbuf *b);
 void dp_strbuf_close(dp_strbuf *b);
 

@@ -39,6 +39,7 @@ typedef struct dp_budget {
     } of[DP_WRITES];
 } dp_budget;
 
+/** The run begins now, on the caller's clock; `least`: see above. */
 void dp_budget_begin(dp_budget *budget, double now, double least);
 
 /** Something of that kind was written: seconds of a core's time, not of waiting for the

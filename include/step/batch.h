@@ -23,6 +23,8 @@ typedef struct dp_batch {
     int32_t *own_row; /* [capacity] 0, 1, ...: the rows of `augmented`; owner: this */
 } dp_batch;
 
+/** Buffers for up to `capacity` samples with `outputs` values as targets. Errors: DP_EINTERNAL
+ *  (no memory). Owner: the caller, who ends it with dp_batch_destroy */
 dp_status dp_batch_create(int capacity, int outputs, dp_batch **out);
 void dp_batch_destroy(dp_batch **batch);
 

@@ -268,6 +268,7 @@ def check_includes(tmp_path, path, text):
     ("include/nn/a.h", "static inline void *new(void) { return malloc(8); }"),
     ("src/cli/a.c", 'FILE *f = fopen(path, "r");'),
     ("src/config/a.c", "int fd = open(path, O_RDONLY | O_CLOEXEC);"),
+    ("include/nn/a.h", "int dp_a_size(void);\n\n/** Something else. */\nvoid dp_b(void);"),
 ])
 def test_the_include_check_sees(tmp_path, path, line):
     out = check_includes(tmp_path, path, line + "\n")
@@ -280,6 +281,7 @@ def test_the_include_check_sees(tmp_path, path, line):
     ("src/comm/a.c", '#include <mpi.h>\n#include "comm/comm.h"\n#include "base/status.h"'),
     ("src/h5/a.c", "#include <hdf5.h>"),
     ("src/base/a.c", '/* not "nn/layer.h" */\n#include <stdio.h>'),
+    ("include/nn/a.h", "/** A size. */\nint dp_a_size(void);\nvoid dp_a_destroy(void);\n\nvoid dp_c_destroy(void);"),
     ("src/base/a.c", "void *p = malloc(1);\nint fd = open(path, O_RDONLY);"),
     ("src/nn/a.c", '/* not malloc(1),\n nor "open(" */\nputs("calloc(1)"); // fopen(x)\nfree(p);'),
     ("src/files/a.c", "int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666); reopen(d);"),
