@@ -1,6 +1,7 @@
 # trainer: `make help` lists the targets; `make V=1` shows the commands.
 
-CC       := gcc
+# TSAN=1: clang's OpenMP (libomp-dev) is the one that its sanitizer knows.
+CC       := $(if $(filter 1,$(TSAN)),clang,gcc)
 MPICC    := mpicc
 # The MPI wrappers compile and link with the same compiler, or two OpenMP runtimes would meet.
 export OMPI_CC  := $(CC)
@@ -8,6 +9,7 @@ export MPICH_CC := $(CC)
 BUILD    := build
 SAN      ?=
 COV      ?=
+TSAN     ?=
 NP       ?=
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -29,6 +31,12 @@ BUILD    := build/san
 CFLAGS   += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 KERNEL_O := -O1 # with sanitizers, -O3 takes minutes
 SAN_OBJ  := $(BUILD)/tests/sanitize.o
+endif
+
+ifeq ($(TSAN),1)
+BUILD    := build/tsan
+CFLAGS   += -fsanitize=thread
+KERNEL_O := -O1
 endif
 
 ifeq ($(COV),1)

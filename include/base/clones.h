@@ -5,7 +5,12 @@
  *  are the same, since no operation is contracted or reordered. For static functions
  *  whose names no other file uses: of others clang 14 makes symbols that no file finds, and
  *  of static ones symbols that clash with their namesakes. */
-#if !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__)
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer) /* what chooses comes before the sanitizer is there */
+#define __SANITIZE_THREAD__
+#endif
+#endif
+#if !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define DP_CLONES
 #elif defined(__clang__) /* vectorizes such loops at -O2 */
 #define DP_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))

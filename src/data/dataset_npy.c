@@ -149,7 +149,8 @@ static dp_status read_values(dp_stream *s, const element *e, dp_array *a) {
 
 /* Why values can't be taken as they are, or NULL. */
 static const char *unlike_memory(const dp_array *a, const element *e) {
-    bool floats = e->kind == 'f' && e->size == 4 && !e->swap;
+    bool ours = e->swap == (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+    bool floats = e->kind == 'f' && e->size == 4 && ours;
     return a->type == DP_BYTES || floats
                ? NULL
                : "its values must be converted: save x.astype('<f4')";

@@ -175,26 +175,35 @@ static uint64_t mix(uint64_t h, uint64_t word) {
     return h << 29 | h >> 35; /* the upper bits come down to be multiplied again */
 }
 
+/* Eight bytes of elements of 1, 4 or 8 bytes, as a little-endian machine has them. */
+static uint64_t little_endian(uint64_t word, size_t element) {
+    if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ || element == 8) {
+        return word;
+    }
+    return element == 1 ? __builtin_bswap64(word) : word << 32 | word >> 32;
+}
+
 /* Four lanes hide the multiplication's latency: the speed of memory. */
-static void stripe(uint64_t lane[4], const unsigned char *p) {
+static void stripe(uint64_t lane[4], const unsigned char *p, size_t element) {
     uint64_t word[4];
     memcpy(word, p, sizeof word);
     for (int i = 0; i < 4; i++) {
-        lane[i] = mix(lane[i], word[i]);
+        lane[i] = mix(lane[i], little_endian(word[i], element));
     }
 }
 
-static uint64_t digest(uint64_t h, const void *data, size_t n) {
+/* Of n bytes. */
+static uint64_t digest(uint64_t h, const void *data, size_t n, size_t element) {
     uint64_t lane[4] = {mix(h, 1), mix(h, 2), mix(h, 3), mix(h, 4)};
     size_t whole = n / 32 * 32;
     for (size_t at = 0; at < whole; at += 32) {
-        stripe(lane, (const unsigned char *)data + at);
+        stripe(lane, (const unsigned char *)data + at, element);
     }
     unsigned char rest[32] = {0};
     if (n > whole) {
         memcpy(rest, (const unsigned char *)data + whole, n - whole);
     }
-    stripe(lane, rest);
+    stripe(lane, rest, element);
     for (int i = 0; i < 4; i++) {
         h = mix(h, lane[i]);
     }
@@ -206,16 +215,17 @@ static uint64_t digest_table(uint64_t h, const dp_table *t) {
                              t->shape[1], t->shape[2],     t->shape[3], t->bytes,
                              t->ntargets, t->label != NULL};
     size_t n = (size_t)t->n, row = dp_table_row_bytes(t);
-    h = digest(h, facts, sizeof facts);
+    h = digest(h, facts, sizeof facts, sizeof *facts);
     for (int k = 0; k < dp_table_stretches(t); k++) {
         int begin = 0, end = 0;
         dp_table_stretch(t, k, &begin, &end);
         const char *from =
             end > begin ? (const char *)t->raw + (size_t)begin * row : NULL;
-        h = digest(h, from, (size_t)(end - begin) * row);
+        h = digest(h, from, (size_t)(end - begin) * row, t->bytes ? 1 : sizeof(float));
     }
-    h = digest(h, t->label, t->label ? n * sizeof *t->label : 0);
-    return digest(h, t->target, t->target ? n * t->ntargets * sizeof *t->target : 0);
+    h = digest(h, t->label, t->label ? n * sizeof *t->label : 0, sizeof *t->label);
+    return digest(h, t->target, t->target ? n * t->ntargets * sizeof *t->target : 0,
+                  sizeof *t->target);
 }
 
 void dp_statistics_fingerprint(dp_dataset *data) {
