@@ -67,7 +67,7 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check coverage torture soak portability fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
+.PHONY: all run test check coverage torture soak tsan portability fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
 all: trainer $(BUILD)/trainer.pc ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
@@ -160,6 +160,14 @@ torture: all ## kill runs N times (500) at random, SEED fixes how, and see that 
 
 soak: all ## train for MINUTES (30) beside a reader, and see that nothing grows or slows down
 	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/soak.py $(if $(MINUTES),--minutes $(MINUTES))
+
+build/tsan/race: tests/race.c build/tsan/libtrainer.a
+	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $^ $(LDLIBS)
+
+tsan: ## look for races between threads, with clang's thread sanitizer
+	@scripts/install-deps.sh clang libomp-dev
+	@$(MAKE) $(JOBS) TSAN=1 build/tsan/trainer build/tsan/race
+	@tests/tsan.sh
 
 portability: ## build with other compilers, MPIs and machines (qemu), and see that the bits are the same
 	@tests/portability.sh
