@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from helpers import TRAINER, assert_same_bits, environment, running
+from helpers import REPO, TRAINER, assert_same_bits, environment, running
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -180,6 +180,26 @@ def test_a_start_asks_no_name_server_and_needs_no_sys(lab, display):
     assert questions == 0
     assert [*good, check, train] == [[0, ""]] * 4
     assert wrong[0] == 2 and wrong[1].count("\n") == 1
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_no_mpi_handle_is_left_at_the_end(lab, tmp_path, ranks):
+    """Of communicators, requests and error handlers; all that src/comm makes goes through handles.c."""
+    source = "".join(path.read_text() for path in (REPO / "src/comm").glob("*.c"))
+    makes = set(re.findall(r"\b(MPI_(?:I[a-z]+|Comm_dup|Comm_split\w*|Comm_create\w*|Win_\w+|Type_\w+|Op_create))\(",
+                           source))
+    known = (REPO / "tests/handles.c").read_text()
+    assert makes and all(f"int {name}(" in known for name in makes), makes
+    subprocess.run(["mpicc", "-std=gnu11", "-shared", "-fPIC", "-o", tmp_path / "handles.so", REPO / "tests/handles.c"],
+                   check=True)
+    lab.config(train__epochs=2, checkpoint__every=1, optimizer__clip_norm=1)
+    nothing = "left: 0 communicators, 0 requests, 0 error handlers"
+    for args, code in ((["run.ini"], 0), (["eval", "runs/run"], 0), (["run.ini", "run.name=no", "data.dir=nowhere"], 3)):
+        result = lab.run(*args, ranks=ranks, env={"LD_PRELOAD": str(tmp_path / "handles.so")}).expect(code)
+        assert result.err.count(nothing) == (ranks or 1) == result.err.count("left: "), result
+    result = lab.run("eval", "runs/run", ranks=ranks, env={"LD_PRELOAD": str(tmp_path / "handles.so"),
+                                                           "HANDLES_PLANTED": "1"})
+    assert "left: 1 communicators" in result.err
 
 
 def test_help_and_mistakes_need_no_mpi(lab, tmp_path):
