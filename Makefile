@@ -67,7 +67,7 @@ write_if_new = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
 JOBS      = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q        := $(if $(V),,@)
 
-.PHONY: all run test check coverage torture soak tsan portability fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
+.PHONY: all run test check coverage torture soak mutants tsan portability fuzz bench bench-check man install uninstall format lint info clean help test-programs FORCE
 all: trainer $(BUILD)/trainer.pc ## build ./trainer (the default)
 
 # ./trainer is the last one that was built: the usual one, or SAN=1's.
@@ -160,6 +160,9 @@ torture: all ## kill runs N times (500) at random, SEED fixes how, and see that 
 
 soak: all ## train for MINUTES (30) beside a reader, and see that nothing grows or slows down
 	@TRAINER=$(abspath $(BUILD)/trainer) $(PYTHON) tests/soak.py $(if $(MINUTES),--minutes $(MINUTES))
+
+mutants: ## change the code in N (200) random places, and count what the quick tests notice; SEED fixes which
+	@$(PYTHON) tests/mutate.py $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED))
 
 build/tsan/race: tests/race.c build/tsan/libtrainer.a
 	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -o $@ $^ $(LDLIBS)

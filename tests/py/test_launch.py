@@ -194,7 +194,8 @@ def test_no_mpi_handle_is_left_at_the_end(lab, tmp_path, ranks):
                    check=True)
     lab.config(train__epochs=2, checkpoint__every=1, optimizer__clip_norm=1)
     nothing = "left: 0 communicators, 0 requests, 0 error handlers"
-    for args, code in ((["run.ini"], 0), (["eval", "runs/run"], 0), (["run.ini", "run.name=no", "data.dir=nowhere"], 3)):
+    for args, code in ((["run.ini"], 0), (["eval", "runs/run"], 0),
+                       (["run.ini", "run.name=no", "data.dir=nowhere"], 3)):
         result = lab.run(*args, ranks=ranks, env={"LD_PRELOAD": str(tmp_path / "handles.so")}).expect(code)
         assert result.err.count(nothing) == (ranks or 1) == result.err.count("left: "), result
     result = lab.run("eval", "runs/run", ranks=ranks, env={"LD_PRELOAD": str(tmp_path / "handles.so"),

@@ -348,8 +348,8 @@ def test_the_launcher_counts_what_groups_allow(tmp_path, group, files, most):
 def test_make_help_lists_the_targets():
     lines = run("make", "--no-print-directory", "help", MAKEFLAGS="").stdout.splitlines()
     assert " ".join(line.split()[0] for line in lines) == \
-        "all run test check coverage torture soak tsan portability fuzz bench bench-check man install uninstall format " \
-        "lint info clean"
+        "all run test check coverage torture soak mutants tsan portability fuzz bench bench-check man install " \
+        "uninstall format lint info clean"
     assert all(len(line.split()) > 2 for line in lines)
 
 
