@@ -25,8 +25,6 @@ def test_operators_and_statements_are_changed_but_no_comments_texts_and_directiv
     found = {(CODE[begin:end], instead) for begin, end, instead in mutate.places(CODE)}
     assert found == {("+", "-"), ("<=", "<"), ("&&", "||"), (">", ">="), ("a = 2;", ";"), ('put("x < y");', ";"),
                      ("-", "+")}
-    for begin, end, _ in mutate.places(CODE):
-        assert not CODE[:begin].endswith("put(\"x ")
 
 
 def test_what_hangs_or_fails_is_noticed(tmp_path):
