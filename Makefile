@@ -185,6 +185,8 @@ build/fuzz/fuzz: tests/fuzz/fuzz.c build/fuzz/libtrainer.a
 fuzz: ## feed made-up files and configs to the parsers, T seconds (30) for each kind; SEED fixes how
 	@$(MAKE) $(JOBS) CC=clang ARCH=none BUILD=build/fuzz CFLAGS="$(FUZZ) -fsanitize=fuzzer-no-link" build/fuzz/fuzz
 	@tests/fuzz/run.sh build/fuzz/fuzz $(or $(T),30) $(or $(SEED),1)
+	@$(MAKE) $(JOBS) SAN=1 build/san/trainer
+	@TRAINER=build/san/trainer $(PYTHON) tests/fuzz/structured.py --seconds $(or $(T),30) --seed $(or $(SEED),1)
 
 bench: all $(BENCH) ## measure speed beside the machine's peak and the peers that are installed
 	@BUILD=$(BUILD) scripts/bench/run.sh

@@ -3,10 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from helpers import REPO
+
+sys.path.insert(0, str(REPO / "tests/fuzz"))
+import structured  # noqa: E402
 
 
 def no_fuzzer():
@@ -25,3 +29,20 @@ def test_no_parser_has_a_finding():
                           timeout=900, env={k: v for k, v in os.environ.items() if k not in ("CC", "MAKEFLAGS")})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("DONE") == 7 and "fuzz: no finding\n" in done.stdout
+
+
+@pytest.mark.slow
+def test_changed_checkpoints_are_read_or_refused(tmp_path):
+    tried, seen, findings = structured.fuzz(tmp_path, 20, 60, seed=3)
+    assert tried >= 10 and not findings, findings
+    assert seen["eval", 0] > 0 and seen["eval", 4] > 0
+
+
+@pytest.mark.parametrize("script, says", [("kill -11 $$", "exit code -11"), ("exit 4", "exit code 4"),
+                                          ("echo ERROR: AddressSanitizer >&2; exit 4", "Sanitizer")])
+def test_a_crash_and_an_error_without_a_word_are_findings(tmp_path, monkeypatch, script, says):
+    (tmp_path / "trainer").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "trainer").chmod(0o755)
+    monkeypatch.setattr(structured.helpers, "TRAINER", tmp_path / "trainer")
+    _, _, findings = structured.fuzz(tmp_path, 1, 60, seed=3)
+    assert len(findings) == 1 and says in findings[0]
