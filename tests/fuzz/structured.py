@@ -7,7 +7,6 @@ a word of a sanitizer (TRAINER names a program that has one).
 
 import argparse
 import collections
-import os
 import random
 import shutil
 import subprocess
@@ -104,7 +103,8 @@ def mutate(path, rng):
 def start(folder, *args):
     env = helpers.environment(True, ASAN_OPTIONS="allocator_may_return_null=1:max_allocation_size_mb=1024")
     try:
-        done = subprocess.run([helpers.TRAINER, *args], cwd=folder, env=env, capture_output=True, timeout=90, check=False)
+        done = subprocess.run([helpers.TRAINER, *args], cwd=folder, env=env, capture_output=True, timeout=90,
+                              check=False)
     except subprocess.TimeoutExpired:
         return "it does not end", None
     said = done.stderr.decode(errors="replace")
