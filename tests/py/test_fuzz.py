@@ -1,6 +1,8 @@
 """make fuzz: a short run of each target."""
 
 import os
+import random
+import re
 import shutil
 import subprocess
 import sys
@@ -46,3 +48,30 @@ def test_a_crash_and_an_error_without_a_word_are_findings(tmp_path, monkeypatch,
     monkeypatch.setattr(structured.helpers, "TRAINER", tmp_path / "trainer")
     _, _, findings = structured.fuzz(tmp_path, 1, 60, seed=3)
     assert len(findings) == 1 and says in findings[0]
+
+
+WORDS = ["", "0", "-1", "1e999", "nan", "inf", "int", "log", "choice", "uniform", "grid", "random", "tpe", "1",
+         "99999999999999999999",
+         "=", "[", "]", "[space]", "[sweep]", "[slurm]", "'", '"', "\\", "%", "${x}", "\u00e9", "\0", "x" * 5000, ";", "#", ":",
+         "train.epochs", "run.seed", "run.name", "lr", "step", "if", "..", "1 2", "2 1", "0.1 0.1", "a b c"]
+
+
+def test_a_sweeps_spec_is_taken_or_refused(tmp_path):
+    """Words of specs are changed, put in and taken out at random; whatever comes of it, there is no other error."""
+    sys.path.insert(0, str(REPO / "scripts"))
+    from sweeplib.spec import SweepError, read_spec
+    texts = [path.read_text() for path in sorted((REPO / "configs").glob("sweep*.ini"))]
+    rng, path, taken, refused = random.Random(5), tmp_path / "s.ini", 0, 0
+    for _ in range(2000):
+        parts = re.split(r"(\s+|=|,)", rng.choice(texts))
+        for _ in range(rng.choice([1, 1, 2, 4])):
+            at = rng.randrange(len(parts))
+            parts[at:at + rng.choice([0, 1, 1, 3])] = rng.choices(WORDS, k=rng.choice([0, 1, 1, 2]))
+        path.write_bytes("".join(parts).encode())
+        try:
+            read_spec(path)
+            taken += 1
+        except SweepError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+            refused += 1
+    assert taken > 200 and refused > 200
