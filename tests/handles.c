@@ -1,5 +1,6 @@
 /* Preloaded: counts what MPI makes and what is given back, and says at MPI_Finalize what is left. With
- * HANDLES_PLANTED one communicator is not given back. */
+ * HANDLES_PLANTED one communicator is not given back. With HANDLES_FAIL=n the n-th call that starts a message
+ * or a collective fails on rank HANDLES_RANK. */
 #define OMPI_SKIP_MPICXX 1
 #include <mpi.h>
 #include <stdatomic.h>
@@ -7,7 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static atomic_int communicators, requests, handlers;
+static atomic_int communicators, requests, handlers, calls;
+
+/* As MPI itself does where a call fails: its error handler hears of it. */
+static void begin(MPI_Comm comm) {
+    const char *fail = getenv("HANDLES_FAIL"), *rank = getenv("HANDLES_RANK");
+    const char *ours = getenv("OMPI_COMM_WORLD_RANK");
+    requests++;
+    if (fail && ++calls == atoi(fail) && ours && rank && atoi(ours) == atoi(rank)) {
+        PMPI_Comm_call_errhandler(comm, MPI_ERR_OTHER);
+    }
+}
 
 int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *out) {
     communicators++;
@@ -41,36 +52,36 @@ int MPI_Errhandler_free(MPI_Errhandler *handler) {
 
 int MPI_Isend(const void *p, int n, MPI_Datatype type, int to, int tag, MPI_Comm comm,
               MPI_Request *out) {
-    requests++;
+    begin(comm);
     return PMPI_Isend(p, n, type, to, tag, comm, out);
 }
 
 int MPI_Irecv(void *p, int n, MPI_Datatype type, int from, int tag, MPI_Comm comm,
               MPI_Request *out) {
-    requests++;
+    begin(comm);
     return PMPI_Irecv(p, n, type, from, tag, comm, out);
 }
 
 int MPI_Ibarrier(MPI_Comm comm, MPI_Request *out) {
-    requests++;
+    begin(comm);
     return PMPI_Ibarrier(comm, out);
 }
 
 int MPI_Ibcast(void *p, int n, MPI_Datatype type, int root, MPI_Comm comm,
                MPI_Request *out) {
-    requests++;
+    begin(comm);
     return PMPI_Ibcast(p, n, type, root, comm, out);
 }
 
 int MPI_Iallreduce(const void *from, void *to, int n, MPI_Datatype type, MPI_Op op,
                    MPI_Comm comm, MPI_Request *out) {
-    requests++;
+    begin(comm);
     return PMPI_Iallreduce(from, to, n, type, op, comm, out);
 }
 
 int MPI_Iallgather(const void *from, int n, MPI_Datatype type, void *to, int m,
                    MPI_Datatype into, MPI_Comm comm, MPI_Request *out) {
-    requests++;
+    begin(comm);
     return PMPI_Iallgather(from, n, type, to, m, into, comm, out);
 }
 
@@ -82,7 +93,7 @@ int MPI_Test(MPI_Request *request, int *done, MPI_Status *status) {
 }
 
 int MPI_Finalize(void) {
-    fprintf(stderr, "left: %d communicators, %d requests, %d error handlers\n",
-            communicators, requests, handlers);
+    fprintf(stderr, "left: %d communicators, %d requests, %d error handlers; %d calls\n",
+            communicators, requests, handlers, calls);
     return PMPI_Finalize();
 }

@@ -52,7 +52,8 @@ def test_a_crash_and_an_error_without_a_word_are_findings(tmp_path, monkeypatch,
 
 WORDS = ["", "0", "-1", "1e999", "nan", "inf", "int", "log", "choice", "uniform", "grid", "random", "tpe", "1",
          "99999999999999999999",
-         "=", "[", "]", "[space]", "[sweep]", "[slurm]", "'", '"', "\\", "%", "${x}", "\u00e9", "\0", "x" * 5000, ";", "#", ":",
+         "=", "[", "]", "[space]", "[sweep]", "[slurm]", "'", '"', "\\", "%", "${x}", "\u00e9", "\0",
+         "x" * 5000, ";", "#", ":",
          "train.epochs", "run.seed", "run.name", "lr", "step", "if", "..", "1 2", "2 1", "0.1 0.1", "a b c"]
 
 

@@ -182,24 +182,46 @@ def test_a_start_asks_no_name_server_and_needs_no_sys(lab, display):
     assert wrong[0] == 2 and wrong[1].count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def handles(tmp_path_factory):
+    shim = tmp_path_factory.mktemp("handles") / "handles.so"
+    subprocess.run(["mpicc", "-std=gnu11", "-shared", "-fPIC", "-o", shim, REPO / "tests/handles.c"], check=True)
+    return str(shim)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["run.ini"], ["eval", "runs/whole"],
+                                     ["predict", "runs/whole", "--output", "p.csv"]], ids=["train", "eval", "predict"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_call_of_mpi_that_fails_ends_all_ranks(lab, handles, command, rank):
+    """Some calls spread over the launch: one message, no code of a good end, and nobody waits."""
+    lab.config(train__epochs=1, train__batch_size=200, optimizer__clip_norm=1)
+    lab.run("run.ini", "run.name=whole").expect(0)
+    counted = lab.run(*command, "run.overwrite=true", ranks=2, env={"LD_PRELOAD": handles, "HANDLES_FAIL": "-1",
+                                                                    "HANDLES_RANK": "0"}).expect(0)
+    calls = min(int(n) for n in re.findall(r"; (\d+) calls", counted.err))
+    for call in sorted({1, 2, calls // 4, calls // 2, calls - 2}):
+        result = lab.run(*command, "run.overwrite=true", "run.resume=never", ranks=2, timeout=30,
+                         env={"LD_PRELOAD": handles, "HANDLES_FAIL": str(call), "HANDLES_RANK": str(rank)})
+        said = [line for line in result.errors if "MPI failed" in line]
+        assert result.code == 1 and len(said) == 1 and f"rank {rank} on " in said[0], f"call {call} of {calls}: {result}"
+
+
 @pytest.mark.parametrize("ranks", [None, 2])
-def test_no_mpi_handle_is_left_at_the_end(lab, tmp_path, ranks):
+def test_no_mpi_handle_is_left_at_the_end(lab, handles, ranks):
     """Of communicators, requests and error handlers; all that src/comm makes goes through handles.c."""
     source = "".join(path.read_text() for path in (REPO / "src/comm").glob("*.c"))
     makes = set(re.findall(r"\b(MPI_(?:I[a-z]+|Comm_dup|Comm_split\w*|Comm_create\w*|Win_\w+|Type_\w+|Op_create))\(",
                            source))
     known = (REPO / "tests/handles.c").read_text()
     assert makes and all(f"int {name}(" in known for name in makes), makes
-    subprocess.run(["mpicc", "-std=gnu11", "-shared", "-fPIC", "-o", tmp_path / "handles.so", REPO / "tests/handles.c"],
-                   check=True)
     lab.config(train__epochs=2, checkpoint__every=1, optimizer__clip_norm=1)
     nothing = "left: 0 communicators, 0 requests, 0 error handlers"
     for args, code in ((["run.ini"], 0), (["eval", "runs/run"], 0),
                        (["run.ini", "run.name=no", "data.dir=nowhere"], 3)):
-        result = lab.run(*args, ranks=ranks, env={"LD_PRELOAD": str(tmp_path / "handles.so")}).expect(code)
+        result = lab.run(*args, ranks=ranks, env={"LD_PRELOAD": handles}).expect(code)
         assert result.err.count(nothing) == (ranks or 1) == result.err.count("left: "), result
-    result = lab.run("eval", "runs/run", ranks=ranks, env={"LD_PRELOAD": str(tmp_path / "handles.so"),
-                                                           "HANDLES_PLANTED": "1"})
+    result = lab.run("eval", "runs/run", ranks=ranks, env={"LD_PRELOAD": handles, "HANDLES_PLANTED": "1"})
     assert "left: 1 communicators" in result.err
 
 
