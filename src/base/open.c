@@ -64,20 +64,31 @@ dp_status dp_open_regular(const char *path, dp_status code, const char *hint, in
     return DP_OK;
 }
 
-/* Up to `max` bytes and one more, if there are so many; -1 with errno. */
-static ssize_t read_fully(int fd, char *to, size_t max) {
+ssize_t dp_open_read_all(int fd, void *to, size_t n) {
+    const size_t most = 1 << 30; /* of one call: Linux takes less than 2 GiB */
     size_t done = 0;
-    while (done <= max) {
-        ssize_t now = read(fd, to + done, max + 1 - done);
-        if (now < 0 && errno == EINTR) {
-            continue;
+    while (done < n) {
+        ssize_t now = read(fd, (char *)to + done, n - done < most ? n - done : most);
+        if (now < 0 && errno != EINTR) {
+            return -1;
         }
-        if (now <= 0) {
-            return now < 0 ? -1 : (ssize_t)done;
+        if (now == 0) {
+            break;
         }
-        done += (size_t)now;
+        done += now > 0 ? (size_t)now : 0;
     }
     return (ssize_t)done;
+}
+
+int dp_open_write_all(int fd, const void *from, size_t n) {
+    for (size_t done = 0; done < n;) {
+        ssize_t now = write(fd, (const char *)from + done, n - done);
+        if (now == 0 || (now < 0 && errno != EINTR)) {
+            return now == 0 ? ENOSPC : errno;
+        }
+        done += now > 0 ? (size_t)now : 0;
+    }
+    return 0;
 }
 
 dp_status dp_open_read(const char *path, dp_status code, const char *hint, size_t max,
@@ -85,7 +96,7 @@ dp_status dp_open_read(const char *path, dp_status code, const char *hint, size_
     int fd = -1;
     DP_TRY(dp_open_regular(path, code, hint, &fd, NULL));
     char *bytes = dp_alloc(max + 2, 1);
-    ssize_t n = read_fully(fd, bytes, max);
+    ssize_t n = dp_open_read_all(fd, bytes, max + 1);
     int error = errno;
     close(fd);
     if (n >= 0 && (size_t)n <= max) {

@@ -25,21 +25,11 @@ struct dp_stream {
     unsigned char buffer[ROOM];
 };
 
-/* read(2) until n bytes are there or the file ends. */
 static dp_status read_file(const dp_stream *s, void *out, size_t n, size_t *got) {
-    *got = 0;
-    while (*got < n) {
-        size_t step = n - *got < MOST ? n - *got : MOST;
-        ssize_t r = read(s->fd, (char *)out + *got, step);
-        if (r < 0 && errno != EINTR) {
-            return dp_fail(DP_EDATA, "%s: cannot read: %s", s->path, strerror(errno));
-        }
-        if (r == 0) {
-            break;
-        }
-        *got += r > 0 ? (size_t)r : 0;
-    }
-    return DP_OK;
+    ssize_t done = dp_open_read_all(s->fd, out, n);
+    *got = done > 0 ? (size_t)done : 0;
+    return done >= 0 ? DP_OK
+                     : dp_fail(DP_EDATA, "%s: cannot read: %s", s->path, strerror(errno));
 }
 
 static dp_status refill(dp_stream *s) {

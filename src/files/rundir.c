@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/open.h"
 #include "files_impl.h"
 #include <dirent.h>
 #include <errno.h>
@@ -57,7 +58,8 @@ static dp_status fail(const char *verb, const char *path, int error) {
 }
 
 static dp_status read_lock(const dp_rundir *d, int fd, char text[LOCK_TEXT]) {
-    ssize_t n = pread(fd, text, LOCK_TEXT - 1, 0);
+    lseek(fd, 0, SEEK_SET);
+    ssize_t n = dp_open_read_all(fd, text, LOCK_TEXT - 1);
     text[n > 0 ? n : 0] = '\0';
     return n < 0 ? fail("read", d->lock, errno) : DP_OK;
 }
@@ -107,11 +109,10 @@ static dp_status raise_generation(dp_rundir *d) {
     DP_TRY(read_lock(d, d->fd, text));
     d->self.generation = parse_owner(text).generation + 1;
     int n = render_owner(&d->self, text);
-    ssize_t done = pwrite(d->fd, text, (size_t)n, 0);
-    if (done != n || fsync(d->fd) != 0) {
-        return fail("write", d->lock, done < 0 || done == n ? errno : ENOSPC);
-    }
-    return DP_OK;
+    lseek(d->fd, 0, SEEK_SET);
+    int error = dp_open_write_all(d->fd, text, (size_t)n);
+    error = error == 0 && fsync(d->fd) != 0 ? errno : error;
+    return error == 0 ? DP_OK : fail("write", d->lock, error);
 }
 
 dp_status dp_rundir_check(dp_rundir *dir) {

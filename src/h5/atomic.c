@@ -1,4 +1,5 @@
 /* Files that appear whole: written under a temporary name, fsynced, renamed. */
+#include "base/open.h"
 #include "h5/h5file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -80,28 +81,13 @@ static int sync_folder(const char *path) {
     return error == EINVAL || error == ENOTSUP ? 0 : error;
 }
 
-static int write_fully(int fd, const char *bytes, size_t n) {
-    while (n > 0) {
-        ssize_t done = write(fd, bytes, n);
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done <= 0) {
-            return done < 0 ? errno : EIO;
-        }
-        bytes += done;
-        n -= (size_t)done;
-    }
-    return 0;
-}
-
 /* Network file systems report a full disk as late as fsync or close. */
 static int write_new(const char *path, const void *bytes, size_t n) {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0) {
         return errno;
     }
-    int error = write_fully(fd, bytes, n);
+    int error = dp_open_write_all(fd, bytes, n);
     if (error == 0 && fsync(fd) != 0) {
         error = errno;
     }

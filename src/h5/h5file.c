@@ -148,25 +148,9 @@ dp_status dp_h5_place(dp_h5 *f) {
 
 /* ---- reading ---- */
 
-/* Up to n bytes; -1 with errno. */
-static ssize_t read_fully(int fd, unsigned char *out, size_t n) {
-    size_t done = 0;
-    while (done < n) {
-        ssize_t now = read(fd, out + done, n - done);
-        if (now == 0) {
-            break;
-        }
-        if (now < 0 && errno != EINTR) {
-            return -1;
-        }
-        done += now > 0 ? (size_t)now : 0;
-    }
-    return (ssize_t)done;
-}
-
 static dp_status read_image(dp_h5 *f, int fd, size_t size) {
     DP_TRY(dp_memory_resize(&f->image, size + 1));
-    ssize_t done = read_fully(fd, f->image, size);
+    ssize_t done = dp_open_read_all(fd, f->image, size);
     if (done < 0) {
         return dp_fail(f->code, "%s: can't be read: %s", f->path, strerror(errno));
     }
@@ -192,7 +176,7 @@ bool dp_h5_is_ours(const char *path) {
     if (dp_open_regular(path, DP_EFILE, NULL, &fd, NULL) != DP_OK) {
         return false;
     }
-    ssize_t done = read_fully(fd, head, sizeof head);
+    ssize_t done = dp_open_read_all(fd, head, sizeof head);
     close(fd);
     return done > 0 && has_magic(head, (size_t)done);
 }

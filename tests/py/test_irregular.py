@@ -1,15 +1,18 @@
 """Pipes, devices and folders where files are expected, and signals to a process that isn't training
 yet: nothing waits, and the exit code says whose fault it is."""
 
+import gzip
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
-from helpers import TRAINER, environment, launch_all, make_set, running, write_idx
+from helpers import TRAINER, build_shim, environment, launch_all, make_set, running, write_idx
 
 SOON = 10  # seconds; what waits for a pipe's writer waits for ever
 
@@ -122,3 +125,41 @@ def test_a_signal_ends_what_trains_nothing(copy, refuse, command):
     os.kill(pids[0], signal.SIGTERM)
     assert job.end(SOON).code == 128 + signal.SIGTERM
     assert not any(map(running, pids))
+
+
+@pytest.mark.parametrize("kind", ["idx", "gz", "csv", "npy", "hdf5"])
+def test_short_and_interrupted_reads_and_writes_change_nothing(lab, arrays, tmp_path, kind):
+    shim = build_shim(tmp_path, "short.c")
+    x, y = arrays["train"]
+    data = {"dir": str(lab.data)}
+    if kind == "gz":
+        folder = lab.dir / "packed"
+        folder.mkdir()
+        for path in lab.data.iterdir():
+            (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        data = {"dir": "packed"}
+    elif kind == "csv":
+        rows = np.column_stack([x.reshape(len(x), -1)[:, 100:110], y])
+        np.savetxt(lab.dir / "t.csv", rows, "%d", ",", header=",".join("abcdefghijk"), comments="")
+        data = {"dir": None, "train": "t.csv"}
+    elif kind == "npy":
+        np.save(lab.dir / "x.npy", x.astype("f4"))
+        np.save(lab.dir / "y.npy", y)
+        data = {"dir": None, "train": "x.npy"}
+    elif kind == "hdf5":
+        with h5py.File(lab.dir / "t.h5", "w") as file:
+            file.create_dataset("images", data=x, compression="gzip")
+            file["labels"] = y
+        data = {"dir": None, "train": "t.h5"}
+    lab.config(model__layers="dense:12 relu", train__epochs=2, checkpoint__every_steps=7, optimizer__momentum=0.9,
+               **{f"data__{key}": value for key, value in data.items()})
+    lab.run("run.ini", "run.name=plain").expect(0)
+    env = {"LD_PRELOAD": str(shim)}
+    lab.run("run.ini", "run.name=short", "train.max_steps=9", env=env).expect(75)
+    lab.run("run.ini", "run.name=short", env=env).expect(0)
+    assert lab.out("short").bits() == lab.out("plain").bits()
+    split = ("--split", "train")
+    assert lab.run("eval", "runs/short", *split, env=env).expect(0).out == lab.run("eval", "runs/plain", *split).out
+    lab.run("predict", "runs/short", *split, "--output", "p.csv", env=env).expect(0)
+    lab.run("predict", "runs/plain", *split, "--output", "q.csv").expect(0)
+    assert (lab.dir / "p.csv").read_bytes() == (lab.dir / "q.csv").read_bytes()
