@@ -112,6 +112,8 @@ static inline float dp_activation_at(const dp_activation *a, int n, int f) {
     return a->yt[dp_strip_at(a->F, n, f)];
 }
 
+enum { DP_UPDATED = 3 }; /* arrays: parameters, and as much of the optimizer's state */
+
 /** A dense layer from I = below->F inputs to O = above->F outputs, on N samples; all of
  *  it, whichever pass is called. Weights, biases and their gradients are only 4-byte
  *  aligned. */
@@ -123,6 +125,9 @@ typedef struct dp_dense_args {
     const dp_activation *below, *above;
     const float *W, *b; /* [O][I], [O] */
     float *dW, *db;     /* [O][I], [O] */
+    /* What an update right after dweight reads and writes, laid out as W: brought into the
+     * cache meanwhile, and not read. NULL: no more. */
+    const float *updated[DP_UPDATED];
 } dp_dense_args;
 
 /** How raw features become floats; mean and inv_std are NULL for none.

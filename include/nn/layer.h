@@ -37,6 +37,8 @@ typedef struct dp_pass {
     const int32_t *row;  /* [N] rows of the table; no two samples of a batch share one */
     const float *params; /* the model's slab */
     float *grads;        /* a slab of the same layout, in `gradient` only; else NULL */
+    /* Slabs of this layout that are updated right after `gradient`; NULL: no more */
+    const float *updated[DP_UPDATED];
 } dp_pass;
 
 typedef struct dp_layer dp_layer;

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 TOP = Path(__file__).resolve().parents[2]
-TRAINER = Path(os.environ.get("BUILD", TOP / "build")) / "trainer"
+TRAINER = TOP / os.environ.get("BUILD", "build") / "trainer"
 COUNTS = TOP / "scripts/bench/instructions.json"
 MORE = 0.03
 CASES = {  # name: layers, batch, other keys

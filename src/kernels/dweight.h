@@ -17,6 +17,8 @@ enum {
     /* of x that stay in L2 while all outputs are computed: 512 KB */
     L2_FLOATS = 1 << 17,
     PREFETCH_ROWS = 16, /* samples between the prefetch of a row of x and its use */
+    FETCH_LINES = TILE_INPUTS / QUARTER + 1, /* a tile, of what is updated, at most */
+    FETCHES = (1 + DP_UPDATED) * FETCH_LINES,
 };
 
 typedef struct blocks {
@@ -43,13 +45,35 @@ typedef struct dweight_tile {
     int leaf, end;
     float *stack; /* [levels][TILE] */
     int depth;
-    int I, inputs;       /* columns of dW; those from the tile's first on */
+    int I, columns;      /* of dW; that are computed, at the beginning of its rows */
+    int inputs;          /* columns from the tile's first on */
     ptrdiff_t ld, strip; /* floats from sample to sample of x, from strip to strip */
     ptrdiff_t x_ahead, dy_ahead; /* prefetch distances from what is read; 0: none */
     const float *x;              /* x[n][ld] at the tile's first input */
     const float *dyt;            /* strip 0 at the tile's first output */
     float *dW;                   /* dW[o][i] at the tile's corner */
+    /* Lines in the tile's first row that are brought into the cache, with those below them
+     * in the other rows. */
+    int nfetches;
+    const float *fetch[FETCHES];
 } dweight_tile;
+
+/* The tile's place in dW; and in what is updated after it: as much of each row as the tile
+ * is of the columns that are computed. */
+static void dweight_fetches(const dp_dense_args *a, int o, int i, dweight_tile *t) {
+    int lines = t->columns < t->I ? FETCH_LINES : TILE_INPUTS / QUARTER;
+    t->nfetches = 0;
+    for (int l = 0; l < TILE_INPUTS; l += QUARTER) {
+        t->fetch[t->nfetches++] = t->dW + l;
+    }
+    for (int k = 0; k < DP_UPDATED && a->updated[k]; k++) {
+        const float *row = a->updated[k] + (ptrdiff_t)o * t->I;
+        for (int l = 0; l < lines; l++) {
+            t->fetch[t->nfetches++] =
+                row + (long)i * t->I / t->columns + (ptrdiff_t)l * QUARTER;
+        }
+    }
+}
 
 /* One sample. */
 static ALWAYS_INLINE void dweight_step(int rows, int vecs, const float *x,
@@ -136,12 +160,16 @@ static ALWAYS_INLINE void dweight_kernel(int rows, int vecs, const dweight_tile 
     dweight_cursor at = {t->x + n * t->ld,
                          t->dyt + n / DP_STRIP * t->strip + n % DP_STRIP, n % DP_STRIP};
     bool last = t->end == b->count;
-    for (int r = 0; r < rows && last; r++) {
-        for (int v = 0; v < vecs * LANES; v += QUARTER) {
-            dp_memory_prefetch_write(t->dW + (ptrdiff_t)r * t->I + v);
-        }
-    }
+    /* Some in each block: all at once would keep its own loads waiting. */
+    int fetched = last ? 0 : t->nfetches;
     for (int leaf = t->leaf;; leaf++) {
+        int fetch_end = fetched + ceil_div(t->nfetches - fetched, t->end - leaf);
+        for (; fetched < fetch_end; fetched++) {
+#pragma GCC unroll 14
+            for (int r = 0; r < rows; r++) {
+                dp_memory_prefetch_write(t->fetch[fetched] + (ptrdiff_t)r * t->I);
+            }
+        }
         vf acc[DW_ROWS][DW_VECS];
 #pragma GCC unroll 14
         for (int r = 0; r < rows; r++) {
@@ -246,7 +274,8 @@ static void dbias(const blocks *b, int O, const float *dyt, int o, int outputs,
 
 /* All tiles of outputs [o, o + rows) and inputs [i0, i1), of which t is the first. With
  * many samples the tiles alternate, a strip or a block each, while dY is in L1. */
-static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
+static void dweight_row(const dp_dense_args *a, int o, int rows, dweight_tile t, int i0,
+                        int i1) {
     const blocks *b = t.blocks;
     int turn = ceil_div(DP_STRIP, b->block), panels = turn < b->count ? PANELS : 1;
     int levels = 1;
@@ -266,6 +295,7 @@ static void dweight_row(int rows, dweight_tile t, int i0, int i1) {
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);
+            dweight_fetches(a, o, i, &t);
             if (t.inputs > QUARTER) {
                 dweight_dispatch(rows, DW_VECS, &t);
             } else {
@@ -302,6 +332,7 @@ static void dweight(dp_team team, const dp_dense_args *a) {
     int i1 = imin(p.b1 * QUARTER, columns), l2_inputs = dweight_inputs_in_l2(N, a->block);
     dweight_tile t = {.blocks = &b,
                       .I = I,
+                      .columns = columns,
                       .ld = dp_ld(compact ? columns + QUARTER : I),
                       .strip = (ptrdiff_t)O * DP_STRIP};
     /* A few samples leave room in L1 for the next tile's inputs, many don't. */
@@ -315,7 +346,7 @@ static void dweight(dp_team team, const dp_dense_args *a) {
             t.x = x + i;
             t.dyt = dyt + dp_strip_at(O, 0, o);
             t.dW = a->dW + (size_t)o * I + i;
-            dweight_row(rows, t, i, imin(i + l2_inputs, i1));
+            dweight_row(a, o, rows, t, i, imin(i + l2_inputs, i1));
             for (int r = 0; r < rows && compact && i + l2_inputs >= i1; r++) {
                 expand_row(lit, I, a->dW + (ptrdiff_t)(o + r) * I);
             }

@@ -50,6 +50,9 @@ static void backward(const dp_layer *layer, const dp_pass *p) {
 
 static void gradient(const dp_layer *layer, const dp_pass *p) {
     dp_dense_args a = args(layer, p);
+    for (int k = 0; k < DP_UPDATED && p->updated[k]; k++) {
+        a.updated[k] = p->updated[k] + layer->tensor[0].offset;
+    }
     p->set->dweight(p->team, &a);
 }
 

@@ -240,7 +240,7 @@ static bool has_own_rows(const dp_net *net, const dp_slice *slice, dp_team team)
 /* The gradients of this thread's rows, with few samples some rows at a time: they are
  * still in the cache when they are reported. */
 static void own_rows(const dp_layer *layer, dp_pass pass, const dp_hooks *hooks) {
-    enum { CACHED = 3 << 13, FEW = 1 << 16 }; /* floats: of gradients, of inputs */
+    enum { CACHED = 3 << 13, FEW = 1 << 17 }; /* floats: of gradients, of inputs */
     const dp_tensor *first = layer->tensor;
     dp_team team = pass.team;
     int groups = (layer->rows + 15) / 16;
@@ -252,6 +252,9 @@ static void own_rows(const dp_layer *layer, dp_pass pass, const dp_hooks *hooks)
     int step = few ? (int)(CACHED / row) / 16 * 16 : end - begin;
     step = step > 16 ? step : 16;
     pass.team = (dp_team){0, 1};
+    if (!few) {
+        pass.updated[0] = NULL; /* it would have left the cache again */
+    }
     for (int r = begin; r < end; r += step) {
         pass.begin = r;
         pass.end = r + step < end ? r + step : end;

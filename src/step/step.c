@@ -120,7 +120,7 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
                             .ready = st->overlap || w->early ? slice_ready : NULL,
                             .made = w->early ? rows_made : NULL,
                             .gradients_first = st->overlap != NULL};
-    const dp_pass pass = {.set = st->model->set,
+    dp_pass pass = {.set = st->model->set,
                           .team = team,
                           .N = N,
                           .block = st->block,
@@ -130,6 +130,12 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
                           .row = rows,
                           .params = st->model->params,
                           .grads = dp_exchange_slab(st->exchange, w->to->top)};
+    if (w->early) {
+        pass.updated[0] = st->model->params;
+        for (int k = 0; k < st->nslots && k + 1 < DP_UPDATED; k++) {
+            pass.updated[k + 1] = st->slot[k];
+        }
+    }
     dp_targets targets =
         dp_batch_targets(st->batch, N, (float)st->config->loss.label_smoothing,
                          (float)st->config->loss.delta);
