@@ -121,15 +121,15 @@ static double microbatch(microbatch_context *w, dp_team team, const int32_t *row
                             .made = w->early ? rows_made : NULL,
                             .gradients_first = st->overlap != NULL};
     dp_pass pass = {.set = st->model->set,
-                          .team = team,
-                          .N = N,
-                          .block = st->block,
-                          .training = true,
-                          .seed = st->config->run.seed,
-                          .step = plan->step,
-                          .row = rows,
-                          .params = st->model->params,
-                          .grads = dp_exchange_slab(st->exchange, w->to->top)};
+                    .team = team,
+                    .N = N,
+                    .block = st->block,
+                    .training = true,
+                    .seed = st->config->run.seed,
+                    .step = plan->step,
+                    .row = rows,
+                    .params = st->model->params,
+                    .grads = dp_exchange_slab(st->exchange, w->to->top)};
     if (w->early) {
         pass.updated[0] = st->model->params;
         for (int k = 0; k < st->nslots && k + 1 < DP_UPDATED; k++) {
