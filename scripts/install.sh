@@ -28,16 +28,18 @@ fi
 
 export TRAINER=$build/trainer
 python=${PYTHON:-/usr/bin/python3}
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
 for kind in bash zsh man; do # all that can fail comes before anything is replaced
-    "$python" scripts/shell.py $kind >"$build/shell.$kind"
+    "$python" scripts/shell.py $kind >"$made/$kind"
 done
 version=$("$TRAINER" --version | sed -n 's/^trainer //p')
 remove
 install -D "$TRAINER" "$to/bin/trainer"
 install -Dm644 "$build/libtrainer.a" "$to/lib/libtrainer.a"
-install -Dm644 "$build/shell.man" "$to/share/man/man1/trainer.1"
-install -Dm644 "$build/shell.bash" "$to/share/bash-completion/completions/trainer"
-install -Dm644 "$build/shell.zsh" "$to/share/zsh/site-functions/_trainer"
+install -Dm644 "$made/man" "$to/share/man/man1/trainer.1"
+install -Dm644 "$made/bash" "$to/share/bash-completion/completions/trainer"
+install -Dm644 "$made/zsh" "$to/share/zsh/site-functions/_trainer"
 mkdir -p "$to/include/trainer" "$to/share/trainer" "$to/lib/pkgconfig"
 cp -R include/. "$to/include/trainer"
 cp -R configs scripts "$to/share/trainer"

@@ -30,6 +30,11 @@ check() {
     fi
 }
 
+# shellcheck disable=SC2317 # check calls it
+top_level() {
+    ! files . | sed 's|/.*||' | sort -u | grep -vxE 'src|include|scripts|configs|tests|Makefile|README\.md|\..*'
+}
+check "the top level" top_level
 check "layout of ${#c[@]} C files" clang-format --dry-run -Werror "${c[@]}"
 check "includes" "$python" scripts/check-includes.py
 check "C, by cppcheck" cppcheck --quiet --std=c11 --language=c -Iinclude -D__x86_64__ \
