@@ -165,11 +165,14 @@ def main():
     args = parser.parse_args()
     terminal = sys.stdout.isatty()
     paint = painter(terminal and not os.environ.get("NO_COLOR"))
+    shown = None
     while True:
         width = shutil.get_terminal_size((80, 24)).columns  # anew each time: it may be resized
         runs = [Run(name) for name in args.runs]
         text = "\n\n".join("\n".join(draw(run, width, paint)) for run in runs)
-        print(("\033[H\033[2J" if terminal and not args.once else "") + text, flush=True)
+        if text != shown:
+            print(("\033[H\033[2J" if terminal and not args.once else "") + text, flush=True)
+            shown = text
         waiting = any(run.status == "running" or run.error == "no metrics.h5 yet" for run in runs)
         if args.once or not waiting:
             return 4 if any(run.error for run in runs) else 0

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -68,6 +69,14 @@ def test_what_cannot_be_read_is_said(lab, tmp_path):
     shutil.copytree(lab.dir / "runs/done", tmp_path / "bad")
     (tmp_path / "bad/metrics.h5").write_bytes(b"no HDF5 at all")
     assert "can't be read" in watch(lab, tmp_path / "bad", code=4)
+
+
+def test_what_does_not_change_is_said_once(lab, tmp_path):
+    waits = subprocess.Popen(command(tmp_path, "--every", "0.1"), cwd=lab.dir, text=True, stdout=subprocess.PIPE)
+    time.sleep(2)
+    assert waits.poll() is None, "the run may be about to start"
+    waits.send_signal(signal.SIGINT)
+    assert waits.communicate(timeout=20)[0] == f"{tmp_path}  no metrics.h5 yet\n" and waits.returncode == 130
 
 
 @pytest.mark.parametrize("env, coloured", [({}, True), ({"NO_COLOR": "1"}, False)])
