@@ -29,6 +29,7 @@ import csv
 import gzip
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -422,4 +423,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it
     main()

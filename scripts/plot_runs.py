@@ -58,6 +58,8 @@ def draw_curves(run):
                   label="training, each step", zorder=1)
     left.plot(x, epochs["train_loss"], color=COLOURS[0], marker=mark,
               label="training, mean of the epoch" if per_epoch > 1 else "training")
+    if splits and f"train_{score}" in epochs.dtype.names:
+        axes[0][-1].plot(x, factor * epochs[f"train_{score}"], color=COLOURS[0], marker=mark, label="training")
     for k, split in enumerate(splits, 1):
         drawn = np.isfinite(epochs[f"{split}_loss"])
         for axis, column, by in ((left, "loss", 1), (axes[0][-1], score, factor)):
@@ -73,8 +75,7 @@ def draw_curves(run):
         axis.set_xlabel("epoch")
         axis.grid(color="#e4e4e4", lw=0.6)
         axis.legend(frameon=False)
-        if len(x) <= 12:
-            axis.set_xticks(range(0, int(x[-1]) + 1))
+        axis.xaxis.get_major_locator().set_params(integer=True)
     if splits:
         axes[0][-1].set(title=score.replace("r2", "R²"), ylabel=unit)
     figure.suptitle(f"{run.name}: {' '.join(run.layers)}, {run.epoch} epochs")

@@ -117,6 +117,19 @@ def test_predict_takes_the_split_that_the_trainer_made(kinds):
     kinds.run("predict", kinds.out().last, "--split", "val", "data.validation=0").fails(2, "held nothing")
 
 
+def test_training_and_held_out_accuracy_stand_side_by_side(kinds):
+    _, axis = drawn(kinds, "run", script.plot_runs.draw_curves)["curves"]
+    epochs = kinds.out().table("epochs")
+    found = {line.get_label(): line.get_ydata().tolist() for line in axis.get_lines()}
+    assert found == {"training": [100 * epochs["train_accuracy"][0]], "validation": [100 * epochs["val_accuracy"][0]]}
+
+
+def test_a_pipe_that_ends_ends_it(kinds):
+    done = subprocess.run(["bash", "-c", f"'{sys.executable}' '{REPO}/scripts/plot.py' runs/run | true"], cwd=kinds.dir,
+                          env={**os.environ, "TRAINER": str(TRAINER)}, capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+
+
 def test_points_that_were_held_out_are_marked(kinds):
     [axis] = drawn(kinds, "run", script.draw_fit)["fit"]
     lines = {line.get_label(): line.get_xydata() for line in axis.get_lines()}
