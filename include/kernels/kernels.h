@@ -125,8 +125,8 @@ typedef struct dp_dense_args {
     const dp_activation *below, *above;
     const float *W, *b; /* [O][I], [O] */
     float *dW, *db;     /* [O][I], [O] */
-    /* What an update right after dweight reads and writes, laid out as W: brought into the
-     * cache meanwhile, and not read. NULL: no more. */
+    /* What an update right after dweight reads and writes, laid out as W: prefetched,
+     * not read. NULL: no more. */
     const float *updated[DP_UPDATED];
 } dp_dense_args;
 

@@ -17,8 +17,8 @@ enum {
     /* of x that stay in L2 while all outputs are computed: 512 KB */
     L2_FLOATS = 1 << 17,
     PREFETCH_ROWS = 16, /* samples between the prefetch of a row of x and its use */
-    FETCH_LINES = TILE_INPUTS / QUARTER + 1, /* a tile, of what is updated, at most */
-    FETCHES = (1 + DP_UPDATED) * FETCH_LINES,
+    PREFETCH_LINES = TILE_INPUTS / QUARTER + 1, /* a tile, of what is updated, at most */
+    PREFETCHES = (1 + DP_UPDATED) * PREFETCH_LINES,
 };
 
 typedef struct blocks {
@@ -52,24 +52,24 @@ typedef struct dweight_tile {
     const float *x;              /* x[n][ld] at the tile's first input */
     const float *dyt;            /* strip 0 at the tile's first output */
     float *dW;                   /* dW[o][i] at the tile's corner */
-    /* Lines in the tile's first row that are brought into the cache, with those below them
+    /* Lines in the tile's first row that are prefetched, with those below them
      * in the other rows. */
-    int nfetches;
-    const float *fetch[FETCHES];
+    int nprefetches;
+    const float *prefetch[PREFETCHES];
 } dweight_tile;
 
 /* The tile's place in dW; and in what is updated after it: as much of each row as the tile
  * is of the columns that are computed. */
-static void dweight_fetches(const dp_dense_args *a, int o, int i, dweight_tile *t) {
-    int lines = t->columns < t->I ? FETCH_LINES : TILE_INPUTS / QUARTER;
-    t->nfetches = 0;
+static void dweight_prefetches(const dp_dense_args *a, int o, int i, dweight_tile *t) {
+    int lines = t->columns < t->I ? PREFETCH_LINES : TILE_INPUTS / QUARTER;
+    t->nprefetches = 0;
     for (int l = 0; l < TILE_INPUTS; l += QUARTER) {
-        t->fetch[t->nfetches++] = t->dW + l;
+        t->prefetch[t->nprefetches++] = t->dW + l;
     }
     for (int k = 0; k < DP_UPDATED && a->updated[k]; k++) {
         const float *row = a->updated[k] + (ptrdiff_t)o * t->I;
         for (int l = 0; l < lines; l++) {
-            t->fetch[t->nfetches++] =
+            t->prefetch[t->nprefetches++] =
                 row + (long)i * t->I / t->columns + (ptrdiff_t)l * QUARTER;
         }
     }
@@ -161,13 +161,14 @@ static ALWAYS_INLINE void dweight_kernel(int rows, int vecs, const dweight_tile 
                          t->dyt + n / DP_STRIP * t->strip + n % DP_STRIP, n % DP_STRIP};
     bool last = t->end == b->count;
     /* Some in each block: all at once would keep its own loads waiting. */
-    int fetched = last ? 0 : t->nfetches;
+    int prefetched = last ? 0 : t->nprefetches;
     for (int leaf = t->leaf;; leaf++) {
-        int fetch_end = fetched + ceil_div(t->nfetches - fetched, t->end - leaf);
-        for (; fetched < fetch_end; fetched++) {
+        int prefetch_end =
+            prefetched + ceil_div(t->nprefetches - prefetched, t->end - leaf);
+        for (; prefetched < prefetch_end; prefetched++) {
 #pragma GCC unroll 14
             for (int r = 0; r < rows; r++) {
-                dp_memory_prefetch_write(t->fetch[fetched] + (ptrdiff_t)r * t->I);
+                dp_memory_prefetch_write(t->prefetch[prefetched] + (ptrdiff_t)r * t->I);
             }
         }
         vf acc[DW_ROWS][DW_VECS];
@@ -295,7 +296,7 @@ static void dweight_row(const dp_dense_args *a, int o, int rows, dweight_tile t,
             t.inputs = i1 - i;
             t.x = x + (i - i0);
             t.dW = dW + (i - i0);
-            dweight_fetches(a, o, i, &t);
+            dweight_prefetches(a, o, i, &t);
             if (t.inputs > QUARTER) {
                 dweight_dispatch(rows, DW_VECS, &t);
             } else {
